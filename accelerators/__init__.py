@@ -1,0 +1,1 @@
+"""Where the work runs: batched stepping, rollouts, returns, checkpoints."""

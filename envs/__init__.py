@@ -1,0 +1,1 @@
+"""Worlds: NumPy, Numba and Gymnasium; no torch, no agent, no budget."""

@@ -1,0 +1,1 @@
+"""Scenarios: environment, parameters, agent, budget and threshold as data."""
