@@ -1,1 +1,61 @@
-"""Worlds: NumPy, Numba and Gymnasium; no torch, no agent, no budget."""
+"""Worlds: NumPy, Numba and Gymnasium; no torch, no agent, no budget.
+
+Importing this package registers every environment with Gymnasium and compiles nothing; a family's
+module is loaded when its first environment is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from daedalus.envs.core import Family
+
+NATIVE: dict[str, str] = {}
+"""Every registered native environment id and its family as ``"module:Class"``."""
+
+
+def register(env_id: str, family: str, **parameters: Any) -> None:
+    """Register a native family with Gymnasium: single and vector environments at once.
+
+    Args:
+        env_id: The id, as ``"namespace/Name-v0"``.
+        family: The family class as ``"module:Class"``; imported when the first environment is made.
+        **parameters: Parameters of the family (or of ``NativeEnv``) that this id fixes as its
+            defaults.
+
+    Example:
+        >>> register("example/SmallCatch-v0", "daedalus.envs.probes:Catch", rows=6, columns=4)
+        >>> gymnasium.make("example/SmallCatch-v0").observation_space.shape
+        (6, 4)
+    """
+    gymnasium.register(
+        env_id,
+        entry_point="daedalus.envs.faces:NativeEnv",
+        vector_entry_point="daedalus.envs.faces:NativeVectorEnv",
+        kwargs={"family": family, **parameters},
+    )
+    NATIVE[env_id] = family
+
+
+def family_class(env_id: str) -> type[Family]:
+    """Return the family class of a registered native id, loading its module.
+
+    Raises:
+        KeyError: The id is not native.
+    """
+    from daedalus.envs.core import load_family
+
+    return load_family(NATIVE[env_id])
+
+
+for _name, _class in {
+    "Catch": "Catch",
+    "Identity": "Identity",
+    "TwoStep": "TwoStep",
+    "Recall": "Recall",
+    "ConstantReward": "ConstantReward",
+}.items():
+    register(f"daedalus/{_name}-v0", f"daedalus.envs.probes:{_class}")

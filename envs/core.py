@@ -1,0 +1,288 @@
+"""The kernel contract: an environment is a state, parameters and three functions.
+
+Everything else is written once, here and in ``batch.py``.
+
+A *family* is a subclass of ``Family`` in one file. It names its ``Params`` and ``Arrays``
+(NamedTuples at module level) and three plain functions, which the engine compiles::
+
+    reset(state, params)                                  # a new episode in `state`
+    step(state, action, params) -> (reward, terminated)   # one step in place; may set state.cost
+    observe(state, params, out)                           # fill the arrays that were asked for
+    (size > 0)
+
+``state`` is one record of the family's ``state_dtype`` plus the engine's own fields
+(``ENGINE_FIELDS``), ``out`` an ``Arrays`` of views. Batching, time limits, autoreset, seeding and
+the Gymnasium faces follow from these three.
+
+The batch functions below are generic: ``reset``, ``step`` and ``observe`` are resolved by the
+*type* of the parameters through ``numba.extending.overload``. Closures over jitted functions would
+never hit Numba's cache in a new process.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from numba import types
+from numba.extending import overload, register_jitable
+
+from daedalus.envs.cache import jit
+from daedalus.envs.random import STATE_FIELDS, begin_episode
+
+SAME_STEP, NEXT_STEP, DISABLED = 0, 1, 2
+"""Autoreset modes of the kernels, as in ``gymnasium.vector.AutoresetMode``."""
+
+ENGINE_FIELDS: list[tuple[Any, ...]] = [
+    *STATE_FIELDS,
+    ("elapsed", "i8"),  # steps of this episode
+    ("episode_return", "f8"),  # sum of its rewards
+    ("cost", "f8"),  # cost of the last step, set by `step` (0 unless it does)
+    ("ended", "?"),  # the episode is over and nothing has reset it yet
+]
+
+_FAMILIES: dict[type, type[Family]] = {}
+
+
+class Family:
+    """A family of environments; one instance is one configured environment, without any state.
+
+    Class attributes say what the family is; ``__init__`` takes the parameters as keywords, checks
+    them and sets ``params``, ``state_dtype``, ``action_space`` and ``spaces``. The class docstring
+    is the datasheet.
+
+    Attributes:
+        Params: NamedTuple type of numbers and read-only arrays that the kernels see.
+        Arrays: NamedTuple type with one array for each name in ``spaces``.
+        observations: Names of the arrays that a policy sees unless told otherwise.
+        labels: Names of arrays for auxiliary losses; never an input of a policy unless selected.
+        infos: Names of arrays that go to ``info``.
+        time_limit: Steps after which an episode is truncated; 0 for none.
+        keys: Key names and the actions they stand for, for a person who plays.
+        fps: Steps in a second of the world's time, for videos and play.
+        action_space: Discrete, MultiDiscrete or Box.
+        spaces: Space of one environment for every array, each with at least one dimension.
+        state_dtype: NumPy structured dtype of one state, without the engine's fields.
+    """
+
+    Params: ClassVar[type]
+    Arrays: ClassVar[type]
+    observations: ClassVar[tuple[str, ...]] = ()
+    labels: ClassVar[tuple[str, ...]] = ()
+    infos: ClassVar[tuple[str, ...]] = ()
+    time_limit: int = 0
+    keys: ClassVar[Mapping[str, Any]] = {}
+    fps: ClassVar[int] = 15
+    reset: ClassVar[Callable[..., Any]]
+    step: ClassVar[Callable[..., Any]]
+    observe: ClassVar[Callable[..., Any]]
+
+    params: Any
+    state_dtype: np.dtype[Any]
+    action_space: Space[Any]
+    spaces: dict[str, Space[Any]]
+
+    def __init_subclass__(cls) -> None:
+        """Make the three functions known to the compiler under the type of the parameters."""
+        for name in ("reset", "step", "observe"):
+            if name in cls.__dict__ and not isinstance(cls.__dict__[name], staticmethod):
+                setattr(cls, name, staticmethod(cls.__dict__[name]))
+        if "Params" in cls.__dict__:
+            _FAMILIES[cls.Params] = cls
+
+    def render(self, state: np.void) -> np.ndarray:
+        """Return a uint8 picture (height, width, 3) of one state, for people.
+
+        Raises:
+            NotImplementedError: The family draws no picture.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no picture: write its `render`")
+
+    @classmethod
+    def is_bundled(cls) -> bool:
+        """Tell whether the family ships with Daedalus, so that its source is in the cache key."""
+        return cls.__module__.startswith("daedalus.envs")
+
+
+def load_family(family: str | type[Family]) -> type[Family]:
+    """Return a family class from itself or from ``"module:Class"``."""
+    if not isinstance(family, str):
+        return family
+    module, _, name = family.partition(":")
+    loaded: type[Family] = getattr(importlib.import_module(module), name)
+    return loaded
+
+
+def engine_dtype(family: Family) -> np.dtype[Any]:
+    """Return the dtype of a whole state: the engine's fields, then the family's."""
+    own = [(name, *_field(family.state_dtype[name])) for name in family.state_dtype.names or ()]
+    return np.dtype([*ENGINE_FIELDS, *own], align=True)
+
+
+def _field(dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    return (dtype.base, dtype.shape) if dtype.shape else (dtype,)
+
+
+def action_dtype(space: Space[Any]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return dtype and shape of one action as the kernels receive it.
+
+    Raises:
+        TypeError: The space is not Discrete, MultiDiscrete or Box.
+    """
+    if isinstance(space, Discrete):
+        return np.dtype(np.int64), ()
+    if isinstance(space, MultiDiscrete):
+        return np.dtype(np.int64), space.shape
+    if isinstance(space, Box):
+        return np.dtype(np.float32), space.shape
+    raise TypeError(f"kernels take Discrete, MultiDiscrete or Box actions, not {space}")
+
+
+class Result(NamedTuple):
+    """What a step of the batch leaves beside observations; every array has shape (B,)."""
+
+    reward: np.ndarray  # float32
+    cost: np.ndarray  # float32
+    terminated: np.ndarray  # bool
+    truncated: np.ndarray  # bool
+    valid: np.ndarray  # bool; False where the step only reset (NEXT_STEP)
+    episode_return: np.ndarray  # float64; holds the episode's sum where it ended
+    episode_length: np.ndarray  # int64; holds the episode's steps where it ended
+
+
+def _reset(state: Any, params: Any) -> None:
+    """Resolved by the compiler to the family's ``reset``."""
+
+
+def _step(state: Any, action: Any, params: Any) -> Any:
+    """Resolved by the compiler to the family's ``step``."""
+
+
+def _observe(state: Any, params: Any, out: Any) -> None:
+    """Resolved by the compiler to the family's ``observe``."""
+
+
+def _row(arrays: Any, i: int) -> Any:
+    """Resolved by the compiler to the views of one environment."""
+
+
+@overload(_reset, strict=False)
+def _overload_reset(state: Any, params: Any) -> Any:
+    return _FAMILIES[params.instance_class].reset
+
+
+@overload(_step, strict=False)
+def _overload_step(state: Any, action: Any, params: Any) -> Any:
+    return _FAMILIES[params.instance_class].step
+
+
+@overload(_observe, strict=False)
+def _overload_observe(state: Any, params: Any, out: Any) -> Any:
+    return _FAMILIES[params.instance_class].observe
+
+
+@overload(_row, strict=False)
+def _overload_row(arrays: types.NamedTuple, i: Any) -> Any:
+    fields = ", ".join(f"arrays.{name}[i]" for name in arrays.fields)
+    namespace = {"Arrays": arrays.instance_class}
+    exec(f"def row(arrays, i):\n    return Arrays({fields})\n", namespace)  # names of fields only
+    return namespace["row"]
+
+
+@register_jitable
+def _start(states: Any, i: int, params: Any, out: Any) -> None:
+    state = states[i]
+    begin_episode(state)
+    state.elapsed = 0
+    state.episode_return = 0.0
+    state.cost = 0.0
+    state.ended = False
+    _reset(state, params)
+    _observe(state, params, _row(out, i))
+
+
+@jit
+def batch_reset(states: Any, mask: np.ndarray, params: Any, out: Any) -> None:
+    """Start a new episode in every environment of the mask and observe it.
+
+    Args:
+        states: Structured array (B,).
+        mask: bool (B,).
+        params: The family's parameters.
+        out: The family's arrays, each (B, ...).
+    """
+    for i in range(states.shape[0]):
+        if mask[i]:
+            _start(states, i, params, out)
+
+
+@jit
+def batch_step(
+    states: Any,
+    actions: np.ndarray,
+    params: Any,
+    out: Any,
+    final: Any,
+    result: Result,
+    time_limit: int,
+    mode: int,
+) -> int:
+    """Step every environment once and return how many episodes ended.
+
+    Args:
+        states: Structured array (B,).
+        actions: int64 or float32 (B, ...).
+        params: The family's parameters.
+        out: The family's arrays, each (B, ...): what to act on next.
+        final: The same arrays; rows are written where an episode ended and was reset in this step.
+        result: Rewards, ends and costs, written in place.
+        time_limit: Steps after which an episode is truncated; 0 for none.
+        mode: ``SAME_STEP``, ``NEXT_STEP`` or ``DISABLED``.
+    """
+    count = 0
+    for i in range(states.shape[0]):
+        state = states[i]
+        fresh = mode == NEXT_STEP and state.ended
+        result.valid[i] = not fresh
+        if fresh:
+            _start(states, i, params, out)
+            result.reward[i] = 0.0
+            result.cost[i] = 0.0
+            result.terminated[i] = False
+            result.truncated[i] = False
+            continue
+        state.cost = 0.0
+        reward, terminated = _step(state, actions[i], params)
+        state.elapsed += 1
+        state.episode_return += reward
+        truncated = not terminated and time_limit > 0 and state.elapsed >= time_limit
+        result.reward[i] = reward
+        result.cost[i] = state.cost
+        result.terminated[i] = terminated
+        result.truncated[i] = truncated
+        if not (terminated or truncated):
+            _observe(state, params, _row(out, i))
+            continue
+        count += 1
+        state.ended = True
+        result.episode_return[i] = state.episode_return
+        result.episode_length[i] = state.elapsed
+        if mode == SAME_STEP:
+            _observe(state, params, _row(final, i))
+            _start(states, i, params, out)
+        else:
+            _observe(state, params, _row(out, i))
+    return count
+
+
+@jit
+def any_ended(states: Any) -> int:
+    """Return the index of the first environment that waits for a reset, or -1."""
+    for i in range(states.shape[0]):
+        if states[i].ended:
+            return i
+    return -1
