@@ -38,6 +38,8 @@ class NativeEnv(gymnasium.Env[Any, Any]):
     name=value)`` passes them on.
     """
 
+    metadata = {"render_modes": RENDER_MODES, "render_fps": Family.fps}
+
     def __init__(
         self,
         family: str | type[Family],
@@ -72,7 +74,7 @@ class NativeEnv(gymnasium.Env[Any, Any]):
             time_limit=time_limit,
             autoreset="disabled",
         )
-        self.metadata = {"render_modes": RENDER_MODES, "render_fps": self.family.fps}
+        self.metadata = {**self.metadata, "render_fps": self.family.fps}
         self.render_mode = render_mode
         self.observation_space = _observation_space(self.batch.observation_spaces)
         self.action_space = self.batch.action_space
