@@ -1,0 +1,129 @@
+"""What a scenario may say: one frozen dataclass, each field with a line of meaning."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+Value = bool | int | float | str | list[Any] | dict[str, Any] | None
+
+
+class FieldError(ValueError):
+    """A value that a field does not accept.
+
+    Attributes:
+        path: keys from the top of the file to the value, e.g. ``("agents", "unreal")``.
+    """
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        """Keep the path beside the message, so that the loader can name the line."""
+        super().__init__(message)
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """An environment with its parameters, a budget, and what is known about scores on it."""
+
+    name: str
+    """Name: the file's name without ``.yaml``."""
+    env: str
+    """Environment id, as ``daedalus train`` takes it: ``daedalus/NavMaze-v0``, ``package:Id``."""
+    description: str = ""
+    """One sentence for ``daedalus list``."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment."""
+    num_envs: int = 64
+    """Copies of the environment that a training run steps together."""
+    total_timesteps: int = 1_000_000
+    """Budget of a training run, in steps of one environment, all copies together."""
+    agent: str | None = None
+    """Agent that ``daedalus train`` suggests for it."""
+    agents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Defaults per agent: agent name -> field of its Config -> value."""
+    threshold: float | None = None
+    """Mean return per episode that counts as solved."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Reference scores, mean return per episode: who -> score (``random``, ``human``, ...)."""
+    tags: tuple[str, ...] = ()
+    """Words to select scenarios by."""
+    source: str = ""
+    """Where the task or its reference scores come from."""
+
+
+KEYS = tuple(item.name for item in fields(Scenario) if item.name != "name")
+"""Keys that a file may have (the name is the file's)."""
+
+
+def scenario_from(name: str, data: dict[str, Any]) -> Scenario:
+    """Check the values of a file and make the scenario.
+
+    Args:
+        name: the scenario's name.
+        data: mapping from a file, with keys out of `KEYS` only.
+
+    Raises:
+        FieldError: a required key is missing or a value has the wrong type.
+    """
+    if "env" not in data:
+        raise FieldError((), "the required key 'env' is missing; add e.g. 'env: CartPole-v1'")
+    checked = {key: _CHECKS[key](data[key], (key,)) for key in data}
+    return Scenario(name=name, **checked)
+
+
+def _text(value: Value, path: tuple[str, ...]) -> str:
+    if not isinstance(value, str):
+        raise FieldError(path, f"expected text, got {value!r}")
+    return value
+
+
+def _number(value: Value, path: tuple[str, ...]) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise FieldError(path, f"expected a finite number, got {value!r}")
+    return float(value)
+
+
+def _count(value: Value, path: tuple[str, ...]) -> int:
+    number = _number(value, path)
+    if number < 1 or number != int(number):
+        raise FieldError(path, f"expected a whole number of at least 1, got {value!r}")
+    return int(number)
+
+
+def _mapping(value: Value, path: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise FieldError(path, f"expected a mapping (key: value), got {value!r}")
+    for key in value:
+        if not isinstance(key, str):
+            raise FieldError(path, f"expected keys that are text, got {key!r}")
+    return value
+
+
+def _mappings(value: Value, path: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    return {key: _mapping(item, (*path, key)) for key, item in _mapping(value, path).items()}
+
+
+def _numbers(value: Value, path: tuple[str, ...]) -> dict[str, float]:
+    return {key: _number(item, (*path, key)) for key, item in _mapping(value, path).items()}
+
+
+def _texts(value: Value, path: tuple[str, ...]) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise FieldError(path, f"expected a list of words, got {value!r}")
+    return tuple(_text(item, path) for item in value)
+
+
+_CHECKS: dict[str, Any] = {
+    "env": _text,
+    "description": _text,
+    "env_kwargs": _mapping,
+    "num_envs": _count,
+    "total_timesteps": _count,
+    "agent": _text,
+    "agents": _mappings,
+    "threshold": _number,
+    "scores": _numbers,
+    "tags": _texts,
+    "source": _text,
+}

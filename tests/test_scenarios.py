@@ -1,0 +1,108 @@
+"""Scenario files: what is read, and what a wrong one says."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from daedalus import scenarios
+from daedalus.scenarios import MAX_BYTES, ScenarioError, load, load_text
+
+
+def test_a_full_scenario_is_read_with_its_types() -> None:
+    text = """
+env: daedalus/Catch-v0
+description: Catch on a larger board.
+env_kwargs: {rows: 12, columns: 6}
+num_envs: 32
+total_timesteps: 2e6
+agent: unreal
+agents:
+  unreal: {learning_rate: 7e-4}
+threshold: 0.9
+scores: {random: -0.6, perfect: 1}
+tags: [probe, pixels]
+source: bsuite
+"""
+    scenario = load_text(text, name="catch_large")
+    assert scenario.name == "catch_large"
+    assert scenario.env_kwargs == {"rows": 12, "columns": 6}
+    assert scenario.total_timesteps == 2_000_000
+    assert isinstance(scenario.total_timesteps, int)
+    assert scenario.agents == {"unreal": {"learning_rate": 7e-4}}
+    assert scenario.scores == {"random": -0.6, "perfect": 1.0}
+    assert scenario.tags == ("probe", "pixels")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("env: A\nthreshhold: 3\n", "f.yaml, line 2: unknown key 'threshhold'; did you mean 'thr"),
+        ("env: A\nzzz: 3\n", "line 2: unknown key 'zzz'; valid keys: env, description"),
+        ("on: 3", "line 1: unknown key 'on'"),
+        ("1: 3", "line 1: unknown key '1'"),
+        ("num_envs: 3", "the required key 'env' is missing"),
+        ("env: A\nenv: B\n", "line 2: the key 'env' stands there twice"),
+        ("env: [1]\n", "line 1: env: expected text"),
+        ("", "expected 'key: value' lines"),
+        ("- a\n- b\n", "expected 'key: value' lines"),
+        ("env: A\nenv_kwargs:\n  a: &x 1\n  b: *x", "line 4: aliases"),
+        ("env: A\nenv_kwargs: " + "[" * 5000, "line 2: nested deeper than 8 levels"),
+        ("env: !!python/object/apply:os.system ['ls']", "line 1: not valid YAML"),
+        ("env: A\nagents:\n  unreal: 3\n", "line 3: agents.unreal: expected a mapping"),
+        ("env: A\nnum_envs: 0", "line 2: num_envs: expected a whole number of at least 1"),
+        ("env: A\nnum_envs: true", "expected a finite number"),
+        ("env: A\ntotal_timesteps: 1.5", "expected a whole number"),
+        ("env: A\nscores:\n  a: .nan\n", "line 3: scores.a: expected a finite number"),
+        ("env: A\ntags: maze", "line 2: tags: expected a list"),
+        ("env: 'a\n", "not valid YAML"),
+        ("env: A\n---\nenv: B\n", "not valid YAML"),
+        ("env: \x00", "not valid YAML"),
+        ("? {a: b}\n: 3\n", "line 1: a key must be a word"),
+        ("env: A\nenv_kwargs: {1: 2}", "expected keys that are text"),
+        ("env: " + "A" * MAX_BYTES, "longer than 65,536 bytes"),
+    ],
+)
+def test_a_wrong_scenario_names_file_line_and_cure(text: str, message: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load_text(text, name="f", where="f.yaml")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("f.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_name_suggests_the_nearest_and_a_path_must_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "seekavoid_arena_01.yaml").write_text("env: A\n")
+    monkeypatch.setattr("daedalus.scenarios.loader.FOLDER", tmp_path)
+    assert scenarios.names() == ["seekavoid_arena_01"]
+    assert load("seekavoid_arena_01").env == "A"
+    with pytest.raises(ScenarioError, match="did you mean 'seekavoid_arena_01'"):
+        load("seekavoid_arena_1")
+    with pytest.raises(ScenarioError, match="no scenario file"):
+        load(tmp_path / "absent.yaml")
+
+
+def test_a_file_that_is_too_long_or_not_text_is_refused(tmp_path: Path) -> None:
+    long, binary = tmp_path / "long.yaml", tmp_path / "binary.yaml"
+    long.write_text("env: A\n#" + "x" * MAX_BYTES)
+    binary.write_bytes(b"env: \xff\xfe")
+    with pytest.raises(ScenarioError, match="longer than"):
+        load(long)
+    with pytest.raises(ScenarioError, match="UTF-8"):
+        load(binary)
+
+
+def test_shipped_scenarios_load_and_have_names_of_their_own() -> None:
+    names = scenarios.names()
+    assert len(set(names)) == len(names)
+    for name in names:
+        scenario = load(name)
+        assert scenario.description, f"{name} needs a description"
+
+
+def test_numbers_are_read_as_yaml_1_2_reads_them() -> None:
+    kwargs = load_text("env: A\nenv_kwargs: {a: 2e6, b: -1e-3, c: 12}", name="n").env_kwargs
+    assert kwargs == {"a": 2e6, "b": -1e-3, "c": 12}
+    assert yaml.safe_load("2e6") == "2e6"  # what plain YAML 1.1 would have done
