@@ -1,12 +1,102 @@
 """Daedalus: a reinforcement-learning suite for Gymnasium.
 
-``import daedalus`` registers the environments with Gymnasium and loads nothing heavy; the public
-names below are imported when they are first used.
+``import daedalus`` registers the environments with Gymnasium and loads nothing heavy: the names
+below are imported when they are first used. One whose optional package is missing says in one line
+which command installs it.
+
+>>> import daedalus
+>>> env = daedalus.make("daedalus/Catch-v0")
+>>> env.observation_space.shape
+(10, 5)
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gymnasium import make, make_vec
 
 __version__ = "0.1.0"
 
 if not Path(__file__).with_name("envs").is_dir():  # a checkout: the folders stand beside this one
     __path__.append(str(Path(__file__).parents[1]))
+
+from daedalus.envs import register  # noqa: E402 - found through __path__; registers every id
+
+if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds the two equal
+    from daedalus.accelerators.vector import make_batch
+    from daedalus.agents import agent_names, make_agent, register_agent
+    from daedalus.agents.actor_critic import ActorCritic
+    from daedalus.agents.base import Agent
+    from daedalus.agents.nav import Nav
+    from daedalus.agents.training import train
+    from daedalus.agents.unreal import UNREAL
+    from daedalus.envs.batch import Batch
+    from daedalus.envs.core import Family
+    from daedalus.evaluation.evaluate import evaluate
+    from daedalus.evaluation.watch import watch
+    from daedalus.scenarios import Scenario
+    from daedalus.scenarios import load as load_scenario
+
+_LAZY = {
+    "Agent": "daedalus.agents.base",
+    "ActorCritic": "daedalus.agents.actor_critic",
+    "Batch": "daedalus.envs.batch",
+    "Family": "daedalus.envs.core",
+    "Nav": "daedalus.agents.nav",
+    "Scenario": "daedalus.scenarios",
+    "UNREAL": "daedalus.agents.unreal",
+    "agent_names": "daedalus.agents",
+    "evaluate": "daedalus.evaluation.evaluate",
+    "load_scenario": "daedalus.scenarios:load",
+    "make_agent": "daedalus.agents",
+    "make_batch": "daedalus.accelerators.vector",
+    "register_agent": "daedalus.agents",
+    "train": "daedalus.agents.training",
+    "watch": "daedalus.evaluation.watch",
+}
+"""Public name -> its module, followed by ``:name`` where it goes by another name there."""
+
+__all__ = [
+    "ActorCritic",
+    "Agent",
+    "Batch",
+    "Family",
+    "Nav",
+    "Scenario",
+    "UNREAL",
+    "agent_names",
+    "evaluate",
+    "load_scenario",
+    "make",
+    "make_agent",
+    "make_batch",
+    "make_vec",
+    "register",
+    "register_agent",
+    "train",
+    "watch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used.
+
+    Raises:
+        AttributeError: there is no such name.
+        MissingExtraError: it needs an optional package that is not installed.
+    """
+    if name not in _LAZY:
+        raise AttributeError(f"module 'daedalus' has no attribute {name!r}")
+    from daedalus.scenarios.extras import needed
+
+    module, _, original = _LAZY[name].partition(":")
+    with needed():
+        value = getattr(import_module(module), original or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})
