@@ -1,1 +1,71 @@
-"""Agents: one file per algorithm, read top to bottom."""
+"""Agents: one file per algorithm, read top to bottom; a registry that loads them when asked for.
+
+>>> from daedalus.agents import agent_names
+>>> "unreal" in agent_names()
+True
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+_AGENTS: dict[str, str] = {}
+
+
+def register_agent(name: str, entry_point: str | type) -> None:
+    """Register an agent.
+
+    Args:
+        name: What the command line and scenarios call it.
+        entry_point: ``"module:Class"``, imported when it is first used, or the class itself.
+
+    Raises:
+        ValueError: The name is taken by another agent.
+    """
+    if not isinstance(entry_point, str):
+        _LOADED[name] = entry_point
+        entry_point = f"{entry_point.__module__}:{entry_point.__qualname__}"
+    if _AGENTS.get(name, entry_point) != entry_point:
+        raise ValueError(f"agent {name!r} is already registered as {_AGENTS[name]}")
+    _AGENTS[name] = entry_point
+
+
+_LOADED: dict[str, Any] = {}
+
+
+def agent_names() -> list[str]:
+    """Return the names of all registered agents, sorted."""
+    return sorted(_AGENTS)
+
+
+def make_agent(name: str) -> Any:
+    """Return the class of an agent.
+
+    Args:
+        name: A registered name, or ``"module:Class"``; ``"module:name"`` imports ``module``
+            (which registers) first.
+
+    Raises:
+        ValueError: Unknown; the message names the nearest known agent.
+    """
+    module, _, attribute = name.rpartition(":")
+    if module:
+        found = getattr(importlib.import_module(module), attribute, None)
+        if isinstance(found, type):
+            return found
+        name = attribute
+    if name not in _AGENTS:
+        near = difflib.get_close_matches(name, _AGENTS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown agent {name!r}{hint} Known: {', '.join(agent_names())}")
+    if name not in _LOADED:
+        module, _, attribute = _AGENTS[name].partition(":")
+        _LOADED[name] = getattr(importlib.import_module(module), attribute)
+    return _LOADED[name]
+
+
+register_agent("actor_critic", "daedalus.agents.actor_critic:ActorCritic")
+register_agent("unreal", "daedalus.agents.unreal:UNREAL")
+register_agent("nav", "daedalus.agents.nav:Nav")

@@ -1,0 +1,335 @@
+"""Collect rollouts of (T, B) steps on the learner's device.
+
+Dimension letters: ``T`` steps of the rollout, ``B`` environments of the batch, ``K`` episodes that
+ended in it. NumPy and torch share memory on the CPU; on CUDA the copies go through pinned memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from daedalus.accelerators.vector import EnvBatch
+
+State = dict[str, Tensor]
+"""Recurrent state by name, each (B, ...); empty for a feed-forward agent."""
+
+
+class Inputs(NamedTuple):
+    """What an agent acts on."""
+
+    observation: dict[str, Tensor]  # (B, ...)
+    previous_action: Tensor  # (B, ...), to be ignored where episode_start
+    previous_reward: Tensor  # (B,) float32, zero where episode_start
+    episode_start: Tensor  # (B,) bool: this observation is the first of its episode
+
+
+class Acted(NamedTuple):
+    """What acting returns."""
+
+    action: Tensor  # (B, ...)
+    state: State  # recurrent state after this step
+    extras: dict[str, Tensor]  # (B, ...) by name, stacked over time into Rollout.extras
+
+
+class Actor(Protocol):
+    """The part of an agent that collecting needs."""
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Choose an action for every environment."""
+
+    def initial_state(self, num_envs: int) -> State:
+        """Return the recurrent state at the start of training."""
+
+
+class Rollout(NamedTuple):
+    """``T`` steps of ``B`` environments. Valid until the next call of `Collector.collect`.
+
+    ``observation[t]`` is what the agent saw at step t, ``observation[T]`` what it will see next.
+    Where an episode ended at (t, b), ``observation[t + 1, b]`` belongs to the next episode and the
+    last observation of the old one is a row of ``final_observation``.
+    """
+
+    observation: dict[str, Tensor]  # (T+1, B, ...)
+    action: Tensor  # (T, B, ...)
+    reward: Tensor  # (T, B) float32
+    terminated: Tensor  # (T, B) bool: stops the bootstrap
+    truncated: Tensor  # (T, B) bool: stops the recursion, not the bootstrap
+    valid: Tensor  # (T, B) bool: False where the step only reset the environment
+    episode_start: Tensor  # (T+1, B) bool
+    previous_action: Tensor  # (T+1, B, ...), to be ignored where episode_start
+    previous_reward: Tensor  # (T+1, B) float32, zero where episode_start
+    label: dict[str, Tensor]  # (T+1, B, ...), aligned with observation
+    cost: Tensor  # (T, B) float32
+    final_index: Tensor  # (K, 2) int64 rows (t, b) where an episode ended, in either way
+    final_observation: dict[str, Tensor]  # (K, ...)
+    final_state: State  # (K, ...) recurrent state after step t, with which to judge it
+    extras: dict[str, Tensor]  # (T, B, ...) from act; may carry autograd graphs
+    initial_state: State  # (B, ...) before step 0
+    state: State  # (B, ...) after step T - 1
+
+    @property
+    def final_inputs(self) -> Inputs:
+        """The last observations of the ended episodes with the inputs that go with them, (K, ...)."""
+        t, b = self.final_index.unbind(1)
+        return Inputs(
+            self.final_observation,
+            self.action[t, b],
+            self.reward[t, b],
+            torch.zeros_like(t, dtype=torch.bool),
+        )
+
+    @property
+    def last_inputs(self) -> Inputs:
+        """What the agent will act on next, (B, ...)."""
+        observation = {name: value[-1] for name, value in self.observation.items()}
+        return Inputs(
+            observation, self.previous_action[-1], self.previous_reward[-1], self.episode_start[-1]
+        )
+
+
+class _Buffer:
+    """One (T, B, ...) array on the host and, on CUDA, its copy on the device."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype, device: torch.device) -> None:
+        kind = torch.from_numpy(np.zeros(1, dtype)).dtype
+        host = torch.zeros(shape, dtype=kind, pin_memory=device.type == "cuda")
+        self.array: np.ndarray = host.numpy()
+        self._host = host
+        self.tensor = host if device.type == "cpu" else torch.zeros_like(host, device=device)
+        self._copies = self.tensor is not host
+
+    def put(self, t: int, value: np.ndarray) -> None:
+        """Write row ``t`` and start its copy to the device."""
+        self.array[t] = value
+        if self._copies:
+            self.tensor[t].copy_(self._host[t], non_blocking=True)
+
+    def push(self) -> Tensor:
+        """Copy everything to the device and return the tensor there."""
+        if self._copies:
+            self.tensor.copy_(self._host, non_blocking=True)
+        return self.tensor
+
+
+class Collector:
+    """Steps a batch with an agent and keeps what happened.
+
+    Owns the buffers, the agent's recurrent state and the previous action and reward between
+    rollouts. ``on_step`` hooks and seeds come from the caller.
+    """
+
+    def __init__(
+        self, batch: EnvBatch, agent: Actor, device: torch.device, seeds: list[int] | None = None
+    ) -> None:
+        """Make a collector; the batch is reset (with ``seeds``) at the first `collect`."""
+        self.batch = batch
+        self.agent = agent
+        self.device = device
+        self.seeds = seeds
+        self.state: State | None = None
+        self._length = 0
+        self._space = batch.action_space
+        self._clip = isinstance(self._space, Box)
+        self._start = np.ones(batch.num_envs, bool)
+        self._action: np.ndarray | None = None
+        self._reward = np.zeros(batch.num_envs, np.float32)
+
+    def reset(self) -> None:
+        """Start new episodes and forget the recurrent state."""
+        self.batch.reset(self.seeds)
+        self._start[:] = True
+        self._reward[:] = 0.0
+        self._action = None
+        self.state = self.agent.initial_state(self.batch.num_envs)
+
+    def collect(self, length: int, on_step: Callable[[], bool] | None = None) -> Rollout | None:
+        """Take ``length`` steps in every environment.
+
+        Args:
+            length: Steps T.
+            on_step: Called after every vector step; False stops and gives the rollout up.
+
+        Returns:
+            The rollout, or None if it was stopped.
+        """
+        if self.state is None:
+            self.reset()
+        if self._length != length:
+            self._allocate(length)
+        self._begin()
+        for t in range(length):
+            self._step(t)
+            if on_step is not None and not on_step():
+                return None
+        return self._rollout()
+
+    def _allocate(self, length: int) -> None:
+        n, space = self.batch.num_envs, self._space
+        self._length = length
+
+        def buffer(steps: int, shape: tuple[int, ...], dtype: object) -> _Buffer:
+            return _Buffer((steps, n, *shape), np.dtype(dtype), self.device)  # type: ignore[call-overload]
+
+        self._observation = {
+            name: buffer(length + 1, array.shape[1:], array.dtype)
+            for name, array in self.batch.observation.items()
+        }
+        self._label = {
+            name: buffer(length + 1, array.shape[1:], array.dtype)
+            for name, array in self.batch.label.items()
+        }
+        self._actions = buffer(length + 1, space.shape or (), _action_dtype(space.dtype))
+        self._rewards = buffer(length + 1, (), np.float32)
+        self._starts = buffer(length + 1, (), bool)
+        self._terminated, self._truncated, self._valid = (
+            buffer(length, (), bool) for _ in range(3)
+        )
+        self._reward_now, self._cost = (
+            buffer(length, (), np.float32),
+            buffer(length, (), np.float32),
+        )
+
+    def _begin(self) -> None:
+        assert self.state is not None
+        self._initial = self.state
+        self._extras: list[dict[str, Tensor]] = []
+        self._ends: list[tuple[int, np.ndarray, dict[str, np.ndarray], State]] = []
+        if self._action is None:
+            self._action = np.zeros_like(self._actions.array[0])
+        self._observe(0)
+
+    def _observe(self, t: int) -> None:
+        """Write what the agent sees at step ``t``."""
+        for name, buffer in self._observation.items():
+            buffer.put(t, self.batch.observation[name])
+        for name, buffer in self._label.items():
+            buffer.put(t, self.batch.label[name])
+        self._actions.put(t, self._action)  # type: ignore[arg-type]
+        self._rewards.put(t, self._reward)
+        self._starts.put(t, self._start)
+
+    def _step(self, t: int) -> None:
+        inputs = Inputs(
+            {name: buffer.tensor[t] for name, buffer in self._observation.items()},
+            self._actions.tensor[t],
+            self._rewards.tensor[t],
+            self._starts.tensor[t],
+        )
+        acted = self.agent.act(inputs, self.state)  # type: ignore[arg-type]
+        self.state = acted.state
+        self._extras.append(acted.extras)
+        self._action = action = acted.action.detach().cpu().numpy()
+        if self._clip:
+            action = np.clip(action, self._space.low, self._space.high)  # type: ignore[attr-defined]
+        batch = self.batch
+        batch.step(action)
+        self._reward_now.array[t] = batch.reward
+        self._cost.array[t] = batch.cost
+        self._terminated.array[t] = batch.terminated
+        self._truncated.array[t] = batch.truncated
+        self._valid.array[t] = batch.valid
+        self._after(t)
+        self._observe(t + 1)
+
+    def _after(self, t: int) -> None:
+        """Note ended episodes; ``_start`` becomes that of the observation after step ``t``."""
+        batch = self.batch
+        ended = batch.terminated | batch.truncated
+        resets_now = batch.autoreset != "next_step"
+        if ended.any():
+            rows = np.flatnonzero(ended)
+            last = batch.final_observation if resets_now else batch.observation
+            observation = {name: array[rows] for name, array in last.items()}
+            state = {name: value[rows].detach() for name, value in self.state.items()}  # type: ignore[union-attr]
+            self._ends.append((t, rows, observation, state))
+        np.copyto(self._start, ended if resets_now else ~batch.valid)
+        np.multiply(batch.reward, ~self._start, out=self._reward)
+
+    def _rollout(self) -> Rollout:
+        actions, rewards = self._actions.push(), self._rewards.push()
+        index, final_observation, final_state = self._finals()
+        rollout = Rollout(
+            observation={name: b.tensor for name, b in self._observation.items()},
+            action=actions[1:],
+            reward=self._reward_now.push(),
+            terminated=self._terminated.push(),
+            truncated=self._truncated.push(),
+            valid=self._valid.push(),
+            episode_start=self._starts.push(),
+            previous_action=actions,
+            previous_reward=rewards,
+            label={name: b.tensor for name, b in self._label.items()},
+            cost=self._cost.push(),
+            final_index=index,
+            final_observation=final_observation,
+            final_state=final_state,
+            extras=_stack(self._extras),
+            initial_state=self._initial,
+            state=self.state,  # type: ignore[arg-type]
+        )
+        self.state = {name: value.detach() for name, value in rollout.state.items()}
+        self._extras = []
+        return rollout
+
+    def _finals(self) -> tuple[Tensor, dict[str, Tensor], State]:
+        """Return index, observation and recurrent state of the ends of episodes."""
+        if not self._ends:
+            empty = {n: b.tensor[0, :0] for n, b in self._observation.items()}
+            state = {name: value[:0].detach() for name, value in self._initial.items()}
+            return torch.zeros((0, 2), dtype=torch.int64, device=self.device), empty, state
+        index = np.concatenate([np.stack([np.full_like(b, t), b], 1) for t, b, _, _ in self._ends])
+        observation = {
+            name: torch.from_numpy(np.concatenate([end[2][name] for end in self._ends]))
+            for name in self._observation
+        }
+        state = {name: torch.cat([end[3][name] for end in self._ends]) for name in self._initial}
+        observation = {name: value.to(self.device) for name, value in observation.items()}
+        return torch.from_numpy(index).to(self.device), observation, state
+
+    def get_state(self) -> dict[str, np.ndarray | Tensor]:
+        """Return everything that the next rollout depends on; see `set_state`."""
+        if self.state is None:
+            return {}
+        state: dict[str, np.ndarray | Tensor] = {
+            "episode_start": self._start.copy(),
+            "previous_reward": self._reward.copy(),
+        }
+        if self._action is not None:
+            state["previous_action"] = self._action.copy()
+        state.update({f"recurrent/{name}": value for name, value in self.state.items()})
+        state.update({f"batch/{name}": value for name, value in self.batch.get_state().items()})
+        return state
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on where `get_state` was called; nothing stored means not started yet."""
+        if not state:
+            self.state = None
+            return
+        self.batch.set_state(_below(state, "batch/"))
+        self._start[:] = state["episode_start"]
+        self._reward[:] = state["previous_reward"]
+        action = state.get("previous_action")
+        self._action = None if action is None else np.array(action)
+        self.state = {
+            name: torch.as_tensor(np.array(value)).to(self.device)
+            for name, value in _below(state, "recurrent/").items()
+        }
+
+
+def _below(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _action_dtype(dtype: object) -> np.dtype:
+    kind = np.dtype(dtype)  # type: ignore[call-overload]
+    return np.dtype(np.int64) if kind.kind in "iub" else np.dtype(np.float32)
+
+
+def _stack(extras: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([extra[name] for extra in extras]) for name in extras[0]}

@@ -1,0 +1,426 @@
+"""What every agent shares: the face of stable-baselines3, saving, and named random generators."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box
+from torch import Tensor, nn
+
+from daedalus.accelerators.rollout import Acted, Collector, Inputs, Rollout, State
+from daedalus.accelerators.vector import EnvBatch, make_batch
+from daedalus.agents.logger import Logger
+from daedalus.agents.spaces import space_from_json, space_to_json
+
+__all__ = ["Acted", "Agent", "Inputs", "Metrics", "Rollout", "Spaces", "State"]
+
+Metrics = Mapping[str, float | Tensor]
+"""Named numbers of an update; tensors are read only when they are logged, so no update waits."""
+
+
+class Spaces(NamedTuple):
+    """What an agent needs to know of its environment."""
+
+    observation: dict[str, Space[Any]]
+    action: Space[Any]
+    label: dict[str, Space[Any]]
+
+
+class Agent(ABC):
+    """An agent: ``act`` and ``update`` by the algorithm, the rest here.
+
+    A subclass sets ``name`` and ``Config`` and writes ``build`` (networks into ``self.modules``,
+    optimisers into ``self.optimizers``), ``act`` and ``update``. All random numbers come from
+    ``self.generators`` (torch) and ``self.rng`` (NumPy); everything in ``modules``,
+    ``optimizers``, ``generators``, ``rng``, ``stores`` and the collector is saved and restored.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Any]]
+    default_num_envs: ClassVar[int] = 16
+
+    def __init__(
+        self,
+        env: Any,
+        config: Any = None,
+        *,
+        num_envs: int | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        tensorboard_log: str | None = None,
+    ) -> None:
+        """Make an agent for ``env``.
+
+        Args:
+            env: An id, an environment, a vector of them, a batch (see `make_batch`), or `Spaces` for
+                an agent that only predicts.
+            config: An instance of ``Config``; by default its defaults.
+            num_envs: Copies of the environment, where it can be copied.
+            seed: All randomness of the agent and of the environments derives from it.
+            device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+            tensorboard_log: Folder for TensorBoard; by default none is written.
+        """
+        self.config = self.Config() if config is None else config
+        self.seed = seed
+        self.device = _device(device)
+        self.num_timesteps = 0
+        self.num_updates = 0
+        self.total_timesteps = 0
+        self.tensorboard_log = tensorboard_log
+        self.logger = Logger()
+        self.ep_info_buffer: deque[dict[str, float]] = deque(maxlen=100)
+        self.modules: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.stores: dict[str, Any] = {}
+        self.batch, self.spaces = self._open(env, num_envs)
+        init, act, train, draw = (int(s) for s in np.random.SeedSequence(seed).generate_state(4))
+        self.generators = {
+            name: torch.Generator(self.device).manual_seed(s)
+            for name, s in (("act", act), ("update", train))
+        }
+        self.rng = np.random.default_rng(draw)
+        with _seeded(init):
+            self.build()
+        self.collector: Collector | None = None
+        if self.batch is not None:
+            seeds = np.random.SeedSequence((seed, 1)).generate_state(self.batch.num_envs)
+            self.collector = Collector(self.batch, self, self.device, [int(s) for s in seeds])
+
+    def _open(self, env: Any, num_envs: int | None) -> tuple[EnvBatch | None, Spaces]:
+        if isinstance(env, Spaces):
+            return None, env
+        copies = self.default_num_envs if isinstance(env, str) and num_envs is None else num_envs
+        batch = make_batch(env, copies, labels=self.labels_needed())
+        return batch, Spaces(batch.observation_spaces, batch.action_space, batch.label_spaces)
+
+    # ------------------------------------------------------------------ the algorithm's part
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the networks and optimisers; global generators are seeded and restored around it."""
+
+    @abstractmethod
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Choose an action for every environment of ``inputs``."""
+
+    @abstractmethod
+    def update(self, rollout: Rollout) -> Metrics:
+        """Learn from ``rollout`` and return what to log under ``train/``."""
+
+    def initial_state(self, num_envs: int) -> State:
+        """Return the recurrent state at the start, (num_envs, ...) each; none by default."""
+        return {}
+
+    def labels_needed(self) -> tuple[str, ...]:
+        """Return the names of the label arrays that the losses use; none by default."""
+        return ()
+
+    @property
+    def rollout_length(self) -> int:
+        """Steps per rollout and environment, T."""
+        return int(self.config.n_steps)
+
+    # ------------------------------------------------------------------ the face of SB3
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Any = None,
+        log_interval: int | None = None,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train until ``total_timesteps`` steps were taken over all environments.
+
+        Args:
+            total_timesteps: Steps to take.
+            callback: An SB3 callback, a list of them, or a function of (locals, globals).
+            log_interval: Environment steps between logged rows; by default 10,000 or more.
+            tb_log_name: Name of this run under ``tensorboard_log``; by default the agent's.
+            reset_num_timesteps: Count from zero, otherwise take ``total_timesteps`` more.
+            progress_bar: Show one.
+        """
+        from daedalus.agents.training import Bar, train
+
+        if reset_num_timesteps:
+            self.num_timesteps = 0
+        if self.tensorboard_log is not None:
+            self.logger.open_tensorboard(Path(self.tensorboard_log), tb_log_name or self.name)
+        train(
+            self,
+            self.num_timesteps + total_timesteps,
+            callback=callback,
+            progress=Bar() if progress_bar else None,
+            log_interval=log_interval,
+        )
+        return self
+
+    def predict(
+        self,
+        observation: Any,
+        state: dict[str, np.ndarray] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        *,
+        reward: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Choose actions for observations, as stable-baselines3.
+
+        Args:
+            observation: One observation or a batch of them; a dict for several arrays.
+            state: What the last call returned; None at the start.
+            episode_start: bool (B,); True where the observation is the first of its episode.
+            deterministic: Take the most likely action.
+            reward: (B,) of the last step, for agents that see their reward; by default 0.
+
+        Returns:
+            The actions and the state for the next call (recurrent state and previous action).
+        """
+        arrays, batched = self._arrays(observation)
+        count = len(next(iter(arrays.values())))
+        start = np.ones(count, bool) if state is None else np.zeros(count, bool)
+        if state is not None and episode_start is not None:
+            start = np.asarray(episode_start, bool).reshape(count)
+        previous, recurrent = self._previous(state, count)
+        seen = np.zeros(count) if reward is None else np.asarray(reward).reshape(count)
+        inputs = Inputs(
+            {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()},
+            previous,
+            torch.from_numpy(np.where(start, 0.0, seen).astype(np.float32)).to(self.device),
+            torch.from_numpy(start).to(self.device),
+        )
+        with torch.no_grad():
+            acted = self.act(inputs, recurrent, deterministic)
+        action = acted.action.cpu().numpy()
+        carried = {f"recurrent/{k}": v.cpu().numpy() for k, v in acted.state.items()}
+        return self._for_env(action if batched else action[0]), {
+            "previous_action": action,
+            **carried,
+        }
+
+    def _arrays(self, observation: Any) -> tuple[dict[str, np.ndarray], bool]:
+        """Name and batch the arrays of an observation; also whether it was a batch."""
+        spaces = self.spaces.observation
+        if not isinstance(observation, Mapping):
+            observation = {next(iter(spaces)): observation}
+        arrays = {name: np.ascontiguousarray(observation[name]) for name in spaces}
+        name, space = next(iter(spaces.items()))
+        batched = arrays[name].ndim > len(space.shape or ())
+        return {k: v if batched else v[None] for k, v in arrays.items()}, batched
+
+    def _previous(self, state: Mapping[str, np.ndarray] | None, count: int) -> tuple[Tensor, State]:
+        if state is None:
+            kind = (
+                torch.int64 if np.dtype(self.spaces.action.dtype).kind in "iub" else torch.float32
+            )
+            shape = (count, *(self.spaces.action.shape or ()))
+            zeros = torch.zeros(shape, dtype=kind, device=self.device)
+            return zeros, self.initial_state(count)
+        tensors = {k: torch.from_numpy(np.array(v)).to(self.device) for k, v in state.items()}
+        previous = tensors.pop("previous_action")
+        return previous, {k.removeprefix("recurrent/"): v for k, v in tensors.items()}
+
+    def _for_env(self, action: np.ndarray) -> np.ndarray:
+        space = self.spaces.action
+        if isinstance(space, Box):
+            return np.clip(action, space.low, space.high)
+        return action
+
+    def get_env(self) -> Any:
+        """Return the environments as an SB3 ``VecEnv`` (they are the ones trained on), or None."""
+        if self.batch is None:
+            return None
+        from daedalus.accelerators.sb3_vec_env import as_vec_env
+
+        return as_vec_env(self.batch)
+
+    def get_vec_normalize_env(self) -> None:
+        """Return None: nothing here normalises observations."""
+
+    def take_episodes(self) -> None:
+        """Move the finished episodes of the batch into ``ep_info_buffer``."""
+        if self.batch is not None:
+            for total, length in self.batch.pop_episodes():
+                self.ep_info_buffer.append({"r": total, "l": float(length)})
+
+    @property
+    def num_envs(self) -> int:
+        """Number of environments trained on."""
+        return 0 if self.batch is None else self.batch.num_envs
+
+    # ------------------------------------------------------------------ saving
+
+    def get_state(self) -> tuple[dict[str, Tensor | np.ndarray], dict[str, Any]]:
+        """Return everything that training depends on: named tensors, and a dict for JSON."""
+        tensors: dict[str, Tensor | np.ndarray] = {}
+        for name, module in self.modules.items():
+            tensors.update({f"{name}/{k}": v for k, v in module.state_dict().items()})
+        optimizers = {}
+        for name, optimizer in self.optimizers.items():
+            arrays, optimizers[name] = optimizer_state(optimizer)
+            tensors.update({f"optimizer/{name}/{k}": v for k, v in arrays.items()})
+        for name, generator in self.generators.items():
+            tensors[f"generator/{name}"] = generator.get_state()
+        for name, store in self.stores.items():
+            tensors.update({f"store/{name}/{k}": v for k, v in store.get_state().items()})
+        if self.collector is not None:
+            collected = self.collector.get_state()
+            tensors.update({f"collector/{k}": v for k, v in collected.items()})
+        return tensors, {**self._header(), "optimizers": optimizers}
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "agent": self.name,
+            "config": dataclasses.asdict(self.config),
+            "seed": self.seed,
+            "num_timesteps": self.num_timesteps,
+            "num_updates": self.num_updates,
+            "total_timesteps": self.total_timesteps,
+            "rng": self.rng.bit_generator.state,
+            "episodes": list(self.ep_info_buffer),
+            "observation_spaces": {k: space_to_json(s) for k, s in self.spaces.observation.items()},
+            "action_space": space_to_json(self.spaces.action),
+            "label_spaces": {k: space_to_json(s) for k, s in self.spaces.label.items()},
+        }
+
+    def set_state(
+        self, tensors: Mapping[str, np.ndarray | Tensor], state: Mapping[str, Any]
+    ) -> None:
+        """Restore what `get_state` returned; training then goes on bit for bit (on the CPU).
+
+        Raises:
+            ValueError: The state is of another agent or of other spaces.
+        """
+        self._check(state)
+        parts = _Parts(tensors)
+        for name, module in self.modules.items():
+            module.load_state_dict({k: torch.as_tensor(v) for k, v in parts[name].items()})
+        for name, optimizer in self.optimizers.items():
+            load_optimizer_state(optimizer, parts[f"optimizer/{name}"], state["optimizers"][name])
+        for name, generator in self.generators.items():
+            generator.set_state(torch.as_tensor(parts["generator"][name]).cpu())
+        for name, store in self.stores.items():
+            store.set_state(parts[f"store/{name}"])
+        if self.collector is not None:
+            self.collector.set_state({k: np.asarray(v) for k, v in parts["collector"].items()})
+        self.rng.bit_generator.state = state["rng"]
+        self.ep_info_buffer.extend(state["episodes"])
+        for field in ("num_timesteps", "num_updates", "total_timesteps"):
+            setattr(self, field, int(state[field]))
+
+    def _check(self, state: Mapping[str, Any]) -> None:
+        if state["agent"] != self.name:
+            raise ValueError(f"this is a checkpoint of {state['agent']!r}, not of {self.name!r}")
+        mine = self._header()
+        for field in ("observation_spaces", "action_space"):
+            if mine[field] != state[field]:
+                raise ValueError(
+                    f"the checkpoint's {field.replace('_', ' ')} is {state[field]}, "
+                    f"the environment's is {mine[field]}"
+                )
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint into the folder ``path`` (no pickle in it)."""
+        from daedalus.accelerators.checkpoint import save_checkpoint
+
+        save_checkpoint(Path(path), self.num_timesteps, *self.get_state())
+
+    @classmethod
+    def load(cls, path: str | Path, env: Any = None, device: str = "auto") -> Self:
+        """Read an agent from a checkpoint or run folder.
+
+        Args:
+            path: Where `save` wrote.
+            env: Environments to go on training with; None gives an agent that predicts.
+            device: As in the constructor.
+        """
+        from daedalus.accelerators.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(Path(path))
+        return cls.from_state(checkpoint.tensors, checkpoint.state, env=env, device=device)
+
+    @classmethod
+    def from_state(
+        cls,
+        tensors: Mapping[str, np.ndarray],
+        state: Mapping[str, Any],
+        env: Any = None,
+        num_envs: int | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """Make an agent from what `get_state` returned."""
+        if state["agent"] != cls.name:
+            raise ValueError(f"this is a checkpoint of {state['agent']!r}, not of {cls.name!r}")
+        names = ("observation_spaces", "label_spaces")
+        observation, label = ({k: space_from_json(v) for k, v in state[n].items()} for n in names)
+        spaces = Spaces(observation, space_from_json(state["action_space"]), label)
+        config = cls.Config(**state["config"])
+        agent = cls(
+            spaces if env is None else env,
+            config,
+            num_envs=num_envs,
+            seed=int(state["seed"]),
+            device=device,
+        )
+        agent.set_state(tensors, state)
+        return agent
+
+
+class _Parts(dict[str, dict[str, Any]]):
+    """Tensors grouped by the part of their name before the last-but-known prefix."""
+
+    def __init__(self, tensors: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._tensors = tensors
+
+    def __missing__(self, prefix: str) -> dict[str, Any]:
+        head = prefix + "/"
+        found = {k[len(head) :]: v for k, v in self._tensors.items() if k.startswith(head)}
+        self[prefix] = found
+        return found
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of an optimiser's state by name, and the rest for JSON."""
+    full = optimizer.state_dict()
+    tensors, rest = {}, {}
+    for index, entries in full["state"].items():
+        for key, value in entries.items():
+            (tensors if isinstance(value, Tensor) else rest)[f"{index}/{key}"] = value
+    return tensors, {"rest": rest, "groups": full["param_groups"]}
+
+
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Any], state: Mapping[str, Any]
+) -> None:
+    """Restore what `optimizer_state` returned."""
+    entries: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **state["rest"]}.items():
+        index, key = name.split("/", 1)
+        kept = torch.as_tensor(value) if name in tensors else value
+        entries.setdefault(int(index), {})[key] = kept
+    optimizer.load_state_dict({"state": entries, "param_groups": list(state["groups"])})
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generator that torch initialises layers with, and put it back afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,59 @@
+"""Spaces as JSON, so that a checkpoint says what it was trained for without any pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+
+
+def space_to_json(space: Space[Any]) -> dict[str, Any]:
+    """Return a dict of plain values; bounds that are all equal become one number."""
+    if isinstance(space, Box):
+        return {
+            "type": "Box",
+            "shape": list(space.shape),
+            "dtype": str(space.dtype),
+            "low": _bound(space.low),
+            "high": _bound(space.high),
+        }
+    if isinstance(space, Discrete):
+        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, MultiDiscrete):
+        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist()}
+    if isinstance(space, MultiBinary):
+        return {"type": "MultiBinary", "shape": list(space.shape)}
+    raise TypeError(f"cannot store a {type(space).__name__} space")
+
+
+def _bound(values: np.ndarray) -> Any:
+    """Return one value or a nested list; infinities as strings, which JSON has no number for."""
+    plain = [str(v) if np.isinf(v) else v for v in values.ravel().tolist()]
+    return plain[0] if len(set(plain)) == 1 else plain
+
+
+def space_from_json(data: dict[str, Any]) -> Space[Any]:
+    """Return the space that `space_to_json` described.
+
+    Raises:
+        ValueError: An unknown type of space.
+    """
+    kind = data["type"]
+    if kind == "Box":
+        shape, dtype = tuple(data["shape"]), np.dtype(data["dtype"])
+        low, high = (_array(data[end], shape, dtype) for end in ("low", "high"))
+        return Box(low, high, shape, dtype.type)
+    if kind == "Discrete":
+        return Discrete(data["n"], start=data["start"])
+    if kind == "MultiDiscrete":
+        return MultiDiscrete(data["nvec"])
+    if kind == "MultiBinary":
+        return MultiBinary(data["shape"])
+    raise ValueError(f"unknown space type {kind!r}")
+
+
+def _array(bound: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    values = np.array(bound, dtype=np.float64 if dtype.kind == "f" else dtype).astype(dtype)
+    return np.broadcast_to(values.reshape(shape if values.size > 1 else ()), shape)

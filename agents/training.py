@@ -1,0 +1,185 @@
+"""The one loop that trains every agent: collect a rollout, update, log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from daedalus.agents.base import Agent, Metrics
+
+LOG_INTERVAL = 10_000
+"""Environment steps between two logged rows."""
+
+
+class Progress(NamedTuple):
+    """Where training stands; handed to ``progress`` whenever a row is logged."""
+
+    num_timesteps: int
+    total_timesteps: int
+    steps_per_second: float
+    mean_return: float  # of the last 100 episodes; nan before the first end
+    mean_length: float
+
+
+def train(
+    agent: Agent,
+    total_timesteps: int,
+    run: Any = None,
+    callback: Any = None,
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    log_interval: int | None = None,
+) -> Agent:
+    """Train until ``agent.num_timesteps`` reaches ``total_timesteps``.
+
+    Args:
+        agent: Made with an environment; goes on from where it stands.
+        total_timesteps: Steps over all environments, counted from the agent's first.
+        run: A run directory that keeps checkpoints and logged rows, or None.
+        callback: An SB3 callback, a list of them, or a function of (locals, globals).
+        progress: Called with a `Progress` after every logged row.
+        log_interval: Environment steps between logged rows; by default `LOG_INTERVAL`.
+
+    Returns:
+        The agent.
+
+    Raises:
+        ValueError: The agent was loaded without an environment.
+    """
+    if agent.collector is None:
+        raise ValueError("this agent has no environment to train in: load it with env=...")
+    agent.total_timesteps = total_timesteps
+    log = _Log(agent, log_interval or LOG_INTERVAL, progress)
+    hook = _Hook(agent, callback, total_timesteps)
+    hook.start()
+    while agent.num_timesteps < total_timesteps:
+        hook.rollout_start()
+        rollout = agent.collector.collect(agent.rollout_length, hook.step)
+        if rollout is None:  # a callback asked to stop
+            break
+        hook.rollout_end()
+        metrics = agent.update(rollout)
+        agent.num_updates += 1
+        log.after_update(metrics)
+    hook.end()
+    return agent
+
+
+class _Log:
+    """Episode statistics and the rows of SB3's names."""
+
+    def __init__(
+        self, agent: Agent, interval: int, progress: Callable[[Progress], None] | None
+    ) -> None:
+        self.agent, self.interval, self.progress = agent, interval, progress
+        self._clock, self._steps = time.perf_counter(), agent.num_timesteps
+        self._next = (agent.num_timesteps // interval + 1) * interval
+
+    def after_update(self, metrics: Metrics) -> None:
+        """Log a row if one is due."""
+        agent = self.agent
+        agent.take_episodes()
+        due = agent.num_timesteps >= self._next or agent.num_timesteps >= agent.total_timesteps
+        if not due:
+            return
+        self._next = (agent.num_timesteps // self.interval + 1) * self.interval
+        self._row(metrics)
+
+    def _row(self, metrics: Metrics) -> None:
+        agent, now = self.agent, time.perf_counter()
+        speed = (agent.num_timesteps - self._steps) / max(now - self._clock, 1e-9)
+        self._clock, self._steps = now, agent.num_timesteps
+        episodes = agent.ep_info_buffer
+        mean_return = float(np.mean([e["r"] for e in episodes])) if episodes else float("nan")
+        mean_length = float(np.mean([e["l"] for e in episodes])) if episodes else float("nan")
+        if episodes:
+            agent.logger.record("rollout/ep_rew_mean", mean_return)
+            agent.logger.record("rollout/ep_len_mean", mean_length)
+        agent.logger.record("time/fps", speed)
+        agent.logger.record("time/total_timesteps", agent.num_timesteps)
+        agent.logger.record("train/n_updates", agent.num_updates)
+        for name, value in metrics.items():
+            agent.logger.record(f"train/{name}", float(value))
+        agent.logger.dump(agent.num_timesteps)
+        if self.progress is not None:
+            self.progress(
+                Progress(
+                    agent.num_timesteps, agent.total_timesteps, speed, mean_return, mean_length
+                )
+            )
+
+
+class _Hook:
+    """Calls SB3 callbacks at SB3's moments; without a callback it only counts steps."""
+
+    def __init__(self, agent: Agent, callback: Any, total_timesteps: int) -> None:
+        self.agent = agent
+        self.callback = None if callback is None else _as_callback(callback)
+        self.total_timesteps = total_timesteps
+
+    def start(self) -> None:
+        """Training begins."""
+        if self.callback is not None:
+            self.callback.init_callback(self.agent)
+            names = {"self": self.agent, "total_timesteps": self.total_timesteps}
+            self.callback.on_training_start(names, {})
+
+    def rollout_start(self) -> None:
+        """A rollout begins."""
+        if self.callback is not None:
+            self.callback.on_rollout_start()
+
+    def rollout_end(self) -> None:
+        """A rollout is complete."""
+        if self.callback is not None:
+            self.callback.on_rollout_end()
+
+    def step(self) -> bool:
+        """Count a vector step; False stops training."""
+        agent, batch = self.agent, self.agent.batch
+        assert batch is not None
+        agent.num_timesteps += batch.num_envs
+        if self.callback is None:
+            return True
+        agent.take_episodes()
+        names = {"rewards": batch.reward, "dones": batch.terminated | batch.truncated}
+        self.callback.update_locals(names)
+        return bool(self.callback.on_step())
+
+    def end(self) -> None:
+        """Training is over."""
+        if self.callback is not None:
+            self.callback.on_training_end()
+
+
+def _as_callback(callback: Any) -> Any:
+    if hasattr(callback, "init_callback"):
+        return callback
+    from stable_baselines3.common.callbacks import CallbackList, ConvertCallback
+
+    return CallbackList(list(callback)) if isinstance(callback, list) else ConvertCallback(callback)
+
+
+class Bar:
+    """A progress bar on the terminal."""
+
+    def __init__(self) -> None:
+        """Show nothing until the first call."""
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Rich
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self._rich = Rich(*columns)
+        self._task = self._rich.add_task("training", total=1.0)
+        self._rich.start()
+
+    def __call__(self, at: Progress) -> None:
+        """Move to ``at``."""
+        text = f"{at.steps_per_second:,.0f} steps/s  return {at.mean_return:.2f}"
+        done = at.num_timesteps / max(at.total_timesteps, 1)
+        self._rich.update(self._task, completed=done, description=text)
+        if done >= 1.0:
+            self._rich.stop()
