@@ -1,0 +1,164 @@
+"""Policies as evaluation sees them: arrays of a batch in, actions and values out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box
+from gymnasium.vector.utils import batch_space
+
+Arrays = dict[str, np.ndarray]
+
+
+class Choice(NamedTuple):
+    """What a policy chose."""
+
+    action: np.ndarray  # (B, ...)
+    value: np.ndarray | None  # (B,) expected discounted return, where the policy estimates one
+
+
+class Policy(Protocol):
+    """Chooses actions for a batch of environments."""
+
+    name: str
+
+    def start(self, num_envs: int, seed: int) -> None:
+        """Forget everything; ``num_envs`` episodes begin, with randomness from ``seed``."""
+
+    def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
+        """Choose actions.
+
+        Args:
+            observation: Named arrays (B, ...).
+            reward: (B,) of the last step; 0 where ``start``.
+            start: bool (B,); the observation is the first of its episode.
+        """
+
+
+class RandomPolicy:
+    """Draws uniformly from the action space."""
+
+    name = "random"
+
+    def __init__(self, action_space: Space[Any]) -> None:
+        """Take the space of one environment."""
+        self._space = action_space
+
+    def start(self, num_envs: int, seed: int) -> None:
+        """Seed the generator."""
+        self._batch = batch_space(self._space, num_envs)
+        self._batch.seed(seed)
+
+    def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
+        """Draw an action for every environment."""
+        return Choice(np.asarray(self._batch.sample()), None)
+
+
+class AgentPolicy:
+    """An agent that acts without learning; its own generator stays untouched."""
+
+    def __init__(self, agent: Any, *, deterministic: bool = False) -> None:
+        """Wrap an agent of `daedalus.agents`.
+
+        Args:
+            agent: The agent.
+            deterministic: Take the most likely action instead of drawing.
+        """
+        self.agent, self.deterministic = agent, deterministic
+        self.name = str(agent.name)
+
+    def start(self, num_envs: int, seed: int) -> None:
+        """Begin with the agent's initial recurrent state."""
+        import torch
+
+        self._generator = torch.Generator(self.agent.device).manual_seed(seed)
+        self._state = self.agent.initial_state(num_envs)
+        space = self.agent.spaces.action
+        kind = torch.int64 if np.dtype(space.dtype).kind in "iub" else torch.float32
+        shape = (num_envs, *(space.shape or ()))
+        self._previous = torch.zeros(shape, dtype=kind, device=self.agent.device)
+
+    def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
+        """Act on a batch of observations."""
+        import torch
+
+        from daedalus.accelerators.rollout import Inputs
+
+        device = self.agent.device
+        inputs = Inputs(
+            {n: torch.from_numpy(a.copy()).to(device) for n, a in observation.items()},
+            self._previous,
+            torch.from_numpy(np.where(start, 0.0, reward).astype(np.float32)).to(device),
+            torch.from_numpy(np.array(start)).to(device),
+        )
+        with torch.no_grad(), _Borrowed(self.agent, self._generator):
+            acted = self.agent.act(inputs, self._state, self.deterministic)
+        self._previous, self._state = acted.action, acted.state
+        value = acted.extras.get("value")
+        return Choice(
+            _for_env(acted.action.cpu().numpy(), self.agent.spaces.action),
+            None if value is None else value.float().reshape(len(start), -1)[:, 0].cpu().numpy(),
+        )
+
+
+class _Borrowed:
+    """Lends an agent another generator for acting, so that evaluation changes no training run."""
+
+    def __init__(self, agent: Any, generator: Any) -> None:
+        self._generators, self._generator = agent.generators, generator
+
+    def __enter__(self) -> None:
+        self._own = self._generators.get("act")
+        self._generators["act"] = self._generator
+
+    def __exit__(self, *_: object) -> None:
+        if self._own is None:
+            del self._generators["act"]
+        else:
+            self._generators["act"] = self._own
+
+
+class ModelPolicy:
+    """Anything with stable-baselines3's ``predict``."""
+
+    def __init__(self, model: Any, *, deterministic: bool = False) -> None:
+        """Wrap a model; bare observation spaces are handed over bare."""
+        self.model, self.deterministic = model, deterministic
+        self.name = type(model).__name__.lower()
+
+    def start(self, num_envs: int, seed: int) -> None:
+        """Forget the recurrent state."""
+        self._state: Any = None
+
+    def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
+        """Ask the model."""
+        bare = len(observation) == 1
+        seen = next(iter(observation.values())) if bare else observation
+        action, self._state = self.model.predict(
+            seen, state=self._state, episode_start=start, deterministic=self.deterministic
+        )
+        return Choice(np.asarray(action), None)
+
+
+def as_policy(policy: Any, action_space: Space[Any], *, deterministic: bool = False) -> Policy:
+    """Return a policy from ``"random"``, an agent, an SB3 model, or a policy.
+
+    Raises:
+        TypeError: None of these.
+    """
+    if isinstance(policy, str) and policy == "random":
+        return RandomPolicy(action_space)
+    if hasattr(policy, "choose"):
+        made: Policy = policy
+        return made
+    if hasattr(policy, "act") and hasattr(policy, "initial_state"):
+        return AgentPolicy(policy, deterministic=deterministic)
+    if hasattr(policy, "predict"):
+        return ModelPolicy(policy, deterministic=deterministic)
+    raise TypeError(f"expected 'random', an agent or an SB3 model, got {policy!r}")
+
+
+def _for_env(action: np.ndarray, space: Space[Any]) -> np.ndarray:
+    return np.clip(action, space.low, space.high) if isinstance(space, Box) else action
