@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 if not Path(__file__).with_name("envs").is_dir():  # a checkout: the folders stand beside this one
     __path__.append(str(Path(__file__).parents[1]))
 
-from daedalus.envs import register  # noqa: E402 - found through __path__; registers every id
+from daedalus.envs import register  # found through __path__; registers every id with Gymnasium
 
 if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds the two equal
     from daedalus.accelerators.vector import make_batch
@@ -57,14 +57,16 @@ _LAZY = {
 }
 """Public name -> its module, followed by ``:name`` where it goes by another name there."""
 
+_FOLDERS = ("accelerators", "agents", "evaluation", "scenarios")
+
 __all__ = [
+    "UNREAL",
     "ActorCritic",
     "Agent",
     "Batch",
     "Family",
     "Nav",
     "Scenario",
-    "UNREAL",
     "agent_names",
     "evaluate",
     "load_scenario",
@@ -86,6 +88,8 @@ def __getattr__(name: str) -> Any:
         AttributeError: there is no such name.
         MissingExtraError: it needs an optional package that is not installed.
     """
+    if name in _FOLDERS:
+        return import_module(f"daedalus.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'daedalus' has no attribute {name!r}")
     from daedalus.scenarios.extras import needed
