@@ -6,7 +6,7 @@ ended in it. NumPy and torch share memory on the CPU; on CUDA the copies go thro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -75,7 +75,7 @@ class Rollout(NamedTuple):
 
     @property
     def final_inputs(self) -> Inputs:
-        """The last observations of the ended episodes with the inputs that go with them, (K, ...)."""
+        """The last observations of the ended episodes and what goes with them, (K, ...)."""
         t, b = self.final_index.unbind(1)
         return Inputs(
             self.final_observation,

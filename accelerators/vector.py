@@ -322,7 +322,7 @@ def _from_env(
         return VectorEnvBatch(SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP))
     if env.spec is None:
         raise ValueError(
-            f"cannot make {num_envs} copies of {env}: register it and pass the id, or pass a VectorEnv"
+            f"cannot make {num_envs} copies of {env}: pass a registered id or a VectorEnv"
         )
     return _python_vector(lambda: gymnasium.make(env.spec), num_envs)
 

@@ -61,8 +61,8 @@ class Agent(ABC):
         """Make an agent for ``env``.
 
         Args:
-            env: An id, an environment, a vector of them, a batch (see `make_batch`), or `Spaces` for
-                an agent that only predicts.
+            env: An id, an environment, a vector of them or a batch (see `make_batch`); or `Spaces`,
+                for an agent that only predicts.
             config: An instance of ``Config``; by default its defaults.
             num_envs: Copies of the environment, where it can be copied.
             seed: All randomness of the agent and of the environments derives from it.
@@ -244,8 +244,9 @@ class Agent(ABC):
 
         return as_vec_env(self.batch)
 
-    def get_vec_normalize_env(self) -> None:
+    def get_vec_normalize_env(self) -> Any:
         """Return None: nothing here normalises observations."""
+        return None
 
     def take_episodes(self) -> None:
         """Move the finished episodes of the batch into ``ep_info_buffer``."""
@@ -377,7 +378,7 @@ class Agent(ABC):
 
 
 class _Parts(dict[str, dict[str, Any]]):
-    """Tensors grouped by the part of their name before the last-but-known prefix."""
+    """Tensors grouped by prefix: ``parts["a/b"]["c"]`` is the tensor ``"a/b/c"``."""
 
     def __init__(self, tensors: Mapping[str, Any]) -> None:
         super().__init__()

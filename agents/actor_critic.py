@@ -1,0 +1,52 @@
+"""Synchronous advantage actor-critic, feed-forward or recurrent: "A3C" without the asynchrony.
+
+Mnih et al. 2016, "Asynchronous methods for deep reinforcement learning" (1602.01783). The loss and
+its conventions are in `daedalus.agents.learner`. Where this differs from the paper:
+
+- B environments step together and one update averages over them, where the paper has B workers
+  that each apply the gradient of their own rollout. B-fold fewer updates want a larger step, so the
+  default epsilon of RMSProp is 1e-5 instead of 0.1.
+- A time limit is not an end: the return bootstraps from the value of the last observation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.learner import A3CConfig, A3CNetwork, Learner, seeded_progress
+
+
+@dataclass(frozen=True)
+class Config(A3CConfig):
+    """Settings of `ActorCritic`: those of the synchronous A3C."""
+
+
+class ActorCritic(Agent):
+    """The synchronous A3C."""
+
+    name = "actor_critic"
+    Config: ClassVar[type[Config]] = Config
+    config: Config
+
+    def build(self) -> None:
+        """Make network and optimiser."""
+        network = A3CNetwork(self.spaces, self.config).to(self.device)
+        self.learner = Learner(network, self.config)
+        self.modules = {"network": network}
+        self.optimizers = {"rmsprop": self.learner.optimizer}
+
+    def initial_state(self, num_envs: int) -> State:
+        """Return the LSTM's zeros, or nothing."""
+        return self.learner.network.core.initial_state(num_envs)
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Sample actions, or take the most likely."""
+        return self.learner.act(inputs, state, self.generators["act"], deterministic)
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Take one step on the loss of ``rollout``."""
+        loss, _, metrics = self.learner.loss(self.learner.prepare(rollout))
+        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
+        return {**metrics, **self.learner.apply(loss, progress)}

@@ -1,0 +1,207 @@
+"""Small networks: an encoder by observation space, a masked LSTM, and what lets acting be reused.
+
+An encoder has two parts. ``encode`` is the convolutions of the images (and a plain copy of the
+vectors): the expensive part, whose graph may be kept from acting. ``forward`` adds the fully
+connected layers. Images are uint8 (N, H, W, C) or channel-first, and stay channels-last in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from torch import Tensor, nn
+
+CHUNK = 128
+"""Images per convolution call: their activations stay in the cache, which is up to twice as fast."""
+
+Layers = Sequence[tuple[int, int, int]]  # (channels, kernel, stride) of each convolution
+
+NATURE: Layers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # Mnih et al. 2015, with 512 units
+A3C: tuple[tuple[int, Layers], ...] = (
+    (64, ((16, 8, 4), (32, 4, 2))),  # 84 x 84 -> 20 x 20 -> 9 x 9 (Mnih et al. 2016)
+    (30, ((16, 6, 3), (32, 4, 2))),  # 42 x 42 -> 13 x 13 -> 5 x 5
+    (10, ((16, 5, 2), (32, 3, 2))),  # 21 x 21 -> 9 x 9 -> 4 x 4
+)
+"""The two convolutions of A3C and their smaller versions, by the shorter side in pixels."""
+
+
+def is_image(space: Space[Any]) -> bool:
+    """Whether ``space`` is convolved: uint8 of 2 or 3 dimensions, 10 pixels or more a side."""
+    if not isinstance(space, Box) or space.dtype != np.uint8:
+        return False
+    return len(space.shape) in (2, 3) and min(image_size(space)[:2]) >= 10
+
+
+def image_size(space: Space[Any]) -> tuple[int, int, int]:
+    """Return (H, W, C) of an image space, channel-first or channel-last."""
+    shape = space.shape or ()
+    if len(shape) == 2:
+        return shape[0], shape[1], 1
+    if shape[0] < min(shape[1:]) and shape[0] <= 16 and shape[2] > 4:
+        return shape[1], shape[2], shape[0]
+    return shape[0], shape[1], shape[2]
+
+
+def channels_last(image: Tensor, space: Space[Any]) -> Tensor:
+    """Return images as (N, H, W, C), a view."""
+    height, width, channels = image_size(space)
+    if image.dim() == 3:
+        return image.unsqueeze(-1)
+    return image if image.shape[1:] == (height, width, channels) else image.permute(0, 2, 3, 1)
+
+
+class ConvolutionStack(nn.Module):
+    """Convolutions with ReLU over one image observation; output (N, features), channels last."""
+
+    def __init__(self, space: Space[Any], layers: Layers) -> None:
+        """Build ``layers`` for the images of ``space``."""
+        super().__init__()
+        self.space = space
+        height, width, channels = image_size(space)
+        modules = []
+        for out, kernel, stride in layers:
+            modules.append(nn.Conv2d(channels, out, kernel, stride))
+            height, width = ((side - kernel) // stride + 1 for side in (height, width))
+            channels = out
+        self.layers = nn.ModuleList(modules).to(memory_format=torch.channels_last)
+        self.map = (height, width, channels)
+        self.features = height * width * channels
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (N, H, W, C) uint8 to (N, features), in chunks that fit the cache."""
+        if len(image) <= CHUNK or image.device.type != "cpu":
+            return self._convolve(image)
+        return torch.cat([self._convolve(part) for part in image.split(CHUNK)])
+
+    def _convolve(self, image: Tensor) -> Tensor:
+        x = channels_last(image, self.space).permute(0, 3, 1, 2).float().mul_(1 / 255)
+        for layer in self.layers:
+            x = F.relu(layer(x), inplace=True)
+        return x.permute(0, 2, 3, 1).reshape(len(image), -1)
+
+
+class Encoder(nn.Module):
+    """Observation dict -> features (N, hidden).
+
+    Images go through convolutions, Discrete values become one-hot, everything is concatenated and
+    goes through one fully connected ReLU layer (two where there is no image).
+    """
+
+    def __init__(
+        self, spaces: Mapping[str, Space[Any]], hidden: int = 256, torso: str = "a3c"
+    ) -> None:
+        """Build for ``spaces``.
+
+        Args:
+            spaces: Observation spaces by name.
+            hidden: Units of the fully connected layers.
+            torso: ``"a3c"`` (sizes by resolution, see `A3C`) or ``"nature"``.
+
+        Raises:
+            ValueError: Unknown ``torso``.
+        """
+        super().__init__()
+        if torso not in ("a3c", "nature"):
+            raise ValueError(f"torso must be 'a3c' or 'nature', got {torso!r}")
+        self.spaces = dict(spaces)
+        self.stacks = nn.ModuleDict(
+            {
+                name: ConvolutionStack(space, _layers(space, torso))
+                for name, space in spaces.items()
+                if is_image(space)
+            }
+        )
+        sizes = [
+            self.stacks[name].features if name in self.stacks else flat_size(space)
+            for name, space in spaces.items()
+        ]
+        self.hidden = hidden
+        self.encoded = int(sum(int(s) for s in sizes))
+        self.first = nn.Linear(self.encoded, hidden)
+        self.second = None if self.stacks else nn.Linear(hidden, hidden)
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether ``encode`` does so much work that acting's should be kept for the update."""
+        return len(self.stacks) > 0
+
+    def image(self) -> tuple[str, ConvolutionStack] | None:
+        """Return name and convolutions of the first image, if there is one."""
+        for name, stack in self.stacks.items():
+            assert isinstance(stack, ConvolutionStack)
+            return name, stack
+        return None
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Return the convolved images and flat vectors, (N, encoded)."""
+        parts = [
+            self.stacks[name](observation[name])
+            if name in self.stacks
+            else flatten(observation[name], space)
+            for name, space in self.spaces.items()
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def forward(self, encoded: Tensor, recorded: Tensor | None = None) -> Tensor:
+        """Return features (N, hidden); ``recorded`` is what acting computed for the same rows."""
+        if self.second is None:
+            return reuse_linear(encoded, self.first, recorded)
+        return F.relu(self.second(F.relu(self.first(encoded), inplace=True)), inplace=True)
+
+
+def _layers(space: Space[Any], torso: str) -> Layers:
+    if torso == "nature":
+        return NATURE
+    side = min(image_size(space)[:2])
+    return next(layers for least, layers in A3C if side >= least)
+
+
+def flat_size(space: Space[Any]) -> int:
+    """Return the length of one element of ``space`` after `flatten`."""
+    if isinstance(space, Discrete):
+        return int(space.n)
+    if isinstance(space, MultiDiscrete):
+        return int(space.nvec.sum())
+    return math.prod(space.shape or ())
+
+
+def flatten(value: Tensor, space: Space[Any]) -> Tensor:
+    """Return rows of float32 (N, flat_size): one-hot for discrete spaces, uint8 in [0, 1]."""
+    if isinstance(space, Discrete):
+        return F.one_hot(value.long() - int(space.start), int(space.n)).float()
+    if isinstance(space, MultiDiscrete):
+        columns = (value - torch.as_tensor(space.start, device=value.device)).long()
+        columns = columns.reshape(len(value), -1).unbind(1)
+        sizes = space.nvec.ravel().tolist()
+        return torch.cat([F.one_hot(c, n) for c, n in zip(columns, sizes, strict=True)], 1).float()
+    scale = 1 / 255 if space.dtype == np.uint8 and space.high.max() == 255 else 1.0  # type: ignore[attr-defined]
+    return value.reshape(len(value), -1).float() * scale
+
+
+class _ReusedLinear(torch.autograd.Function):
+    """relu(x W' + b) whose result is already known: only the backward pass is computed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, result: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, result)
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+        x, weight, result = ctx.saved_tensors
+        gradient = gradient * (result > 0)
+        return gradient @ weight, gradient.t() @ x, gradient.sum(0), None
+
+
+def reuse_linear(x: Tensor, layer: nn.Linear, recorded: Tensor | None) -> Tensor:
+    """Return relu(layer(x)); if it was ``recorded`` while acting, without computing it again."""
+    if recorded is None:
+        return F.relu(layer(x), inplace=True)
+    return _ReusedLinear.apply(x, layer.weight, layer.bias, recorded)  # type: ignore[no-any-return,no-untyped-call]

@@ -1,0 +1,75 @@
+"""RMSProp as A3C uses it, over one flat vector of all parameters.
+
+All parameters become views of one vector, and so do their gradients: the norm, the clipping and
+the step are a handful of operations, however many layers there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class RMSProp(torch.optim.Optimizer):
+    """g2 <- decay g2 + (1 - decay) g^2;  x <- x - lr g / sqrt(g2 + epsilon)  (no momentum).
+
+    ``inside=True`` keeps epsilon inside the square root, as the original A3C; ``inside=False``
+    uses sqrt(g2) + epsilon, as PyTorch. The two differ much at A3C's epsilon of 0.1: inside, a
+    small gradient is divided by 0.32, outside by 0.1.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        decay: float = 0.99,
+        epsilon: float = 0.1,
+        inside: bool = True,
+    ) -> None:
+        """Flatten ``parameters``; from then on they are views of one vector."""
+        listed = [p for p in parameters if p.requires_grad]
+        defaults = {"lr": lr, "decay": decay, "epsilon": epsilon, "inside": inside}
+        super().__init__(listed, defaults)
+        total = sum(p.numel() for p in listed)
+        self.vector = torch.empty(total, device=listed[0].device)
+        self.gradient = torch.zeros_like(self.vector)
+        start = 0
+        for p in listed:
+            _view(self.vector, start, p).copy_(p.data)
+            p.data, p.grad = _view(self.vector, start, p), _view(self.gradient, start, p)
+            start += p.numel()
+        self.state[listed[0]]["square_average"] = torch.zeros_like(self.vector)
+
+    def zero_grad(self, set_to_none: bool = False) -> None:
+        """Set all gradients to zero; they stay views of one vector."""
+        self.gradient.zero_()
+
+    def clip(self, maximum: float) -> Tensor:
+        """Scale the gradient to a norm of at most ``maximum``; return the norm before, 0-d."""
+        norm = torch.linalg.vector_norm(self.gradient)
+        if maximum > 0:
+            self.gradient.mul_((maximum / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take one step."""
+        group = self.param_groups[0]
+        average = self.state[group["params"][0]]["square_average"]
+        average.mul_(group["decay"]).addcmul_(
+            self.gradient, self.gradient, value=1.0 - group["decay"]
+        )
+        if group["inside"]:
+            root = (average + group["epsilon"]).sqrt_()
+        else:
+            root = average.sqrt().add_(group["epsilon"])
+        self.vector.addcdiv_(self.gradient, root, value=-group["lr"])
+
+
+def _view(vector: Tensor, start: int, like: Tensor) -> Tensor:
+    """Return a piece of ``vector`` with the shape and memory order of ``like``."""
+    piece = vector[start : start + like.numel()]
+    return torch.as_strided(piece, like.shape, like.stride(), vector.storage_offset() + start)

@@ -1,0 +1,172 @@
+"""An LSTM over (T, B) whose state starts anew where an episode does, with its own backward pass.
+
+Gates are in the order input, forget, output, candidate::
+
+    i, f, o = sigmoid(.),  g = tanh(.)   of   W [x_t, k_t h_{t-1}] + b,   k_t = 1 - episode_start_t
+    c_t = f k_t c_{t-1} + i g,   h_t = o tanh(c_t)
+
+The backward pass multiplies by the input and recurrent weights once for all T steps, where
+automatic differentiation would do it T times; and what acting computed can be handed in, so that
+the update needs no forward pass at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Unrolled(NamedTuple):
+    """What an LSTM computed over (T, B)."""
+
+    output: Tensor  # (T, B, H)
+    gates: Tensor  # (T, B, 4H), after their non-linearities
+    cell: Tensor  # (T, B, H)
+
+
+class LSTM(nn.Module):
+    """One layer; see the module's docstring."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        """Initialise uniformly in +-1/sqrt(hidden), with a forget bias of 1."""
+        super().__init__()
+        self.inputs, self.hidden = inputs, hidden
+        bound = hidden**-0.5
+        self.weight = nn.Parameter(torch.empty(4 * hidden, inputs).uniform_(-bound, bound))
+        self.recurrent = nn.Parameter(torch.empty(4 * hidden, hidden).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(4 * hidden))
+        with torch.no_grad():
+            self.bias[hidden : 2 * hidden] = 1.0
+
+    def step(
+        self, x: Tensor, h: Tensor, c: Tensor, episode_start: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Take one step without a graph.
+
+        Args:
+            x: (B, inputs).
+            h: (B, H).
+            c: (B, H).
+            episode_start: bool (B,).
+
+        Returns:
+            h (B, H), c (B, H) and the gates (B, 4H).
+        """
+        keep = (~episode_start).unsqueeze(1)
+        with torch.no_grad():
+            gates = torch.addmm(self.bias, x, self.weight.t())
+            return _cell(gates, h * keep, c * keep, self.recurrent.t())
+
+    def forward(
+        self,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        episode_start: Tensor,
+        recorded: tuple[Tensor, Tensor] | None = None,
+    ) -> Unrolled:
+        """Unroll over T steps.
+
+        Args:
+            x: (T, B, inputs).
+            h: (B, H), before step 0; no gradient flows into it.
+            c: (B, H).
+            episode_start: bool (T, B).
+            recorded: Gates and cells of `step` for the same inputs and parameters.
+
+        Returns:
+            Outputs, gates and cells; only the outputs carry gradients.
+        """
+        keep = (~episode_start).unsqueeze(-1).to(x.dtype)
+        gates, cell = recorded if recorded is not None else (None, None)
+        output, gates, cell = _Unroll.apply(  # type: ignore[no-untyped-call]
+            x, self.weight, self.recurrent, self.bias, h.detach(), c.detach(), keep, gates, cell
+        )
+        return Unrolled(output, gates, cell)
+
+
+def _cell(gates: Tensor, h: Tensor, c: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn the inputs' share of the gates into h, c and gates, in place where possible."""
+    hidden = h.shape[1]
+    gates.addmm_(h, recurrent)
+    gates[:, : 3 * hidden].sigmoid_()
+    gates[:, 3 * hidden :].tanh_()
+    i, f, o, g = gates.split(hidden, 1)
+    c = torch.addcmul(f * c, i, g)
+    return o * c.tanh(), c, gates
+
+
+class _Unroll(torch.autograd.Function):
+    """The unrolled LSTM with backpropagation through time written out."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        recurrent: Tensor,
+        bias: Tensor,
+        h: Tensor,
+        c: Tensor,
+        keep: Tensor,
+        gates: Tensor | None,
+        cell: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if gates is None or cell is None:
+            output, gates, cell = _forward(x, weight, recurrent, bias, h, c, keep)
+        else:
+            output = gates[..., 2 * h.shape[1] : 3 * h.shape[1]] * cell.tanh()
+        ctx.save_for_backward(x, weight, recurrent, h, c, keep, output, gates, cell)
+        ctx.mark_non_differentiable(gates, cell)
+        return output, gates, cell
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, recurrent, h, c, keep, output, gates, cell = ctx.saved_tensors
+        d_gates = _through_time(d_output, recurrent, c, keep, gates, cell)
+        before = torch.cat([h.unsqueeze(0), output[:-1]]) * keep
+        flat = d_gates.reshape(-1, d_gates.shape[-1])
+        d_x = (flat @ weight).view_as(x) if ctx.needs_input_grad[0] else None
+        d_weight = flat.t() @ x.reshape(-1, x.shape[-1])
+        d_recurrent = flat.t() @ before.reshape(-1, before.shape[-1])
+        return d_x, d_weight, d_recurrent, flat.sum(0), None, None, None, None, None
+
+
+def _forward(
+    x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, h: Tensor, c: Tensor, keep: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    steps, batch, _ = x.shape
+    hidden = h.shape[1]
+    gates = torch.addmm(bias, x.reshape(steps * batch, -1), weight.t()).view(steps, batch, -1)
+    output, cell = x.new_empty(steps, batch, hidden), x.new_empty(steps, batch, hidden)
+    turned = recurrent.t()
+    for t in range(steps):
+        h, c, _ = _cell(gates[t], h * keep[t], c * keep[t], turned)
+        output[t], cell[t] = h, c
+    return output, gates, cell
+
+
+def _through_time(
+    d_output: Tensor, recurrent: Tensor, c: Tensor, keep: Tensor, gates: Tensor, cell: Tensor
+) -> Tensor:
+    """Return the gradient of the gates before their non-linearities, (T, B, 4H)."""
+    steps, batch, hidden = cell.shape
+    i, f, o, g = gates.split(hidden, -1)
+    squashed = cell.tanh()
+    before = torch.cat([c.unsqueeze(0), cell[:-1]]) * keep
+    by_cell = torch.stack([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)], 2)
+    by_output = squashed * o * (1 - o)
+    to_cell, carried = o * (1 - squashed * squashed), f * keep
+    result = torch.empty(steps, batch, 4, hidden, dtype=cell.dtype, device=cell.device)
+    d_h, d_c = torch.zeros_like(c), torch.zeros_like(c)
+    for t in range(steps - 1, -1, -1):
+        d_h = d_h + d_output[t]
+        d_c = torch.addcmul(d_c, d_h, to_cell[t])
+        part = d_c.unsqueeze(1) * by_cell[t]
+        result[t, :, :2], result[t, :, 3] = part[:, :2], part[:, 2]
+        torch.mul(d_h, by_output[t], out=result[t, :, 2])
+        d_c = d_c * carried[t]
+        d_h = (result[t].view(batch, -1) @ recurrent).mul_(keep[t])
+    return result.view(steps, batch, 4 * hidden)
