@@ -81,24 +81,26 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used.
+if not TYPE_CHECKING:  # or checkers would accept any name
 
-    Raises:
-        AttributeError: there is no such name.
-        MissingExtraError: it needs an optional package that is not installed.
-    """
-    if name in _FOLDERS:
-        return import_module(f"daedalus.{name}")
-    if name not in _LAZY:
-        raise AttributeError(f"module 'daedalus' has no attribute {name!r}")
-    from daedalus.scenarios.extras import needed
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used.
 
-    module, _, original = _LAZY[name].partition(":")
-    with needed():
-        value = getattr(import_module(module), original or name)
-    globals()[name] = value
-    return value
+        Raises:
+            AttributeError: there is no such name.
+            MissingExtraError: it needs an optional package that is not installed.
+        """
+        if name in _FOLDERS:
+            return import_module(f"daedalus.{name}")
+        if name not in _LAZY:
+            raise AttributeError(f"module 'daedalus' has no attribute {name!r}")
+        from daedalus.scenarios.extras import needed
+
+        module, _, original = _LAZY[name].partition(":")
+        with needed():
+            value = getattr(import_module(module), original or name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
