@@ -40,6 +40,11 @@ def agent_names() -> list[str]:
     return sorted(_AGENTS)
 
 
+def entry_point(name: str) -> str:
+    """Return where a registered agent is, as ``"module:Class"``, without importing it."""
+    return _AGENTS[name]
+
+
 def make_agent(name: str) -> Any:
     """Return the class of an agent.
 

@@ -57,6 +57,7 @@ class Agent(ABC):
         seed: int = 0,
         device: str = "auto",
         tensorboard_log: str | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         """Make an agent for ``env``.
 
@@ -68,6 +69,7 @@ class Agent(ABC):
             seed: All randomness of the agent and of the environments derives from it.
             device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
             tensorboard_log: Folder for TensorBoard; by default none is written.
+            env_kwargs: Keyword arguments of the environment, where ``env`` is an id.
         """
         self.config = self.Config() if config is None else config
         self.seed = seed
@@ -81,7 +83,7 @@ class Agent(ABC):
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.stores: dict[str, Any] = {}
-        self.batch, self.spaces = self._open(env, num_envs)
+        self.batch, self.spaces = self._open(env, num_envs, env_kwargs)
         init, act, train, draw = (int(s) for s in np.random.SeedSequence(seed).generate_state(4))
         self.generators = {
             name: torch.Generator(self.device).manual_seed(s)
@@ -95,11 +97,13 @@ class Agent(ABC):
             seeds = np.random.SeedSequence((seed, 1)).generate_state(self.batch.num_envs)
             self.collector = Collector(self.batch, self, self.device, [int(s) for s in seeds])
 
-    def _open(self, env: Any, num_envs: int | None) -> tuple[EnvBatch | None, Spaces]:
+    def _open(
+        self, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
+    ) -> tuple[EnvBatch | None, Spaces]:
         if isinstance(env, Spaces):
             return None, env
         copies = self.default_num_envs if isinstance(env, str) and num_envs is None else num_envs
-        batch = make_batch(env, copies, labels=self.labels_needed())
+        batch = make_batch(env, copies, labels=self.labels_needed(), env_kwargs=env_kwargs)
         return batch, Spaces(batch.observation_spaces, batch.action_space, batch.label_spaces)
 
     # ------------------------------------------------------------------ the algorithm's part
@@ -358,6 +362,7 @@ class Agent(ABC):
         env: Any = None,
         num_envs: int | None = None,
         device: str = "auto",
+        env_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
         """Make an agent from what `get_state` returned."""
         if state["agent"] != cls.name:
@@ -372,6 +377,7 @@ class Agent(ABC):
             num_envs=num_envs,
             seed=int(state["seed"]),
             device=device,
+            env_kwargs=env_kwargs,
         )
         agent.set_state(tensors, state)
         return agent
