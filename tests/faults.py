@@ -118,3 +118,39 @@ def save_with_limit(run: Path, step: int, limit: int) -> str:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
     return ""
+
+
+def race_for_lock(path: Path, starters: int = 2) -> list[str]:
+    """Let several processes take one run directory at once; returns what each one said.
+
+    Every starter waits at a barrier, tries, tells the outcome, and holds what it got until all
+    have told theirs.
+    """
+    from daedalus.accelerators.run_directory import RunDirectory
+
+    begin, tell, end = os.pipe(), os.pipe(), os.pipe()
+    children = []
+    for _ in range(starters):
+        if pid := os.fork():
+            children.append(pid)
+            continue
+        os.close(begin[1])
+        os.close(end[1])
+        os.read(begin[0], 1)
+        try:
+            RunDirectory.open(path)
+            said = f"won by process {os.getpid()}"
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        os.write(tell[1], said.encode().ljust(512)[:512])
+        os.read(end[0], 1)
+        os._exit(0)
+    for descriptor in (begin[0], begin[1], end[0]):
+        os.close(descriptor)
+    said = [os.read(tell[0], 512).decode().strip() for _ in children]
+    os.close(end[1])
+    for pid in children:
+        os.waitpid(pid, 0)
+    os.close(tell[0])
+    os.close(tell[1])
+    return said
