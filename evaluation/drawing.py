@@ -133,7 +133,9 @@ class Stage:
         for i, reward in enumerate(self._rewards if title == "return" else ()):
             if reward:
                 x = left + 8 + i * step
-                draw.line((x, bottom - 7, x, bottom - 2), fill=GAIN if reward > 0 else LOSS, width=2)
+                draw.line(
+                    (x, bottom - 7, x, bottom - 2), fill=GAIN if reward > 0 else LOSS, width=2
+                )
         x, y = points[-1]
         draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
         draw.text((left + 8, top + 6), title, font=self._small, fill=FAINT)

@@ -1,0 +1,209 @@
+"""``daedalus list`` and ``daedalus info``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import gymnasium
+import tyro
+
+from daedalus import scenarios, source
+from daedalus.agents import agent_names, entry_point
+from daedalus.envs import NATIVE
+from daedalus.parsing import UsageError, nearest, positional
+
+KINDS = ("environments", "scenarios", "agents")
+
+
+@dataclass
+class List:
+    """Show environments, scenarios and agents, each with a line of what it is.
+
+    Any Gymnasium id that is installed works too, and package:Id imports the package first.
+
+    Examples:
+      daedalus list
+      daedalus list scenarios
+      daedalus list agents
+    """
+
+    kind: Annotated[tyro.conf.Positional[str], positional("KIND")] = "all"
+    """environments, scenarios, agents, or all."""
+
+    def run(self) -> int:
+        """Print the tables."""
+        kinds = [kind for kind in KINDS if self.kind in ("all", kind)]
+        if not kinds:
+            hint = nearest(self.kind, KINDS) or f"; kinds: {', '.join(KINDS)}"
+            raise UsageError(f"there is no kind {self.kind!r}{hint}")
+        for kind in kinds:
+            rows = list(_ROWS[kind]())
+            width = max((len(name) for name, _ in rows), default=0)
+            print(kind.upper())
+            for name, what in rows:
+                print(f"  {name:<{width}}  {what}".rstrip())
+            print()
+        print("`daedalus info NAME` tells all about one.")
+        return 0
+
+
+def _environments() -> Iterator[tuple[str, str]]:
+    for env_id, family in NATIVE.items():
+        yield env_id, source.summary(family)
+
+
+def _scenarios() -> Iterator[tuple[str, str]]:
+    for name in scenarios.names():
+        scenario = scenarios.load(name)
+        yield name, scenario.description or scenario.env
+
+
+def _agents() -> Iterator[tuple[str, str]]:
+    for name in agent_names():
+        try:
+            yield name, source.summary(entry_point(name))
+        except (OSError, ImportError, SyntaxError):
+            yield name, entry_point(name)
+
+
+_ROWS = {"environments": _environments, "scenarios": _scenarios, "agents": _agents}
+
+
+@dataclass
+class Info:
+    """Tell all about an environment, a scenario or an agent.
+
+    Examples:
+      daedalus info daedalus/NavMaze-v0
+      daedalus info nav_maze_random_goal_01
+      daedalus info unreal
+    """
+
+    name: Annotated[tyro.conf.Positional[str], positional("NAME")]
+    """Environment id, package:Id, scenario name or file, or agent."""
+
+    def run(self) -> int:
+        """Print what is known."""
+        if self.name in agent_names():
+            print("\n".join(_agent(self.name)))
+            return 0
+        if self.name in scenarios.names() or scenarios.is_path(self.name):
+            print("\n".join(_scenario(self.name)))
+            return 0
+        from daedalus.lookup import check_env
+
+        try:
+            check_env(self.name)
+        except UsageError:
+            hint = nearest(self.name, [*gymnasium.registry, *scenarios.names(), *agent_names()])
+            if ":" in self.name or not hint:
+                raise
+            raise UsageError(f"there is no {self.name!r}{hint}") from None
+        print("\n".join(_environment(self.name)))
+        return 0
+
+
+def _agent(name: str) -> Iterator[str]:
+    """Docstring of the agent and its settings, without importing it."""
+    target = entry_point(name)
+    module = target.partition(":")[0]
+    yield f"{name}  ({target})\n"
+    yield source.docstring(target)
+    text = source.docstring(f"{module}:")
+    if text != source.docstring(target):
+        yield f"\n{text}"
+    rows = [(f"--{f.name.replace('_', '-')}", f.default, f.meaning) for f in _settings(target)]
+    yield "\nSettings (options of `daedalus train`, fields of Config):"
+    yield from table(rows)
+
+
+def _settings(target: str) -> list[source.Field]:
+    """Fields of the agent's Config; of agents that make theirs when loaded, by loading them."""
+    found = source.fields(f"{target.partition(':')[0]}:Config")
+    if found:
+        return found
+    import dataclasses
+
+    from daedalus.lookup import find_agent
+
+    config = find_agent(target).Config
+    return [
+        source.Field(item.name, str(item.type), repr(item.default), item.metadata.get("help", ""))
+        for item in dataclasses.fields(config)
+    ]
+
+
+def _scenario(name: str) -> Iterator[str]:
+    scenario = scenarios.load(name)
+    yield f"{scenario.name}\n"
+    if scenario.description:
+        yield f"{scenario.description}\n"
+    rows = [("environment", scenario.env)]
+    rows += [(f"  {key}", str(value)) for key, value in scenario.env_kwargs.items()]
+    rows += [
+        ("copies", str(scenario.num_envs)),
+        ("steps", f"{scenario.total_timesteps:,}"),
+        ("threshold", "-" if scenario.threshold is None else f"{scenario.threshold:g}"),
+    ]
+    rows += [(f"score of {who}", f"{score:g}") for who, score in scenario.scores.items()]
+    rows += [
+        (f"{agent}: {key}", str(value))
+        for agent, settings in scenario.agents.items()
+        for key, value in settings.items()
+    ]
+    rows += [("tags", ", ".join(scenario.tags)), ("source", scenario.source)]
+    yield from table([row for row in rows if row[1]])
+    yield f"\nTry: daedalus train {scenario.agent or 'unreal'} {scenario.name}"
+
+
+def _environment(name: str) -> Iterator[str]:
+    env_id = name.rpartition(":")[2]
+    spec = gymnasium.spec(env_id)
+    env = gymnasium.make(name)
+    inner: Any = env.unwrapped
+    family = getattr(inner, "family", None)
+    yield f"{env_id}\n"
+    yield inspect.cleandoc((family or inner).__doc__ or "(no description)")
+    yield "\nSpaces"
+    batch = getattr(inner, "batch", None)
+    if batch is None:
+        yield from table([("observation", str(env.observation_space))])
+    else:
+        groups = (
+            ("observation", batch.observation_spaces),
+            ("label", batch.label_spaces),
+            ("info", batch.info_spaces),
+        )
+        rows = [(f"{kind} {key}", str(s)) for kind, spaces in groups for key, s in spaces.items()]
+        shown = {key for _, spaces in groups for key in spaces}
+        rest = {key: s for key, s in family.spaces.items() if key not in shown}
+        yield from table(rows + [(f"(on request) {key}", str(s)) for key, s in rest.items()])
+    yield from table([("action", str(env.action_space))])
+    defaults = _parameters(type(family or inner)) | {
+        k: v for k, v in spec.kwargs.items() if k != "family"
+    }
+    yield "\nParameters (--env-kwargs key=value) and their defaults"
+    yield from table([(key, repr(value)) for key, value in defaults.items()]) or ["  none"]
+    limit = batch.time_limit if batch is not None else spec.max_episode_steps
+    yield f"\nTime limit: {f'{limit:,} steps' if limit else 'none'}"
+    env.close()
+
+
+def _parameters(made: type[Any]) -> dict[str, Any]:
+    parameters = inspect.signature(made.__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as lines with aligned columns; empty rows give no lines."""
+    if not rows:
+        return []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths[-1] = 0
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,191 @@
+"""``daedalus evaluate``, ``watch`` and ``demo``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from daedalus.parsing import Count, MaybeCount, MaybeText, UsageError, positional
+
+
+@dataclass
+class Evaluate:
+    """Score a run beside a random policy, one episode per held-out seed, with 95 % intervals.
+
+    Examples:
+      daedalus evaluate runs/last
+      daedalus evaluate runs/last --episodes 500 --output scores.json
+      daedalus evaluate runs/last --env nav_maze_all_random_01     in another environment
+    """
+
+    path: Annotated[tyro.conf.Positional[str], positional("RUN")]
+    """Run directory."""
+    episodes: Count = 100
+    """Episodes, each on a seed of its own."""
+    env: MaybeText = None
+    """Environment or scenario (auto: the one it was trained in)."""
+    env_kwargs: tuple[str, ...] = ()
+    """Parameters of the environment as key=value, in place of the run's."""
+    deterministic: bool = False
+    """Take the most likely action instead of drawing from the policy."""
+    seed: Count = 0
+    """Chooses the held-out seeds."""
+    num_envs: Count = 32
+    """Copies of the environment stepped together."""
+    step: MaybeCount = None
+    """Checkpoint to load (auto: the newest)."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    output: MaybeText = None
+    """JSON file for the scores of every episode (auto: none)."""
+
+    def run(self) -> int:
+        """Evaluate both policies and print the table."""
+        from daedalus.evaluation.evaluate import evaluate, held_out_seeds
+        from daedalus.evaluation.report import as_json, score_table
+
+        trained, env, env_kwargs = _open_run(self.path, self)
+        if self.episodes < 1:
+            raise UsageError("--episodes must be at least 1")
+        seeds = held_out_seeds(self.episodes, self.seed)
+        scores = [
+            evaluate(
+                policy,
+                env,
+                seeds=seeds,
+                num_envs=self.num_envs,
+                deterministic=self.deterministic,
+                env_kwargs=env_kwargs,
+            )
+            for policy in (trained.agent, "random")
+        ]
+        print(f"{trained.path} at {trained.step:,} steps in {env}, {self.episodes} episodes")
+        print(score_table(scores))
+        if self.output:
+            Path(self.output).write_text(json.dumps(as_json(scores, env, env_kwargs), indent=1))
+        return 0
+
+
+def _open_run(path: str, options: Any) -> tuple[Any, str, dict[str, Any]]:
+    """Load a run's agent and decide on the environment.
+
+    Raises:
+        ValueError: The environment does not have the agent's spaces.
+    """
+    from daedalus.evaluation.runs import load_run, read_run
+    from daedalus.lookup import check_env, find_agent, find_task
+
+    config = read_run(path)
+    find_agent(str(config["agent"]))
+    if options.env is None:
+        env, env_kwargs = str(config["env"]), dict(config["env_kwargs"])
+        check_env(env)
+        env_kwargs |= find_task(env, options.env_kwargs).env_kwargs
+    else:
+        task = find_task(options.env, options.env_kwargs)
+        env, env_kwargs = task.env, task.env_kwargs
+    return load_run(path, step=options.step, device=options.device), env, env_kwargs
+
+
+@dataclass
+class Watch:
+    """See a run, or an environment: a window where there is a display, an mp4 where there is none.
+
+    With an environment instead of a run you play it yourself by keyboard (Escape ends); where
+    there is no display, or with --policy random, a random policy acts.
+
+    Examples:
+      daedalus watch runs/last
+      daedalus watch runs/last --video maze.mp4 --episodes 5
+      daedalus watch daedalus/NavMaze-v0               play
+      daedalus watch CartPole-v1 --policy random
+    """
+
+    what: Annotated[tyro.conf.Positional[str], positional("RUN_OR_ENV")]
+    """Run directory, environment id, package:Id or scenario."""
+    episodes: Count = 3
+    """Episodes to show."""
+    video: MaybeText = None
+    """File to write, .mp4 (auto: a window, or a file where there is no display)."""
+    policy: MaybeText = None
+    """keyboard or random (auto: the run's agent; for an environment keyboard in a window)."""
+    seed: Count = 0
+    """Chooses the held-out seeds."""
+    deterministic: bool = False
+    """Take the most likely action instead of drawing from the policy."""
+    fps: MaybeCount = None
+    """Steps in a second (auto: the environment's)."""
+    env: MaybeText = None
+    """Environment or scenario for a run's agent (auto: the one it was trained in)."""
+    env_kwargs: tuple[str, ...] = ()
+    """Parameters of the environment as key=value."""
+    step: MaybeCount = None
+    """Checkpoint to load (auto: the newest)."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def run(self) -> int:
+        """Open the window or write the video."""
+        from daedalus.evaluation.watch import has_display, watch
+        from daedalus.lookup import find_task
+
+        if self.policy not in (None, "random", "keyboard"):
+            raise UsageError(f"--policy is keyboard or random, not {self.policy!r}")
+        is_run = Path(self.what).is_dir() or self.what.startswith(("runs/", "./", "/"))
+        video = Path(self.video) if self.video else None
+        policy: Any = self.policy
+        if is_run:
+            trained, env, env_kwargs = _open_run(self.what, self)
+            policy = policy or trained.agent
+            folder = trained.path / "videos"
+            default = folder / f"{trained.step}.mp4"
+        else:
+            task = find_task(self.what, self.env_kwargs)
+            env, env_kwargs = task.env, task.env_kwargs
+            policy = policy or ("keyboard" if has_display() and not video else "random")
+            default = Path(env.rpartition(":")[2].rpartition("/")[2] + ".mp4")
+        if video is None and not has_display():
+            video = default
+            print("no display: writing a video instead")
+        written = watch(
+            policy,
+            env,
+            episodes=max(1, self.episodes),
+            video=video,
+            seed=self.seed,
+            deterministic=self.deterministic,
+            fps=self.fps,
+            env_kwargs=env_kwargs,
+        )
+        if written is not None:
+            print(f"wrote {written}")
+        return 0
+
+
+@dataclass
+class Demo:
+    """Train UNREAL in a first-person maze, score it, draw its learning curve and film it.
+
+    Takes a few minutes on two cores. Everything is written below runs/.
+
+    Examples:
+      daedalus demo
+    """
+
+    seconds: Count = 180
+    """Time for training, in seconds."""
+    seed: Count = 0
+    """All randomness derives from it."""
+    still: MaybeText = None
+    """PNG for a frame of the video, e.g. docs/images/demo.png (auto: none)."""
+
+    def run(self) -> int:
+        """Run the demo."""
+        from daedalus.evaluation.demo import demo
+
+        demo(seconds=self.seconds, seed=self.seed, still=self.still)
+        return 0

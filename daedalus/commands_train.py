@@ -1,0 +1,213 @@
+"""``daedalus train`` and ``daedalus resume``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from daedalus.parsing import Count, MaybeCount, MaybeText, UsageError, parse, positional
+
+
+@dataclasses.dataclass
+class Train:
+    """Train an agent in an environment or a scenario.
+
+    AGENT and ENV come first, then options. The settings of an agent are options too:
+    `daedalus train unreal --help` lists those of UNREAL, `daedalus list` shows all agents.
+    The run goes to runs/<agent>-<env>-<date>, and runs/last points to it: config.yaml,
+    checkpoints, TensorBoard files and metrics.csv. Ctrl-C saves and stops;
+    `daedalus resume runs/last` goes on from there, to the same result.
+
+    Examples:
+      daedalus train unreal daedalus/NavMaze-v0 --steps 2e6
+      daedalus train unreal nav_maze_random_goal_01 --learning-rate 5e-4 --seed 3
+      daedalus train ppo CartPole-v1 --steps 1e5 --num-envs 8
+      daedalus train ppo my_package:My-v0             your own environment
+      daedalus train my_agent:MyAgent CartPole-v1     your own agent
+    """
+
+    agent: Annotated[tyro.conf.Positional[str], positional("AGENT")]
+    """Name of an agent, or module:Class."""
+    env: Annotated[tyro.conf.Positional[str], positional("ENV")]
+    """Environment id, package:Id, scenario name, or path of a scenario file."""
+    steps: MaybeCount = None
+    """Environment steps, all copies together (auto: the scenario's, or 1e6)."""
+    num_envs: MaybeCount = None
+    """Copies of the environment stepped together (auto: the scenario's, or the agent's)."""
+    seed: Count = 0
+    """All randomness of the run derives from it."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    run: MaybeText = None
+    """Folder of the run (auto: runs/<agent>-<env>-<date>)."""
+    env_kwargs: tuple[str, ...] = ()
+    """Parameters of the environment as key=value, e.g. --env-kwargs cells=[10,5] apples=4."""
+
+
+def train_command(args: Sequence[str], prog: str) -> Any:
+    """Parse ``train``: the agent's settings become options, a scenario gives their defaults.
+
+    Raises:
+        UsageError: AGENT or ENV is missing or unknown, or an option is wrong.
+    """
+    from daedalus.lookup import find_agent, find_task
+
+    words = [word for word in args[:2] if not word.startswith("-")]
+    asks_help = "-h" in args or "--help" in args
+    if asks_help and not words:
+        return parse(Train, ["--help"], prog)
+    if (args[:1] and args[0].startswith("-")) or (len(words) < 2 and not asks_help):
+        raise UsageError(f"say AGENT and ENV first, then options: {prog} unreal daedalus/Catch-v0")
+    agent_class = find_agent(words[0])
+    assignments: tuple[str, ...] = ()
+    task = find_task(words[1], assignments) if len(words) > 1 else None
+    defaults = _default_config(agent_class, words[0], task)
+    made = parse(_with_config(agent_class, defaults), args, f"{prog}")
+    return Training(made, agent_class, find_task(made.env, made.env_kwargs))
+
+
+def _default_config(agent_class: Any, name: str, task: Any) -> Any:
+    """The agent's settings with a scenario's in place of the defaults.
+
+    Raises:
+        ValueError: The scenario names a setting that the agent does not have.
+    """
+    from daedalus.parsing import nearest
+
+    given = {} if task is None or task.scenario is None else task.scenario.agents.get(name, {})
+    known = [item.name for item in dataclasses.fields(agent_class.Config)]
+    for key in given:
+        if key not in known:
+            hint = nearest(key, known)
+            raise ValueError(f"scenario {task.name}: {name} has no setting {key!r}{hint}")
+    return agent_class.Config(**given)
+
+
+def _with_config(agent_class: Any, defaults: Any) -> type[Train]:
+    """`Train` with the fields of the agent's Config beside its own."""
+    kind = Annotated[agent_class.Config, tyro.conf.arg(name="")]
+    made = dataclasses.make_dataclass(
+        "Train", [("config", kind, dataclasses.field(default=defaults))], bases=(Train,)
+    )
+    made.__doc__ = Train.__doc__
+    return made
+
+
+class Training:
+    """A run that is about to start."""
+
+    def __init__(self, options: Any, agent_class: Any, task: Any) -> None:
+        """Take what the command line said."""
+        self.options, self.agent_class, self.task = options, agent_class, task
+
+    def run(self) -> int:
+        """Make agent and run directory, train, and say how to go on."""
+        from daedalus.accelerators.run_directory import RunDirectory
+
+        options, task = self.options, self.task
+        scenario = task.scenario
+        steps = options.steps or (scenario.total_timesteps if scenario else 1_000_000)
+        copies = options.num_envs or (scenario.num_envs if scenario else None)
+        agent = self.agent_class(
+            task.env,
+            options.config,
+            num_envs=copies,
+            seed=options.seed,
+            device=options.device,
+            env_kwargs=task.env_kwargs,
+        )
+        config = {
+            "agent": options.agent,
+            "env": task.env,
+            "env_kwargs": task.env_kwargs,
+            "scenario": scenario.name if scenario else None,
+            "num_envs": agent.num_envs,
+            "seed": options.seed,
+            "device": options.device,
+            "total_timesteps": steps,
+            "config": dataclasses.asdict(options.config),
+        }
+        path = Path(options.run) if options.run else run_path(options.agent, task.name)
+        with RunDirectory.create(path, config) as run:
+            return train_in(run, agent, steps)
+
+
+def run_path(agent: str, env: str) -> Path:
+    """Return ``runs/<agent>-<env>-<date>`` for a run that starts now."""
+    words = [word.rpartition(":")[2].rpartition("/")[2] for word in (agent, env)]
+    words = [word.removesuffix(".yaml").removesuffix(".yml") for word in words]
+    return Path("runs") / "-".join([*words, time.strftime("%Y%m%d-%H%M%S")])
+
+
+def train_in(run: Any, agent: Any, steps: int) -> int:
+    """Train with the live line; say where things are and how to go on.
+
+    Returns:
+        Exit code: 0 when the steps are done, 130 after Ctrl-C.
+    """
+    from daedalus.agents.training import train
+    from daedalus.progress import ProgressLine
+
+    for note in run.notes:
+        print(f"daedalus: {note}", file=sys.stderr)
+    print(f"training {agent.name} on {agent.device} with {agent.num_envs} environments: {run.path}")
+    with ProgressLine(agent.num_timesteps, steps) as line:
+        train(agent, steps, run=run, progress=line)
+    done = agent.num_timesteps >= steps
+    print(f"{'finished' if done else 'stopped and saved'} at {agent.num_timesteps:,} steps")
+    for verb in (() if done else ("resume",)) + ("evaluate", "watch"):
+        print(f"  daedalus {verb} {run.path}")
+    return 0 if done else 130
+
+
+@dataclasses.dataclass
+class Resume:
+    """Go on with a run where its newest checkpoint stands.
+
+    On the CPU the result is the same, bit for bit, as that of a run that never stopped.
+
+    Examples:
+      daedalus resume runs/last
+      daedalus resume runs/last --steps 5e6     train to more steps than first asked for
+    """
+
+    path: Annotated[tyro.conf.Positional[str], positional("RUN")]
+    """Run directory."""
+    steps: MaybeCount = None
+    """Environment steps in all (auto: as first asked for)."""
+    device: MaybeText = None
+    """auto, cpu or cuda (auto: as before)."""
+
+    def run(self) -> int:
+        """Load the newest checkpoint and train on."""
+        from daedalus.accelerators.run_directory import RunDirectory
+        from daedalus.evaluation.runs import read_run
+        from daedalus.lookup import check_env, find_agent
+
+        config = read_run(self.path)
+        agent_class = find_agent(str(config["agent"]))
+        check_env(str(config["env"]))
+        steps = self.steps or int(config["total_timesteps"])
+        with RunDirectory.open(self.path) as run:
+            checkpoint = run.load()
+            agent = agent_class.from_state(
+                checkpoint.tensors,
+                checkpoint.state,
+                env=str(config["env"]),
+                num_envs=int(config["num_envs"]),
+                device=self.device or str(config.get("device", "auto")),
+                env_kwargs=config["env_kwargs"],
+            )
+            if agent.num_timesteps >= steps:
+                print(
+                    f"nothing to do: {agent.num_timesteps:,} of {steps:,} steps are done; "
+                    "give --steps to train on"
+                )
+                return 0
+            return train_in(run, agent, steps)

@@ -1,0 +1,116 @@
+"""From words of a command line to environments, scenarios and agents; near misses get a hint."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import yaml
+
+from daedalus import scenarios
+from daedalus.agents import agent_names
+from daedalus.parsing import UsageError, nearest
+from daedalus.scenarios import Scenario
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What to act in.
+
+    Attributes:
+        name: As the user said it.
+        env: Environment id, perhaps with ``"module:"`` before it.
+        env_kwargs: Keyword arguments of the environment.
+        scenario: Where they come from, if from a scenario.
+    """
+
+    name: str
+    env: str
+    env_kwargs: dict[str, Any]
+    scenario: Scenario | None = None
+
+
+def find_task(name: str, assignments: Sequence[str] = ()) -> Task:
+    """Find an environment or a scenario.
+
+    Args:
+        name: Environment id, ``module:Id``, scenario name, or path of a scenario file.
+        assignments: ``key=value`` keyword arguments of the environment, values as in YAML.
+
+    Raises:
+        UsageError: There is none; names the nearest.
+        ScenarioError: The scenario's file is not valid.
+    """
+    given = dict(_assignment(text) for text in assignments)
+    if scenarios.is_path(name) or name in scenarios.names():
+        scenario = scenarios.load(name)
+        check_env(scenario.env)
+        return Task(name, scenario.env, {**scenario.env_kwargs, **given}, scenario)
+    check_env(name)
+    return Task(name, name, given)
+
+
+def check_env(name: str) -> None:
+    """Check that an environment id exists, importing the module of ``module:Id``.
+
+    Raises:
+        UsageError: It does not.
+    """
+    module, colon, env_id = name.rpartition(":")
+    if colon:
+        _import(module, name)
+    if env_id in gymnasium.registry:
+        return
+    known = [*gymnasium.registry, *scenarios.names()]
+    if colon:
+        known = [known_id for known_id in known if not known_id.startswith("daedalus/")]
+    mixed = "; agents go first: daedalus train AGENT ENV" if env_id in agent_names() else ""
+    hint = nearest(env_id, known) or mixed or "; `daedalus list` shows all, package:Id loads others"
+    where = f" (after importing {module})" if colon else ""
+    raise UsageError(f"unknown environment or scenario {env_id!r}{where}{hint}")
+
+
+def find_agent(name: str) -> Any:
+    """Return the class of an agent.
+
+    Raises:
+        UsageError: There is none; names the nearest.
+        MissingExtraError: It needs a package that is not installed.
+    """
+    from daedalus.agents import make_agent
+    from daedalus.scenarios.extras import needed
+
+    module, colon, attribute = name.rpartition(":")
+    if colon:
+        found = getattr(_import(module, name), attribute, None)
+        if isinstance(found, type):
+            return found
+        name = attribute
+    if name not in agent_names():
+        hint = nearest(name, agent_names()) or f"; known: {', '.join(agent_names())}"
+        raise UsageError(f"unknown agent {name!r}{hint}")
+    with needed():
+        return make_agent(name)
+
+
+def _import(module: str, name: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and (module == error.name or module.startswith(error.name + ".")):
+            message = f"{name}: there is no module {error.name!r}; is the package installed?"
+            raise UsageError(message) from None
+        raise
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not key.isidentifier():
+        raise UsageError(f"expected key=value after --env-kwargs, got {text!r}")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"the value of {text!r} is not valid YAML") from None

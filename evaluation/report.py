@@ -1,0 +1,55 @@
+"""Scores as tables for people and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from daedalus.evaluation.evaluate import Evaluation
+from daedalus.evaluation.statistics import Interval
+
+
+def score_table(scores: Sequence[Evaluation]) -> str:
+    """Return a table with a row per policy: mean return, interquartile mean, episode length.
+
+    Brackets hold 95 % bootstrap intervals over episodes.
+    """
+    rows = [("policy", "mean return [95 %]", "IQM [95 %]", "steps per episode")]
+    rows += [
+        (
+            score.policy,
+            _with_interval(score.mean, score.interval),
+            _with_interval(score.iqm, score.iqm_interval),
+            f"{score.lengths.mean():.0f}",
+        )
+        for score in scores
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _with_interval(value: float, interval: Interval) -> str:
+    return f"{value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def as_json(
+    scores: Sequence[Evaluation], env: str, env_kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return scores as plain data: per policy the seed, return and length of every episode."""
+    return {
+        "env": env,
+        "env_kwargs": dict(env_kwargs),
+        "policies": {
+            score.policy: {
+                "mean": score.mean,
+                "interval": list(score.interval),
+                "iqm": score.iqm,
+                "iqm_interval": list(score.iqm_interval),
+                "seeds": score.seeds.tolist(),
+                "returns": score.returns.tolist(),
+                "lengths": score.lengths.tolist(),
+            }
+            for score in scores
+        },
+    }
