@@ -1,0 +1,251 @@
+"""Make the generated pages and the README's tables from docstrings and registries.
+
+    python docs/build.py            write what changed
+    python docs/build.py --check    write nothing; exit 1 and name what is out of date
+
+One page for each environment family (docs/environments/), one for each agent (docs/agents/). The
+docstring is the only source: edit it, not the page.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from daedalus.agents import agent_names, make_agent
+from daedalus.envs import NATIVE, family_class
+from daedalus.envs.core import Family
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+NOTE = "<!-- Made by docs/build.py from the docstring in {source}; edit it there. -->\n"
+SECTION = re.compile(r"^([A-Z][A-Za-z ]+):$")
+FIELD = re.compile(r"^(\w[\w.-]*): +(.*)$", re.DOTALL)
+
+
+# ------------------------------------------------------------------------------------ docstrings
+
+
+def sections(docstring: str) -> dict[str, list[str]]:
+    """Split a Google docstring into the text before the sections (under "") and each section.
+
+    Args:
+        docstring: cleaned docstring.
+
+    Returns:
+        Section title -> its entries: paragraphs, or items that begin at the section's indentation.
+    """
+    found: dict[str, list[str]] = {"": []}
+    title = ""
+    for line in docstring.splitlines():
+        heading = SECTION.match(line)
+        if heading:
+            title = heading.group(1)
+        found.setdefault(title, []).append("" if heading else line)
+    return {name: entries("\n".join(lines)) for name, lines in found.items()}
+
+
+def entries(text: str) -> list[str]:
+    """Split a section into items and paragraphs, each on one line unless it is code."""
+    lines: list[str] = []
+    for line in textwrap.dedent(text).strip().splitlines():
+        before = lines[-1] if lines else ""
+        starts = not line or not before or line.startswith("- ") or FIELD.match(line)
+        if starts or (line.startswith("    ") and not FIELD.match(before)):
+            lines.append(line.rstrip())
+        else:
+            lines[-1] += " " + line.strip()
+    return lines
+
+
+def paragraphs(lines: Iterable[str]) -> str:
+    """Write the entries of a section as Markdown: ``name: text`` becomes an item."""
+    out = []
+    for line in lines:
+        field = FIELD.match(line)
+        out.append(f"- `{field.group(1)}`: {field.group(2)}" if field else line)
+    return "\n".join(out).strip()
+
+
+def summary(thing: Any) -> str:
+    """Return the first sentence of a docstring."""
+    return (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a Markdown table."""
+    head = list(header)
+    lines = [head, ["---"] * len(head), *rows]
+    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+
+
+def source_of(thing: Any) -> str:
+    """Return the file of a class or module, relative to the repository."""
+    return Path(inspect.getfile(thing)).resolve().relative_to(ROOT).as_posix()
+
+
+# ---------------------------------------------------------------------------------- environments
+
+
+def families() -> dict[type[Family], list[str]]:
+    """Return every native family with its ids, in the order of registration."""
+    found: dict[type[Family], list[str]] = {}
+    for env_id in NATIVE:
+        found.setdefault(family_class(env_id), []).append(env_id)
+    return found
+
+
+def page_name(name: str) -> str:
+    """Return the file name of a page: ``NavMaze`` -> ``nav-maze``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", "-", name).lower()
+
+
+def environment_page(family: type[Family], ids: list[str]) -> str:
+    """Write the page of one family."""
+    parts = sections(inspect.getdoc(family) or "")
+    example = gymnasium.make(ids[0]).unwrapped.family  # type: ignore[attr-defined]
+    out = [f"# {family.__name__}\n", NOTE.format(source=source_of(family))]
+    out += [paragraphs(parts.pop("")), "\n```python\nimport daedalus\n"]
+    out += [f'env = daedalus.make("{ids[0]}")\n```\n', "Ids: " + ", ".join(map(code, ids)) + "\n"]
+    for title, lines in parts.items():
+        out.append(f"## {title}\n\n{paragraphs(lines)}\n")
+        if title == "Observation":
+            out.append(arrays_table(example) + "\n")
+    out.append(f"## Constructor\n\n```python\n{signature(family)}\n```\n")
+    return "\n".join(out)
+
+
+def arrays_table(family: Family) -> str:
+    """Write the arrays of a family with their spaces as registered and what they serve."""
+    roles = {name: "observation" for name in family.observations}
+    roles |= dict.fromkeys(family.labels, "label") | dict.fromkeys(family.infos, "info")
+    return table(
+        ("array", "space", "by default"),
+        ((code(n), code(s), roles.get(n, "on demand")) for n, s in family.spaces.items()),
+    )
+
+
+def signature(family: type[Family]) -> str:
+    """Return the parameters that a family takes, as code."""
+    parameters = list(inspect.signature(family.__init__).parameters.values())[1:]
+    lines = [f"    {p.name}: {p.annotation} = {p.default!r}," for p in parameters]
+    return "\n".join([f"{family.__name__}(", *lines, ")"]) if lines else f"{family.__name__}()"
+
+
+def code(text: Any) -> str:
+    """Quote text as code."""
+    return f"`{text}`"
+
+
+def environments_table() -> str:
+    """Write the README's table of environments."""
+    rows = []
+    for family, ids in families().items():
+        page = f"docs/environments/{page_name(family.__name__)}.md"
+        for env_id in ids:
+            env = gymnasium.make(env_id)
+            seen = ", ".join(env.unwrapped.family.observations)  # type: ignore[attr-defined]
+            rows.append((f"[{code(env_id)}]({page})", summary(family), seen, actions(env)))
+    return table(("id", "what", "observation", "actions"), rows)
+
+
+def actions(env: gymnasium.Env[Any, Any]) -> str:
+    """Return an action space in a word or two."""
+    return re.sub(r", (np\.)?float32\)", ")", str(env.action_space))
+
+
+# ---------------------------------------------------------------------------------------- agents
+
+
+def config_fields(config: type) -> Iterator[tuple[str, str, str]]:
+    """List (name, default, meaning) of a Config; the meaning is the string below the field."""
+    meanings: dict[str, str] = {}
+    for cls in reversed(config.__mro__[:-1]):
+        meanings |= _meanings(ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0])
+    for field in dataclasses.fields(config):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        shown = "required" if default is dataclasses.MISSING else repr(default)
+        yield field.name, shown, meanings.get(field.name, "")
+
+
+def _meanings(node: ast.stmt) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for field, below in itertools.pairwise(node.body if isinstance(node, ast.ClassDef) else []):
+        text = below.value if isinstance(below, ast.Expr) else None
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Constant):
+            name = ast.unparse(field.target)
+            found[name] = inspect.cleandoc(str(text.value)).replace("\n", " ")
+    return found
+
+
+def agent_page(name: str) -> str:
+    """Write the page of one agent: its class, the file's account of the paper, its settings."""
+    agent = make_agent(name)
+    module = inspect.getmodule(agent)
+    rows = ((code(n), code(d), meaning) for n, d, meaning in config_fields(agent.Config))
+    out = [f"# {name}\n", NOTE.format(source=source_of(agent)), summary(agent) + "\n"]
+    out += [f"```\ndaedalus train {name} daedalus/Catch-v0\n```\n", inspect.getdoc(module) or ""]
+    out += ["\n## Settings\n", table(("field", "default", "meaning"), rows), ""]
+    return "\n".join(out)
+
+
+def agents_table() -> str:
+    """Write the README's table of agents."""
+    rows = (
+        (f"[{code(name)}](docs/agents/{page_name(name)}.md)", summary(make_agent(name)))
+        for name in agent_names()
+    )
+    return table(("agent", "what"), rows)
+
+
+# ----------------------------------------------------------------------------------------- files
+
+
+def between(text: str, marker: str, content: str) -> str:
+    """Replace what stands between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``."""
+    begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated file and what it must contain."""
+    found = {
+        DOCS / "environments" / f"{page_name(family.__name__)}.md": environment_page(family, ids)
+        for family, ids in families().items()
+    }
+    found |= {DOCS / "agents" / f"{page_name(n)}.md": agent_page(n) for n in agent_names()}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = between(readme, "environments", environments_table())
+    found[ROOT / "README.md"] = between(readme, "agents", agents_table())
+    return {path: text.rstrip() + "\n" for path, text in found.items()}
+
+
+def main(args: list[str]) -> int:
+    """Write or check the pages; return the exit code."""
+    wanted = pages()
+    old = {p for folder in ("environments", "agents") for p in (DOCS / folder).glob("*.md")}
+    stale = [p for p, t in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != t]
+    for path in sorted({*stale, *(old - set(wanted))}):
+        print(("out of date: " if "--check" in args else "writing: ") + str(path.relative_to(ROOT)))
+        if "--check" not in args:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted[path], encoding="utf-8") if path in wanted else path.unlink()
+    return 1 if "--check" in args and (stale or old - set(wanted)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
