@@ -129,4 +129,4 @@ def test_an_environment_made_from_an_id_is_checked_by_its_spec(replayers: Replay
 
 def test_a_function_that_makes_the_environment_will_do(replayers: Replayers) -> None:
     assert quick(lambda: seeded_defects.Line(), replayers).ok
-    assert quick(lambda: seeded_defects.LineVector(), replayers).ok
+    assert quick(lambda num_envs=3: seeded_defects.LineVector(num_envs), replayers).ok

@@ -48,8 +48,8 @@ def make_maker(target: Target, **kwargs: Any) -> Maker:
     """Return the `Maker` of a target.
 
     Args:
-        target: See `Target`. A class or function is called with ``render_mode=`` (an environment)
-            or ``num_envs=`` (a vector environment) only where it has such a parameter.
+        target: See `Target`. A class or function is called with ``render_mode=`` where it has such
+            a parameter; one that makes a vector environment must take ``num_envs=``.
         **kwargs: Parameters of the environment.
 
     Raises:
