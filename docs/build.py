@@ -15,6 +15,7 @@ import inspect
 import itertools
 import re
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 import gymnasium
 
 from daedalus.agents import agent_names, make_agent
+from daedalus.commands_make import write_template
 from daedalus.envs import NATIVE, family_class
 from daedalus.envs.core import Family
 
@@ -30,6 +32,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 NOTE = "<!-- Made by docs/build.py from the docstring in {source}; edit it there. -->\n"
 SECTION = re.compile(r"^([A-Z][A-Za-z ]+):$")
+TEMPLATES = {"environment": "my_world", "agent": "my_agent"}
+"""Kind of template -> module that CONTRIBUTING.md shows it with."""
 FIELD = re.compile(r"^(\w[\w.-]*): +(.*)$", re.DOTALL)
 
 
@@ -214,6 +218,14 @@ def agents_table() -> str:
 # ----------------------------------------------------------------------------------------- files
 
 
+def filled_template(kind: str, module: str) -> str:
+    """Return what ``daedalus new`` writes, as a block of Markdown."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_template(kind, module, Path(folder))
+        text = (Path(folder) / f"{module}.py").read_text(encoding="utf-8")
+    return f"```python\n{text.rstrip()}\n```"
+
+
 def between(text: str, marker: str, content: str) -> str:
     """Replace what stands between ``<!-- marker:begin -->`` and ``<!-- marker:end -->``."""
     begin, end = f"<!-- {marker}:begin -->", f"<!-- {marker}:end -->"
@@ -228,6 +240,10 @@ def pages() -> dict[Path, str]:
         for family, ids in families().items()
     }
     found |= {DOCS / "agents" / f"{page_name(n)}.md": agent_page(n) for n in agent_names()}
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for kind, module in TEMPLATES.items():
+        guide = between(guide, f"template-{kind}", filled_template(kind, module))
+    found[ROOT / "CONTRIBUTING.md"] = guide
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     readme = between(readme, "environments", environments_table())
     found[ROOT / "README.md"] = between(readme, "agents", agents_table())

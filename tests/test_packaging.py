@@ -90,7 +90,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names - inside} == {
         f"daedalus-{version()}.dist-info"
     }
-    assert inside == on_disk("*.py", "*.yaml", "*.html", "*.json", "py.typed")
+    assert inside == on_disk("*.py", "*.yaml", "*.html", "*.json", "*.txt", "py.typed")
 
 
 def test_sdist_holds_what_building_and_testing_need(built: Path) -> None:
