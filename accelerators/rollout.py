@@ -14,7 +14,9 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
+from daedalus.accelerators.guards import StepGuard, check_finite
 from daedalus.accelerators.vector import EnvBatch
+from daedalus.envs.batch import Batch
 
 State = dict[str, Tensor]
 """Recurrent state by name, each (B, ...); empty for a feed-forward agent."""
@@ -139,10 +141,14 @@ class Collector:
         self._start = np.ones(batch.num_envs, bool)
         self._action: np.ndarray | None = None
         self._reward = np.zeros(batch.num_envs, np.float32)
+        ours = isinstance(batch, Batch)  # whose observations are held to their spaces by tests
+        self._guard = StepGuard(batch.num_envs, batch.observation_spaces, check_bounds=not ours)
+        self._steps = 0  # taken in the rollout that is being collected
 
     def reset(self) -> None:
         """Start new episodes and forget the recurrent state."""
         self.batch.reset(self.seeds)
+        self._guard.check(self.batch.observation, self._reward)
         self._start[:] = True
         self._reward[:] = 0.0
         self._action = None
@@ -172,6 +178,7 @@ class Collector:
     def _allocate(self, length: int) -> None:
         n, space = self.batch.num_envs, self._space
         self._length = length
+        self._extras: dict[str, Tensor] = {}
 
         def buffer(steps: int, shape: tuple[int, ...], dtype: object) -> _Buffer:
             return _Buffer((steps, n, *shape), np.dtype(dtype), self.device)  # type: ignore[call-overload]
@@ -197,8 +204,8 @@ class Collector:
 
     def _begin(self) -> None:
         assert self.state is not None
-        self._initial = self.state
-        self._extras: list[dict[str, Tensor]] = []
+        self._initial, self._steps = self.state, 0
+        self._graphs: dict[str, list[Tensor]] = {}
         self._ends: list[tuple[int, np.ndarray, dict[str, np.ndarray], State]] = []
         if self._action is None:
             self._action = np.zeros_like(self._actions.array[0])
@@ -223,12 +230,15 @@ class Collector:
         )
         acted = self.agent.act(inputs, self.state)  # type: ignore[arg-type]
         self.state = acted.state
-        self._extras.append(acted.extras)
+        self._keep(t, acted.extras)
         self._action = action = acted.action.detach().cpu().numpy()
         if self._clip:
             action = np.clip(action, self._space.low, self._space.high)  # type: ignore[attr-defined]
+            check_finite({"action": action}, "act", env_axis=0)
         batch = self.batch
         batch.step(action)
+        self._steps = t + 1
+        self._guard.check(batch.observation, batch.reward)
         self._reward_now.array[t] = batch.reward
         self._cost.array[t] = batch.cost
         self._terminated.array[t] = batch.terminated
@@ -236,6 +246,16 @@ class Collector:
         self._valid.array[t] = batch.valid
         self._after(t)
         self._observe(t + 1)
+
+    def _keep(self, t: int, extras: dict[str, Tensor]) -> None:
+        """Keep what acting left; values without a graph go into one array over time at once."""
+        for name, value in extras.items():
+            if value.requires_grad:
+                self._graphs.setdefault(name, []).append(value)
+                continue
+            if name not in self._extras:
+                self._extras[name] = value.new_zeros((self._length, *value.shape))
+            self._extras[name][t] = value
 
     def _after(self, t: int) -> None:
         """Note ended episodes; ``_start`` becomes that of the observation after step ``t``."""
@@ -246,6 +266,7 @@ class Collector:
             rows = np.flatnonzero(ended)
             last = batch.final_observation if resets_now else batch.observation
             observation = {name: array[rows] for name, array in last.items()}
+            check_finite(last, "last step of an episode", env_axis=0)
             state = {name: value[rows].detach() for name, value in self.state.items()}  # type: ignore[union-attr]
             self._ends.append((t, rows, observation, state))
         np.copyto(self._start, ended if resets_now else ~batch.valid)
@@ -269,12 +290,12 @@ class Collector:
             final_index=index,
             final_observation=final_observation,
             final_state=final_state,
-            extras=_stack(self._extras),
+            extras={**self._extras, **{k: torch.stack(v) for k, v in self._graphs.items()}},
             initial_state=self._initial,
             state=self.state,  # type: ignore[arg-type]
         )
         self.state = {name: value.detach() for name, value in rollout.state.items()}
-        self._extras = []
+        self._graphs = {}
         return rollout
 
     def _finals(self) -> tuple[Tensor, dict[str, Tensor], State]:
@@ -291,6 +312,25 @@ class Collector:
         state = {name: torch.cat([end[3][name] for end in self._ends]) for name in self._initial}
         observation = {name: value.to(self.device) for name, value in observation.items()}
         return torch.from_numpy(index).to(self.device), observation, state
+
+    def evidence(self) -> dict[str, np.ndarray]:
+        """Return what led to a fault: the arrays (T', B, ...) of the rollout up to it.
+
+        ``observation[t]`` is what ``action[t]`` answered; ``last_observation`` (B, ...) is what the
+        last step returned.
+        """
+        last = {f"last_observation/{n}": a.copy() for n, a in self.batch.observation.items()}
+        if not self._steps or self._action is None:
+            return last
+        done, batch = self._steps - 1, self.batch
+        return {
+            **{f"observation/{n}": b.array[: done + 1] for n, b in self._observation.items()},
+            **last,
+            "action": np.concatenate([self._actions.array[1 : done + 1], self._action[None]]),
+            "reward": np.concatenate([self._reward_now.array[:done], batch.reward[None]]),
+            "terminated": np.concatenate([self._terminated.array[:done], batch.terminated[None]]),
+            "truncated": np.concatenate([self._truncated.array[:done], batch.truncated[None]]),
+        }
 
     def get_state(self) -> dict[str, np.ndarray | Tensor]:
         """Return everything that the next rollout depends on; see `set_state`."""
@@ -320,6 +360,9 @@ class Collector:
             name: torch.as_tensor(np.array(value)).to(self.device)
             for name, value in _below(state, "recurrent/").items()
         }
+        if not getattr(self.batch, "exact_resume", True):  # it has begun new episodes
+            self._start[:] = True
+            self._reward[:] = 0.0
 
 
 def _below(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -329,7 +372,3 @@ def _below(state: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray
 def _action_dtype(dtype: object) -> np.dtype:
     kind = np.dtype(dtype)  # type: ignore[call-overload]
     return np.dtype(np.int64) if kind.kind in "iub" else np.dtype(np.float32)
-
-
-def _stack(extras: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([extra[name] for extra in extras]) for name in extras[0]}

@@ -48,6 +48,7 @@ class RunDirectory:
         path: the folder.
         config: what was asked for, as read from ``config.yaml``.
         metrics: the writer of logged rows.
+        resumed: the checkpoint that `load` returned, None in a new run.
         notes: what a person should know: a lock taken over, leftovers removed.
     """
 
@@ -55,6 +56,7 @@ class RunDirectory:
         """Own ``path``; called by `create` and `open`."""
         self.path, self.config, self._lock = path, config, lock
         self.metrics = MetricsWriter(path / "metrics")
+        self.resumed: Checkpoint | None = None
         self.notes: list[str] = []
         if lock.taken_over:
             self.notes.append(f"took over from {lock.taken_over}, which ended without a word")
@@ -135,7 +137,7 @@ class RunDirectory:
 
     def load(self) -> Checkpoint:
         """Return the newest whole checkpoint; rows logged after it are dropped."""
-        found = load_checkpoint(self.path)
+        self.resumed = found = load_checkpoint(self.path)
         self.metrics.rewind(found.step)
         return found
 

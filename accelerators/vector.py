@@ -9,8 +9,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
@@ -368,10 +371,24 @@ def _python_vector(make: Any, num_envs: int) -> EnvBatch:
         )
     else:
         first.close()
-        env = AsyncVectorEnv(
-            [make] * num_envs, shared_memory=True, autoreset_mode=AutoresetMode.SAME_STEP
-        )
+        with _children_ignore_interrupts():
+            env = AsyncVectorEnv(
+                [make] * num_envs, shared_memory=True, autoreset_mode=AutoresetMode.SAME_STEP
+            )
     return VectorEnvBatch(env)
+
+
+@contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Start processes that leave Ctrl-C to this one, which saves before it closes them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _step_seconds(env: gymnasium.Env[Any, Any], steps: int = 20) -> float:

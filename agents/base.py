@@ -319,6 +319,7 @@ class Agent(ABC):
         if self.collector is not None:
             self.collector.set_state({k: np.asarray(v) for k, v in parts["collector"].items()})
         self.rng.bit_generator.state = state["rng"]
+        self.ep_info_buffer.clear()
         self.ep_info_buffer.extend(state["episodes"])
         for field in ("num_timesteps", "num_updates", "total_timesteps"):
             setattr(self, field, int(state[field]))
@@ -336,9 +337,9 @@ class Agent(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint into the folder ``path`` (no pickle in it)."""
-        from daedalus.accelerators.checkpoint import save_checkpoint
+        from daedalus.accelerators.checkpoint import write_checkpoint
 
-        save_checkpoint(Path(path), self.num_timesteps, *self.get_state())
+        write_checkpoint(path, *self.get_state(), step=self.num_timesteps)
 
     @classmethod
     def load(cls, path: str | Path, env: Any = None, device: str = "auto") -> Self:

@@ -3,12 +3,12 @@
 L = sum_t [ -log pi(a_t|s_t) sg(R_t - V_t) + 0.5 c_v (R_t - V_t)^2 - beta H(pi(.|s_t)) ]
 
 summed over the T steps of a rollout and averaged over its B environments; R_t is the n-step return
-to the end of the rollout (Mnih et al. 2016, "Asynchronous methods for deep reinforcement learning").
+to the end of the rollout (Mnih et al. 2016, 1602.01783).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
 from daedalus.agents.base import Spaces
@@ -236,7 +237,7 @@ class Learner:
 
     def __init__(self, network: A3CNetwork, config: A3CConfig, heads: nn.Module | None = None):
         """Make the optimiser of ``network`` and of the ``heads`` of auxiliary tasks."""
-        self.network, self.config = network, config
+        self.network, self.config, self.heads = network, config, heads
         parameters = [*network.parameters(), *(heads.parameters() if heads else [])]
         self.optimizer = RMSProp(
             parameters,
@@ -349,19 +350,29 @@ class Learner:
         """Return what acting kept, if the parameters are still those it acted with."""
         return rollout.extras if self._kept == self._version else None
 
+    def _named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        yield from self.network.named_parameters("network")
+        if self.heads is not None:
+            yield from self.heads.named_parameters("heads")
+
     def apply(self, loss: Tensor, progress: float) -> dict[str, Tensor | float]:
         """Take a step down the gradient of ``loss``.
 
         Args:
             loss: 0-d.
             progress: Share of training that is done, for annealing.
+
+        Raises:
+            NotFiniteError: The loss or a gradient is not finite; no weight has changed.
         """
         optimizer, config = self.optimizer, self.config
         rate = config.learning_rate * (max(0.0, 1.0 - progress) if config.anneal else 1.0)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = optimizer.clip(config.max_gradient_norm)
+        norm = optimizer.norm()
+        check_gradients(self._named_parameters, loss, norm)
+        optimizer.clip(norm, config.max_gradient_norm)
         optimizer.step()
         self._version += 1
         return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}

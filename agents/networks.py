@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from torch import Tensor, nn
 
 CHUNK = 128
-"""Images per convolution call: their activations stay in the cache, which is up to twice as fast."""
+"""Images per convolution call: activations then stay in the cache, up to twice as fast."""
 
 Layers = Sequence[tuple[int, int, int]]  # (channels, kernel, stride) of each convolution
 

@@ -47,12 +47,15 @@ class RMSProp(torch.optim.Optimizer):
         """Set all gradients to zero; they stay views of one vector."""
         self.gradient.zero_()
 
-    def clip(self, maximum: float) -> Tensor:
-        """Scale the gradient to a norm of at most ``maximum``; return the norm before, 0-d."""
-        norm = torch.linalg.vector_norm(self.gradient)
+    def norm(self) -> Tensor:
+        """Return the norm of the gradient, 0-d."""
+        norm: Tensor = torch.linalg.vector_norm(self.gradient)
+        return norm
+
+    def clip(self, norm: Tensor, maximum: float) -> None:
+        """Scale the gradient, which has ``norm``, to a norm of at most ``maximum``."""
         if maximum > 0:
             self.gradient.mul_((maximum / (norm + 1e-6)).clamp(max=1.0))
-        return norm
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daedalus.agents.base import Agent, Metrics
+from daedalus.agents.recorder import Recorder, Saving
 
 LOG_INTERVAL = 10_000
 """Environment steps between two logged rows."""
@@ -32,39 +33,46 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     *,
     log_interval: int | None = None,
+    saving: Saving | None = None,
 ) -> Agent:
     """Train until ``agent.num_timesteps`` reaches ``total_timesteps``.
 
     Args:
         agent: Made with an environment; goes on from where it stands.
         total_timesteps: Steps over all environments, counted from the agent's first.
-        run: A run directory that keeps checkpoints and logged rows, or None.
+        run: A `RunDirectory` that keeps checkpoints and logged rows, or None.
         callback: An SB3 callback, a list of them, or a function of (locals, globals).
         progress: Called with a `Progress` after every logged row.
         log_interval: Environment steps between logged rows; by default `LOG_INTERVAL`.
+        saving: When checkpoints are taken and which stay, if there is a ``run``.
 
     Returns:
         The agent.
 
     Raises:
         ValueError: The agent was loaded without an environment.
+        Stopped: Ctrl-C or SIGTERM came and everything is saved in ``run`` (exit code 130 or 143).
+        NotFiniteError: A NaN or infinity appeared; it has reached no weight.
+        CheckpointError: Checkpoints could not be written several times in a row.
     """
     if agent.collector is None:
         raise ValueError("this agent has no environment to train in: load it with env=...")
     agent.total_timesteps = total_timesteps
     log = _Log(agent, log_interval or LOG_INTERVAL, progress)
     hook = _Hook(agent, callback, total_timesteps)
-    hook.start()
-    while agent.num_timesteps < total_timesteps:
-        hook.rollout_start()
-        rollout = agent.collector.collect(agent.rollout_length, hook.step)
-        if rollout is None:  # a callback asked to stop
-            break
-        hook.rollout_end()
-        metrics = agent.update(rollout)
-        agent.num_updates += 1
-        log.after_update(metrics)
-    hook.end()
+    with Recorder(agent, run, saving or Saving()) as recorder:
+        hook.start()
+        while agent.num_timesteps < total_timesteps:
+            hook.rollout_start()
+            rollout = agent.collector.collect(agent.rollout_length, hook.step)
+            if rollout is None:  # a callback asked to stop
+                break
+            hook.rollout_end()
+            metrics = agent.update(rollout)
+            agent.num_updates += 1
+            log.after_update(metrics)
+            recorder.after_update()
+        hook.end()
     return agent
 
 
