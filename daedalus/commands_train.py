@@ -149,21 +149,36 @@ def train_in(run: Any, agent: Any, steps: int) -> int:
     """Train with the live line; say where things are and how to go on.
 
     Returns:
-        Exit code: 0 when the steps are done, 130 after Ctrl-C.
+        Exit code: 0 when the steps are done, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    from daedalus.accelerators.signals import Stopped
     from daedalus.agents.training import train
-    from daedalus.progress import ProgressLine
+    from daedalus.progress import ProgressLine, duration
 
     for note in run.notes:
         print(f"daedalus: {note}", file=sys.stderr)
     print(f"training {agent.name} on {agent.device} with {agent.num_envs} environments: {run.path}")
-    with ProgressLine(agent.num_timesteps, steps) as line:
-        train(agent, steps, run=run, progress=line)
-    done = agent.num_timesteps >= steps
-    print(f"{'finished' if done else 'stopped and saved'} at {agent.num_timesteps:,} steps")
-    for verb in (() if done else ("resume",)) + ("evaluate", "watch"):
+    sys.stdout.flush()
+    began, code = time.monotonic(), 0
+    try:
+        with ProgressLine(agent, steps) as line:
+            train(agent, steps, run=run, progress=line)
+    except Stopped as stop:
+        code = 128 + stop.signum
+    took = duration(time.monotonic() - began)
+    word = "stopped and saved" if code else "finished"
+    print(f"{word} at {agent.num_timesteps:,} steps after {took}{_recent(agent)}")
+    for verb in ("resume",) * bool(code) + ("evaluate", "watch"):
         print(f"  daedalus {verb} {run.path}")
-    return 0 if done else 130
+    return code
+
+
+def _recent(agent: Any) -> str:
+    """The mean return of the last episodes as words."""
+    returns = [episode["r"] for episode in agent.ep_info_buffer]
+    if not returns:
+        return ""
+    return f"; mean return of the last {len(returns)} episodes {sum(returns) / len(returns):.2f}"
 
 
 @dataclasses.dataclass

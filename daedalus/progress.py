@@ -4,58 +4,77 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from typing import Any, Self
 
 from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+WINDOW = 5.0
+"""Seconds over which the speed is taken, and between two lines where there is no terminal."""
 
 
 class ProgressLine:
-    """One line that is rewritten on a terminal; elsewhere a line now and then."""
+    """One line that is rewritten four times a second on a terminal; elsewhere a line now and then.
 
-    def __init__(self, start: int, total: int, console: Console | None = None) -> None:
+    On a terminal the steps are read from the agent, so the line moves between logged rows too.
+    """
+
+    def __init__(self, agent: Any, total: int, console: Console | None = None) -> None:
         """Show nothing yet.
 
         Args:
-            start: Environment steps done before.
+            agent: Its ``num_timesteps`` is shown.
             total: Environment steps at the end.
-            console: Where to write; by default the terminal.
+            console: Where to write; by default standard error.
         """
+        self._agent, self._total = agent, total
         self._console = console or Console(stderr=True, highlight=False)
-        self._start, self._total = start, total
+        self._start = agent.num_timesteps
         self._began = self._shown = time.monotonic()
-        self._status: Any = None
+        self._seen = deque([(self._began, self._start)])
+        self._mean_return = math.nan
+        self._live: Live | None = None
 
     def __enter__(self) -> Self:
         """Begin the line."""
         if self._console.is_terminal:
-            self._status = self._console.status("starting ...", spinner="dots")
-            self._status.start()
+            self._live = Live(
+                console=self._console,
+                get_renderable=lambda: Text(self.text(), overflow="ellipsis", no_wrap=True),
+                transient=True,
+            )
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the line."""
-        if self._status is not None:
-            self._status.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def __call__(self, at: Any) -> None:
-        """Show a `daedalus.agents.training.Progress`."""
-        text = self.text(at.num_timesteps, at.steps_per_second, at.mean_return)
-        if self._status is not None:
-            self._status.update(text)
-        elif time.monotonic() - self._shown > 5 or at.num_timesteps >= self._total:
+        """Take a `daedalus.agents.training.Progress`: a row was logged."""
+        self._mean_return = at.mean_return
+        if self._live is None and time.monotonic() - self._shown > WINDOW:
             self._shown = time.monotonic()
-            self._console.print(text)
+            self._console.print(self.text(), soft_wrap=True)
 
-    def text(self, steps: int, speed: float, mean_return: float) -> str:
-        """Return the line for a moment."""
-        elapsed = time.monotonic() - self._began
-        mean_speed = (steps - self._start) / max(elapsed, 1e-9)
-        left = (self._total - steps) / max(mean_speed, 1e-9)
-        shown = "-" if math.isnan(mean_return) else f"{mean_return:.2f}"
+    def text(self) -> str:
+        """Return the line for this moment."""
+        now, steps = time.monotonic(), self._agent.num_timesteps
+        self._seen.append((now, steps))
+        while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW:
+            self._seen.popleft()
+        before, done = self._seen[0]
+        speed = (steps - done) / max(now - before, 1e-9)
+        overall = (steps - self._start) / max(now - self._began, 1e-9)
+        left = duration((self._total - steps) / overall) if overall > 0 else "-"
+        shown = "-" if math.isnan(self._mean_return) else f"{self._mean_return:.2f}"
         share = 100 * steps / max(self._total, 1)
         return (
             f"{steps:,} of {self._total:,} steps ({share:.0f} %)  {speed:,.0f} steps/s  "
-            f"return {shown}  {duration(left)} left"
+            f"return {shown}  {left} left"
         )
 
 
