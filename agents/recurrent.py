@@ -151,22 +151,28 @@ def _forward(
 def _through_time(
     d_output: Tensor, recurrent: Tensor, c: Tensor, keep: Tensor, gates: Tensor, cell: Tensor
 ) -> Tensor:
-    """Return the gradient of the gates before their non-linearities, (T, B, 4H)."""
-    steps, batch, hidden = cell.shape
-    i, f, o, g = gates.split(hidden, -1)
-    squashed = cell.tanh()
-    before = torch.cat([c.unsqueeze(0), cell[:-1]]) * keep
-    by_cell = torch.stack([g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)], 2)
-    by_output = squashed * o * (1 - o)
-    to_cell, carried = o * (1 - squashed * squashed), f * keep
-    result = torch.empty(steps, batch, 4, hidden, dtype=cell.dtype, device=cell.device)
+    """Return the gradient of the gates before their non-linearities, (T, B, 4H).
+
+    One step at a time: its few arrays stay in the cache, those of all steps would not.
+    """
+    steps, _, hidden = cell.shape
+    result = torch.empty_like(gates)
     d_h, d_c = torch.zeros_like(c), torch.zeros_like(c)
     for t in range(steps - 1, -1, -1):
-        d_h = d_h + d_output[t]
-        d_c = torch.addcmul(d_c, d_h, to_cell[t])
-        part = d_c.unsqueeze(1) * by_cell[t]
-        result[t, :, :2], result[t, :, 3] = part[:, :2], part[:, 2]
-        torch.mul(d_h, by_output[t], out=result[t, :, 2])
-        d_c = d_c * carried[t]
-        d_h = (result[t].view(batch, -1) @ recurrent).mul_(keep[t])
-    return result.view(steps, batch, 4 * hidden)
+        i, f, o, g = gates[t].split(hidden, 1)
+        to_i, to_f, to_o, to_g = result[t].split(hidden, 1)
+        squashed = cell[t].tanh()
+        before = (cell[t - 1] if t else c) * keep[t]
+        d_h += d_output[t]
+        d_squashed = d_h * o
+        torch.mul(d_h, squashed, out=to_o)
+        d_c += d_squashed.addcmul_(d_squashed * squashed, squashed, value=-1)
+        torch.mul(d_c, g, out=to_i)
+        torch.mul(d_c, before, out=to_f)
+        torch.mul(d_c, i, out=to_g)
+        sigmoids, squashes = gates[t, :, : 3 * hidden], result[t, :, : 3 * hidden]
+        squashes.mul_(sigmoids).addcmul_(squashes, sigmoids, value=-1)
+        to_g.addcmul_(to_g * g, g, value=-1)
+        d_c = (d_c * f).mul_(keep[t])
+        d_h = (result[t] @ recurrent).mul_(keep[t])
+    return result
