@@ -14,6 +14,7 @@ WORKERS ?= 2
 ARGS ?=
 DECLARED := pyproject.toml constraints.txt
 BIN := $(abspath $(VENV))/bin
+unexport PYTHONDONTWRITEBYTECODE # packages are compiled when first imported, not all at installation
 
 .PHONY: help demo test lint docs setup clean
 
@@ -48,7 +49,7 @@ extras:
 	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { \
 		echo "the venv module is needed (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	@echo "installing daedalus[$(EXTRAS)] into $(VENV) (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
