@@ -28,7 +28,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(VENV)/.dev
-	PATH="$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
+	PATH="$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/build.py
