@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -288,6 +289,7 @@ class Agent(ABC):
             "agent": self.name,
             "config": dataclasses.asdict(self.config),
             "seed": self.seed,
+            "num_envs": self.num_envs,
             "num_timesteps": self.num_timesteps,
             "num_updates": self.num_updates,
             "total_timesteps": self.total_timesteps,
@@ -309,20 +311,35 @@ class Agent(ABC):
         self._check(state)
         parts = _Parts(tensors)
         for name, module in self.modules.items():
+            _check_shapes(name, module, parts[name])
+        for name, module in self.modules.items():
             module.load_state_dict({k: torch.as_tensor(v) for k, v in parts[name].items()})
         for name, optimizer in self.optimizers.items():
             load_optimizer_state(optimizer, parts[f"optimizer/{name}"], state["optimizers"][name])
         for name, generator in self.generators.items():
             generator.set_state(torch.as_tensor(parts["generator"][name]).cpu())
-        for name, store in self.stores.items():
-            store.set_state(parts[f"store/{name}"])
         if self.collector is not None:
-            self.collector.set_state({k: np.asarray(v) for k, v in parts["collector"].items()})
+            self._set_experience(parts, int(state["num_envs"]))
         self.rng.bit_generator.state = state["rng"]
         self.ep_info_buffer.clear()
         self.ep_info_buffer.extend(state["episodes"])
         for field in ("num_timesteps", "num_updates", "total_timesteps"):
             setattr(self, field, int(state[field]))
+
+    def _set_experience(self, parts: _Parts, num_envs: int) -> None:
+        """Restore environments and replay; another number of environments starts anew."""
+        assert self.collector is not None
+        if num_envs != self.num_envs:
+            if num_envs:
+                warnings.warn(
+                    f"saved with {num_envs} environments, loaded with {self.num_envs}: episodes "
+                    "begin anew and the replay is empty; training does not go on bit for bit",
+                    stacklevel=4,
+                )
+            return
+        for name, store in self.stores.items():
+            store.set_state(parts[f"store/{name}"])
+        self.collector.set_state({k: np.asarray(v) for k, v in parts["collector"].items()})
 
     def _check(self, state: Mapping[str, Any]) -> None:
         if state["agent"] != self.name:
@@ -375,13 +392,26 @@ class Agent(ABC):
         agent = cls(
             spaces if env is None else env,
             config,
-            num_envs=num_envs,
+            num_envs=num_envs or (int(state["num_envs"]) or None if isinstance(env, str) else None),
             seed=int(state["seed"]),
             device=device,
             env_kwargs=env_kwargs,
         )
         agent.set_state(tensors, state)
         return agent
+
+
+def _check_shapes(name: str, module: nn.Module, saved: Mapping[str, Any]) -> None:
+    """Raise in one line where ``load_state_dict`` would list every difference."""
+    mine = module.state_dict()
+    for key in [*mine, *saved]:
+        here = tuple(mine[key].shape) if key in mine else "nothing"
+        there = tuple(saved[key].shape) if key in saved else "nothing"
+        if here != there:
+            raise ValueError(
+                f"{name}/{key} has shape {there} in the checkpoint and {here} in this agent: "
+                "make the agent with the checkpoint's settings"
+            )
 
 
 class _Parts(dict[str, dict[str, Any]]):

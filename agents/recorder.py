@@ -71,11 +71,13 @@ class Recorder:
             self._best = dict(resumed.state.get("best", self._best))
             self._exact = differences(resumed.state.get("machine", {}), machine(self.agent))
             self._report()
-        else:
-            self._saved_at = -1
+        self.run.metrics.rewind(self.agent.num_timesteps)
         self.agent.logger.sinks.append(self.run.log)
         self._signal.__enter__()
         self._set_status("running")
+        if resumed is None:  # a run can be resumed from its first moment
+            self._saved_at = -1
+            self.save()
         return self
 
     def _report(self) -> None:
