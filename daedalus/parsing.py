@@ -84,10 +84,11 @@ def parse(command: type[T], args: Sequence[str], prog: str) -> T:
 
 def _one_line(box: str, command: type[Any]) -> str:
     """The first section of tyro's box of text as one line, with the nearest option."""
-    rows = [row for row in re.sub(r"[╭╮╰╯│]", "", box).splitlines() if row.strip(" ─")]
-    text = "\n".join(row for row in rows[1:])
+    inner = (re.sub(r"^[│|+╭╰] ?|[│|+╮╯]$", "", row) for row in box.splitlines())
+    rows = [row for row in inner if row.strip(" ─-")]
+    text = "\n".join(rows[1:])
     text = re.split(r"For full helptext|Argument helptext|Perhaps you meant", text)[0]
-    words = " ".join(re.sub(r"─+", " ", text).split())
+    words = " ".join(text.split())
     words = re.sub(r"^Missing from [^:]*:", "missing:", words)
     unknown = re.match(r"Unrecognized options: (--[\w-]+)", words)
     if unknown:

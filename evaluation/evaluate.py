@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from daedalus.accelerators.vector import EnvBatch, make_batch
-from daedalus.evaluation.policy import Policy, as_policy
+from daedalus.evaluation.policy import Policy, as_policy, check_spaces
 from daedalus.evaluation.statistics import Interval, bootstrap_interval, iqm, mean
 
 HELD_OUT = 0x48454C44  # "HELD": sets these seeds apart from those that training derives
@@ -87,7 +87,8 @@ def evaluate(
         env_kwargs: Keyword arguments for making an id.
 
     Raises:
-        ValueError: No episode was asked for, or one does not end within `MAX_STEPS` steps.
+        ValueError: No episode was asked for, one does not end within `MAX_STEPS` steps, or the
+            environment does not have the agent's spaces.
     """
     chosen = held_out_seeds(episodes) if seeds is None else [int(s) for s in seeds]
     if not chosen:
@@ -95,6 +96,7 @@ def evaluate(
     copies = min(num_envs, len(chosen)) if isinstance(env, str) else None
     batch = make_batch(env, copies, env_kwargs=env_kwargs)
     try:
+        check_spaces(policy, batch, str(env))
         player = as_policy(policy, batch.action_space, deterministic=deterministic)
         parts = [_play(player, batch, part) for part in _chunks(chosen, batch.num_envs)]
     finally:

@@ -9,6 +9,8 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 from gymnasium.vector.utils import batch_space
 
+from daedalus.accelerators.vector import EnvBatch
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -158,6 +160,31 @@ def as_policy(policy: Any, action_space: Space[Any], *, deterministic: bool = Fa
     if hasattr(policy, "predict"):
         return ModelPolicy(policy, deterministic=deterministic)
     raise TypeError(f"expected 'random', an agent or an SB3 model, got {policy!r}")
+
+
+def check_spaces(policy: Any, batch: EnvBatch, where: str) -> None:
+    """Check that an agent can act in an environment.
+
+    Args:
+        policy: Anything that `as_policy` takes; only agents know their spaces.
+        batch: The environment.
+        where: What to call it.
+
+    Raises:
+        ValueError: Its observation or action space is not the agent's.
+    """
+    spaces = getattr(policy, "spaces", None)
+    if spaces is None:
+        return
+    pairs = (
+        ("observation space", dict(spaces.observation), dict(batch.observation_spaces)),
+        ("action space", spaces.action, batch.action_space),
+    )
+    for what, agents, found in pairs:
+        if agents != found:
+            raise ValueError(
+                f"the {what} of {where} is {found}, but {policy.name} was trained on {agents}"
+            )
 
 
 def _for_env(action: np.ndarray, space: Space[Any]) -> np.ndarray:

@@ -14,7 +14,7 @@ from daedalus.accelerators.vector import EnvBatch
 from daedalus.envs.batch import Batch
 from daedalus.evaluation.drawing import Stage
 from daedalus.evaluation.evaluate import held_out_seeds
-from daedalus.evaluation.policy import Arrays, Choice, Policy, as_policy
+from daedalus.evaluation.policy import Arrays, Choice, Policy, as_policy, check_spaces
 from daedalus.evaluation.rollout import Moment, open_for_people, play
 from daedalus.evaluation.video import write_video
 
@@ -56,9 +56,11 @@ def watch(
         The video's path, or None if a window was shown.
 
     Raises:
-        ValueError: The keyboard was asked for without a display or without known keys.
+        ValueError: The keyboard was asked for without a display or without known keys, or
+            the environment does not have the agent's spaces.
     """
     batch = open_for_people(env, env_kwargs)
+    check_spaces(policy, batch, env)
     rate = fps or frame_rate(batch)
     if video is None and not has_display():
         video = Path("watch.mp4")

@@ -1,0 +1,344 @@
+"""The command line as a user meets it: what it does, what it prints, and what a mistake says."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from daedalus import cli
+from daedalus.source import fields, summary
+
+pytest.importorskip("torch")
+
+TINY = ["--hidden", "8", "--lstm", "0", "--num-envs", "4"]
+CATCH = "daedalus/Catch-v0"
+
+Answer = tuple[int, str, str]
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def run(*words: str) -> Answer:
+        code = cli.run(words)
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    path = tmp_path_factory.mktemp("trained") / "run"
+    assert (
+        cli.run(["train", "actor_critic", CATCH, "--steps", "320", *TINY, "--run", str(path)]) == 0
+    )
+    return path
+
+
+def error_of(answer: Answer, code: int) -> str:
+    """The one line of an error."""
+    lines = [line for line in answer[2].splitlines() if "warning:" not in line]
+    assert answer[0] == code, answer
+    assert len(lines) == 1, answer[2]
+    assert lines[0].startswith("daedalus: error: ")
+    return lines[0].removeprefix("daedalus: error: ")
+
+
+# ---- help ---------------------------------------------------------------------------------------
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    heavy = ("torch", "numba", "matplotlib", "pygame", "stable_baselines3")
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from daedalus.cli import run\n"
+        "run(['--help'])\n"
+        f"loaded = [name for name in {heavy} if name in sys.modules]\n"
+        "print(time.perf_counter() - start, loaded)"
+    )
+    best = 9.0
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        seconds, loaded = done.stdout.splitlines()[-1].split(" ", 1)
+        assert loaded == "[]"
+        best = min(best, float(seconds))
+    assert best < 1.0
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str, ask: Ask) -> None:
+    code, out, err = ask(*name.split(), "--help")
+    assert (code, err) == (0, "")
+    assert f"usage: daedalus {name}" in out
+    assert "Examples:" in out
+    assert out.count(f"  daedalus {name}") >= 1
+    assert name in ask()[1]
+
+
+def test_help_of_train_lists_the_settings_of_the_agent(ask: Ask) -> None:
+    code, out, _ = ask("train", "actor_critic", "--help")
+    assert code == 0
+    assert "--learning-rate FLOAT" in out
+    assert "Step size of RMSProp" in out
+
+
+def test_version(ask: Ask) -> None:
+    assert ask("--version")[1].startswith("daedalus 0.")
+
+
+# ---- list, info ---------------------------------------------------------------------------------
+
+
+def test_list_names_everything(ask: Ask) -> None:
+    from daedalus import scenarios
+    from daedalus.agents import agent_names
+    from daedalus.envs import NATIVE
+
+    code, out, _ = ask("list")
+    assert code == 0
+    for name in (*NATIVE, *agent_names(), *scenarios.names()):
+        assert f"  {name} " in out
+    assert CATCH not in ask("list", "agents")[1]
+    assert "did you mean 'agents'" in error_of(ask("list", "agnets"), 2)
+
+
+def test_info_tells_about_environments_agents_and_scenario_files(ask: Ask, tmp_path: Path) -> None:
+    out = ask("info", CATCH)[1]
+    assert "Discrete(3)" in out
+    assert "rows     10" in out
+    out = ask("info", "actor_critic")[1]
+    assert "--learning-rate" in out
+    assert "Discount." in out
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"env: {CATCH}\nenv_kwargs: {{rows: 7}}\nthreshold: 0.5\n")
+    out = ask("info", str(file))[1]
+    assert "rows" in out
+    assert "0.5" in out
+    assert "Time limit: 500 steps" in ask("info", "CartPole-v1")[1]
+    assert "did you mean 'actor_critic'" in error_of(ask("info", "actor_critc"), 2)
+
+
+def test_settings_are_read_without_importing_the_agent() -> None:
+    settings = {field.name: field for field in fields("daedalus.agents.actor_critic:Config")}
+    assert settings["gamma"].meaning == "Discount."
+    assert settings["gamma"].default == "0.99"
+    assert summary("daedalus.agents.actor_critic:ActorCritic")
+
+
+# ---- train, resume, evaluate, watch -------------------------------------------------------------
+
+
+def test_train_leaves_a_run_that_the_other_commands_take(trained: Path, ask: Ask) -> None:
+    assert (trained / "config.yaml").is_file()
+    assert (trained / "checkpoints" / "320").is_dir()
+    code, out, _ = ask(
+        "evaluate", str(trained), "--episodes", "8", "--output", str(trained / "s.json")
+    )
+    assert code == 0
+    assert "actor_critic" in out
+    assert "random" in out
+    assert len(json.loads((trained / "s.json").read_text())["policies"]["random"]["returns"]) == 8
+    video = trained / "videos" / "x.mp4"
+    code, out, _ = ask("watch", str(trained), "--episodes", "1", "--video", str(video))
+    assert code == 0
+    assert video.stat().st_size > 1000
+
+
+def test_train_makes_a_folder_by_agent_environment_and_date_and_links_last(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = ask("train", "actor_critic", CATCH, "--steps", "80", *TINY, "--gamma", "0.9")
+    assert code == 0
+    (run,) = [path for path in (tmp_path / "runs").iterdir() if path.name != "last"]
+    assert run.name.startswith("actor_critic-Catch-v0-20")
+    assert (tmp_path / "runs" / "last").resolve() == run
+    assert "gamma: 0.9" in (run / "config.yaml").read_text()
+    assert "daedalus evaluate runs/" in out
+    code, out, _ = ask("resume", "runs/last")
+    assert code == 0
+    assert "nothing to do" in out
+    code, out, _ = ask("resume", "runs/last", "--steps", "160")
+    assert code == 0
+    assert (run / "checkpoints" / "160").is_dir()
+
+
+def test_a_scenario_gives_defaults_that_options_override(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(
+        f"env: {CATCH}\nenv_kwargs: {{rows: 5, columns: 3}}\nnum_envs: 4\ntotal_timesteps: 160\n"
+        "agents:\n  actor_critic: {hidden: 8, lstm: 0, gamma: 0.5}\n"
+    )
+    code, _, err = ask("train", "actor_critic", "tiny.yaml", "--gamma", "0.7", "--run", "a")
+    assert code == 0, err
+    config = Path("a/config.yaml").read_text()
+    for line in ("rows: 5", "hidden: 8", "gamma: 0.7", "num_envs: 4", "total_timesteps: 160"):
+        assert line in config
+    code, _, err = ask("train", "actor_critic", "tiny.yaml", "--run", "b", "--env-kwargs", "rows=6")
+    assert code == 0, err
+    assert "rows: 6" in Path("b/config.yaml").read_text()
+    text = Path("tiny.yaml").read_text().replace("gamma:", "gama:")
+    Path("typo.yaml").write_text(text)
+    assert "no setting 'gama'; did you mean 'gamma'" in error_of(
+        ask("train", "actor_critic", "typo.yaml"), 1
+    )
+
+
+def test_ctrl_c_saves_and_stops_and_resume_goes_on(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "daedalus", "train", "actor_critic", CATCH]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    process = subprocess.Popen(
+        [*words, "--steps", "1e9", *TINY, "--run", "r"],
+        cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    status = tmp_path / "r" / "status.json"
+    deadline = time.monotonic() + 60
+    while '"running"' not in (status.read_text() if status.exists() else ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "stopped and saved at" in out
+    assert "daedalus resume r" in out
+    step = max(int(p.name) for p in (tmp_path / "r" / "checkpoints").iterdir() if p.is_dir())
+    assert cli.run(["resume", str(tmp_path / "r"), "--steps", str(step + 400)]) == 0
+
+
+# ---- new, check ---------------------------------------------------------------------------------
+
+
+def test_new_files_pass_the_check_and_train_at_once(tmp_path: Path) -> None:
+    def shell(*words: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+        done = subprocess.run(
+            [sys.executable, "-m", "daedalus", *words],
+            cwd=tmp_path, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "daedalus check my_world:MyWorld-v0" in shell("new", "env", "my_world")
+    assert "my_agent:MyAgent" in shell("new", "agent", "MyAgent")
+    assert "passed" in shell("check", "my_world:MyWorld-v0", "--steps", "100", "--no-external")
+    shell("train", "my_agent:MyAgent", "my_world:MyWorld-v0", "--steps", "512", "--num-envs", "4")
+    assert "my_agent" in shell("evaluate", "runs/last", "--episodes", "4")
+
+
+def test_new_refuses_names_and_files_that_are_there(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "cannot be the name of a module" in error_of(ask("new", "env", "3 worlds"), 2)
+    assert ask("new", "env", "kept")[0] == 0
+    assert "is there already" in error_of(ask("new", "env", "kept"), 2)
+    assert "say what is new" in error_of(ask("new", "wrld", "x"), 2)
+
+
+# ---- mistakes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("trian", "unknown command 'trian'; did you mean 'train'"),
+        ("train", "say AGENT and ENV first"),
+        ("train --steps 3 actor_critic CartPole-v1", "say AGENT and ENV first"),
+        ("train actor_critik CartPole-v1", "unknown agent 'actor_critik'; did you mean 'actor_cri"),
+        ("train actor_critic CartPol-v1", "'CartPol-v1'; did you mean 'CartPole-v"),
+        ("train actor_critic Catch", "did you mean 'daedalus/Catch-v0'"),
+        ("train actor_critic no_package:X-v0", "there is no module 'no_package'"),
+        ("train actor_critic json:X-v0", "unknown environment or scenario 'X-v0' (after importing"),
+        ("train no_package:Agent CartPole-v1", "there is no module 'no_package'"),
+        ("train actor_critic CartPole-v1 --leraning-rate 1", "did you mean '--learning-rate'"),
+        ("train actor_critic CartPole-v1 --steps many", "expected a whole number such as"),
+        ("train actor_critic CartPole-v1 --gamma high", "--gamma"),
+        ("train actor_critic CartPole-v1 --env-kwargs rows", "expected key=value"),
+        ("info", "missing: NAME"),
+        ("watch CartPole-v1 --policy best", "--policy is keyboard or random"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(words: str, message: str, ask: Ask) -> None:
+    assert message in error_of(ask(*words.split()), 2)
+
+
+def test_failures_are_one_line_and_exit_code_1(ask: Ask, tmp_path: Path) -> None:
+    line = error_of(ask("train", "actor_critic", CATCH, "--env-kwargs", "rowz=3"), 1)
+    assert "rowz" in line
+    line = error_of(ask("train", "actor_critic", CATCH, "--env-kwargs", "rows=1"), 1)
+    assert "rows >= 2" in line
+    assert "no run directory" in error_of(ask("evaluate", str(tmp_path / "nothing")), 1)
+    file = tmp_path / "odd.yaml"
+    file.write_text("env: CartPole-v1\nstepps: 3\n")
+    assert "line 2: unknown key 'stepps'" in error_of(ask("train", "actor_critic", str(file)), 1)
+
+
+def test_a_run_is_not_overwritten(trained: Path, ask: Ask) -> None:
+    answer = ask("train", "actor_critic", CATCH, "--steps", "80", *TINY, "--run", str(trained))
+    assert "holds a run; resume it" in error_of(answer, 1)
+
+
+def test_a_checkpoint_of_other_spaces_or_another_agent_is_refused(
+    trained: Path, ask: Ask, tmp_path: Path
+) -> None:
+    line = error_of(ask("evaluate", str(trained), "--env", "CartPole-v1", "--episodes", "2"), 1)
+    assert "observation" in line
+    other = tmp_path / "other"
+    shutil.copytree(trained, other, ignore=shutil.ignore_patterns("lock"))
+    config = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(config.replace("agent: actor_critic", "agent: unreal"))
+    assert "checkpoint of 'actor_critic', not of 'unreal'" in error_of(
+        ask("evaluate", str(other)), 1
+    )
+    (other / "config.yaml").write_text(config.replace(CATCH, "CartPole-v1"))
+    assert "observation" in error_of(ask("resume", str(other), "--steps", "1e3"), 1)
+
+
+def test_a_truncated_checkpoint_is_named_and_loses_nothing(
+    trained: Path, ask: Ask, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(trained, broken, ignore=shutil.ignore_patterns("lock"))
+    files = sorted(broken.glob("checkpoints/*/tensors.safetensors"))
+    newest = broken / "checkpoints" / "320" / "tensors.safetensors"
+    assert newest in files
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-7])
+    line = error_of(ask("evaluate", str(broken)), 1)
+    assert "320/tensors.safetensors" in line
+    assert "no usable checkpoint" in line
+    whole = trained / "checkpoints" / "320" / "tensors.safetensors"
+    newest.write_bytes(whole.read_bytes())
+    assert ask("evaluate", str(broken), "--episodes", "2")[0] == 0
+
+
+def test_a_missing_extra_names_the_command() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from daedalus.cli import run\n"
+        f"sys.exit(run(['train', 'actor_critic', {CATCH!r}, '--steps', '10']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "daedalus: error: torch is not installed; run: pip install 'daedalus[train]'\n"
+    )
+
+
+def test_the_traceback_is_shown_on_request(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAEDALUS_DEBUG", "1")
+    with pytest.raises(ValueError, match="unknown agent"):
+        ask("train", "nobody", "CartPole-v1")

@@ -1,0 +1,152 @@
+"""Videos, windows, keyboard play and figures."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from daedalus.evaluation import watch as watching
+from daedalus.evaluation.drawing import HEIGHT, WIDTH, Stage
+from daedalus.evaluation.plots import plot_learning_curve
+from daedalus.evaluation.policy import RandomPolicy
+from daedalus.evaluation.rollout import Moment, image_name, open_for_people, play
+from daedalus.evaluation.video import write_video
+from daedalus.evaluation.watch import Keyboard, key_actions, watch
+
+ffmpeg = pytest.importorskip("imageio_ffmpeg")
+pytest.importorskip("PIL")
+
+
+def frames_of(path: Path) -> tuple[dict[str, object], list[np.ndarray]]:
+    """Decode a video."""
+    reader = ffmpeg.read_frames(str(path))
+    about = next(reader)
+    width, height = about["size"]
+    frames = [np.frombuffer(f, np.uint8).reshape(height, width, 3) for f in reader]
+    reader.close()
+    return about, frames
+
+
+def test_a_video_is_h264_and_shows_what_was_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "out.mp4"
+    drawn = [np.full((64, 96, 3), 20 * i, np.uint8) for i in range(10)]
+    assert write_video(path, drawn, fps=10) == 10
+    about, shown = frames_of(path)
+    assert str(about["codec"]).startswith("h264")
+    assert "yuv420p" in str(about["pix_fmt"])
+    assert about["size"] == (96, 64)
+    assert len(shown) == 10
+    assert abs(int(shown[7].mean()) - 140) < 6
+    assert [p.name for p in path.parent.iterdir()] == ["out.mp4"]
+
+
+def test_a_video_needs_frames_and_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must end in \.mp4"):
+        write_video(tmp_path / "out.avi", [])
+    with pytest.raises(ValueError, match="no frames"):
+        write_video(tmp_path / "out.mp4", [])
+
+
+def test_play_tells_the_whole_episode_and_shows_its_end() -> None:
+    batch = open_for_people("daedalus/Catch-v0", {"rows": 5})
+    moments = list(play(RandomPolicy(batch.action_space), batch, [7, 8]))
+    assert [m.step for m in moments] == [0, 1, 2, 3, 4] * 2
+    assert [m.episode for m in moments] == [0] * 5 + [1] * 5
+    assert moments[4].action is None
+    assert abs(moments[4].episode_return) == 1.0
+    assert moments[4].reward == moments[4].episode_return
+    picture = moments[4].picture
+    assert picture is not None
+    assert not np.array_equal(picture, moments[5].picture)  # the end, not the next beginning
+    assert picture[:16].max() < 100  # the ball has left the top row
+
+
+def test_play_works_for_python_environments_with_and_without_pictures() -> None:
+    batch = open_for_people("CartPole-v1")
+    moments = list(play(RandomPolicy(batch.action_space), batch, [1], max_steps=4))
+    assert len(moments) == 5
+    assert moments[0].picture is not None
+    assert moments[0].picture.shape == (400, 600, 3)
+    assert image_name(batch) is None
+    batch.close()
+
+
+def test_frames_have_one_size_and_show_view_value_and_reward() -> None:
+    stage = Stage("agent in world", {1: "left"})
+    picture, view = np.full((50, 70, 3), 200, np.uint8), np.full((21, 21, 3), 90, np.uint8)
+    plain = stage.frame(Moment(None, None, 0, 0, 1, None, 0.0, 0.0))
+    rich = stage.frame(Moment(picture, view, 0, 1, np.array([0.5, 1.0]), 2.5, 1.0, 1.0))
+    last = stage.frame(Moment(picture, view, 0, 2, None, None, -1.0, 0.0))
+    for frame in (plain, rich, last):
+        assert frame.shape == (HEIGHT, WIDTH, 3)
+        assert frame.dtype == np.uint8
+    assert (rich == 200).all(axis=2).sum() > 50 * 70  # the picture, enlarged
+    assert (rich == 90).all(axis=2).sum() > 21 * 21
+    assert (plain == 200).all(axis=2).sum() == 0
+
+
+def test_watch_writes_a_video_where_there_is_no_display(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.chdir(tmp_path)
+    assert watch("random", "daedalus/Catch-v0", episodes=2) == Path("watch.mp4")
+    _, shown = frames_of(tmp_path / "watch.mp4")
+    assert len(shown) == 20
+
+
+def test_watch_opens_a_window_and_takes_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    shown: list[np.ndarray] = []
+    monkeypatch.setattr("daedalus.envs.window.Window.held", lambda self: {"left"})
+    original = watching.Stage.frame
+
+    def frame(self: Stage, moment: Moment) -> np.ndarray:
+        shown.append(np.asarray(moment.action))
+        return original(self, moment)
+
+    monkeypatch.setattr(watching.Stage, "frame", frame)
+    assert watch("keyboard", "daedalus/Catch-v0", episodes=1, fps=1000) is None
+    assert [int(a) for a in shown[:-1]] == [0] * 9
+
+
+def test_keys_come_from_the_environment() -> None:
+    native, python = open_for_people("daedalus/Catch-v0"), open_for_people("CartPole-v1")
+    assert key_actions(native) == {"left": 0, "right": 2, "": 1}
+    keyboard = Keyboard(key_actions(native))
+    assert keyboard.choose({}, np.zeros(1), np.ones(1)).action.tolist() == [1]
+    assert key_actions(python) == {}
+    with pytest.raises(ValueError, match="names no keys"):
+        watch("keyboard", "CartPole-v1", video="no.mp4")
+    python.close()
+
+
+def test_play_by_keyboard_is_not_filmed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs a display"):
+        watch("keyboard", "daedalus/Catch-v0", video=tmp_path / "no.mp4")
+
+
+def test_a_learning_curve_is_drawn(tmp_path: Path) -> None:
+    from PIL import Image
+
+    curves = {"unreal": ([0.0, 1e6, 2e6], [0.0, 3.0, 5.0])}
+    path = plot_learning_curve(tmp_path / "a" / "c.png", curves, references={"random": 0.4})
+    assert Image.open(path).size == (1040, 585)
+
+
+def test_without_the_extra_one_line_names_the_command() -> None:
+    code = (
+        "import sys; sys.modules['imageio_ffmpeg'] = None\n"
+        "from daedalus.cli import run\n"
+        "sys.exit(run(['watch', 'daedalus/Catch-v0', '--video', 'x.mp4']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "daedalus: error: imageio_ffmpeg is not installed; run: pip install 'daedalus[watch]'"
+    )
