@@ -22,7 +22,7 @@ help:
 	@sed -n '1,8s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m daedalus.evaluation.demo $(ARGS)
+	$(BIN)/python -m daedalus demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
