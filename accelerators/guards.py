@@ -12,9 +12,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
 if TYPE_CHECKING:
     import torch
@@ -100,6 +101,58 @@ def check_gradients(
     check_finite({"gradient norm": norm}, "gradient")
 
 
+class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """One environment of a user, held to the shapes and dtypes of its space at every step.
+
+    Without it a wrong shape ends in a message of NumPy that names neither environment nor field.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Reset and check."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._check(observation, "reset()")
+        return observation, info
+
+    def step(self, action: Any) -> Any:
+        """Step and check."""
+        result: Any = self.env.step(action)
+        if not isinstance(result, tuple) or len(result) != 5:
+            expected = "(observation, reward, terminated, truncated, info)"
+            raise self._wrong(f"{_kind(result)} from step(), expected {expected}")
+        self._check(result[0], "step()")
+        if np.ndim(result[1]) or np.asarray(result[1]).dtype.kind not in "biuf":
+            raise self._wrong(f"reward {result[1]!r}, expected a number")
+        return result
+
+    def _check(self, observation: Any, where: str) -> None:
+        space = self.env.observation_space
+        if not isinstance(space, Dict):
+            self._check_array(observation, space, "an observation", where)
+            return
+        if not isinstance(observation, Mapping) or set(observation) != set(space.spaces):
+            names = ", ".join(space.spaces)
+            raise self._wrong(f"{_kind(observation)} from {where}, expected a dict of {names}")
+        for name, part in space.spaces.items():
+            self._check_array(observation[name], part, f"observation {name!r}", where)
+
+    def _check_array(self, value: Any, space: Space[Any], what: str, where: str) -> None:
+        if space.dtype is None or space.shape is None:
+            return
+        array = np.asarray(value)
+        if array.shape != space.shape or not np.can_cast(array.dtype, space.dtype, "same_kind"):
+            got = f"{what} of shape {array.shape} and dtype {array.dtype}"
+            raise self._wrong(f"{got} from {where}, its space is {space}")
+
+    def _wrong(self, text: str) -> OutOfSpaceError:
+        return OutOfSpaceError(f"{self.env.unwrapped} returned {text}")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
 class StepGuard:
     """Checks what a batch of environments returned, every step, before anything keeps it.
 
@@ -142,7 +195,7 @@ class StepGuard:
             for name in self._names:
                 total = total + np.add.reduce(observation[name], None)
         if not math.isfinite(total):
-            named = {f"observation {name}": observation[name] for name in self._names}
+            named = {_label(name): observation[name] for name in self._names}
             check_finite({**named, "reward": reward}, "environment step", env_axis=0)
         for name, (low, high, scratch) in self._bounds.items():
             array = observation[name]
@@ -151,12 +204,16 @@ class StepGuard:
                 _out_of_space(name, array, low, high, self._spaces[name])
 
 
+def _label(name: str) -> str:
+    return name if name == "observation" else f"observation {name}"
+
+
 def _out_of_space(
     name: str, array: np.ndarray, low: np.ndarray, high: np.ndarray, space: Space[Any]
 ) -> None:
     index = tuple(int(i) for i in np.argwhere((array < low) | (array > high))[0])
     raise OutOfSpaceError(
-        f"observation {name} of environment {index[0]} is {array[index]} at index "
+        f"{_label(name)} of environment {index[0]} is {array[index]} at index "
         f"{list(index[1:])}, outside {space}: correct the environment or the bounds of its space"
     )
 

@@ -22,6 +22,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from daedalus.accelerators.guards import CheckedEnv, OutOfSpaceError
 from daedalus.envs.batch import Batch
 
 Arrays = dict[str, np.ndarray]
@@ -142,6 +143,9 @@ class VectorEnvBatch:
         if not isinstance(self.env.single_observation_space, Dict):
             observation = {"observation": observation}
         for name, array in target.items():
+            if np.shape(observation[name]) != (wanted := array[rows].shape):
+                found = np.shape(observation[name])
+                raise OutOfSpaceError(f"observation {name!r} has shape {found}, expected {wanted}")
             array[rows] = observation[name]
 
     def reset(
@@ -322,7 +326,8 @@ def _from_env(
     if isinstance(native, Batch):
         return _running(native, num_envs, labels)
     if num_envs in (None, 1):
-        return VectorEnvBatch(SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP))
+        alone = [lambda: CheckedEnv(env)]
+        return VectorEnvBatch(SyncVectorEnv(alone, autoreset_mode=AutoresetMode.SAME_STEP))
     if env.spec is None:
         raise ValueError(
             f"cannot make {num_envs} copies of {env}: pass a registered id or a VectorEnv"
@@ -364,16 +369,19 @@ def _is_native(spec: Any) -> bool:
 
 
 def _python_vector(make: Any, num_envs: int) -> EnvBatch:
-    first = make()
+    def checked() -> gymnasium.Env[Any, Any]:
+        return CheckedEnv(make())
+
+    first = checked()
     if num_envs == 1 or _step_seconds(first) < SLOW_STEP:
         env: VectorEnv[Any, Any, Any] = SyncVectorEnv(
-            [lambda: first, *[make] * (num_envs - 1)], autoreset_mode=AutoresetMode.SAME_STEP
+            [lambda: first, *[checked] * (num_envs - 1)], autoreset_mode=AutoresetMode.SAME_STEP
         )
     else:
         first.close()
         with _children_ignore_interrupts():
             env = AsyncVectorEnv(
-                [make] * num_envs, shared_memory=True, autoreset_mode=AutoresetMode.SAME_STEP
+                [checked] * num_envs, shared_memory=True, autoreset_mode=AutoresetMode.SAME_STEP
             )
     return VectorEnvBatch(env)
 

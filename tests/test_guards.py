@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from daedalus.accelerators.guards import (
     check_finite,
     check_gradients,
 )
+from daedalus.agents import make_agent
 
 BAD = [float("nan"), float("inf"), float("-inf")]
 SPACES = {
@@ -103,6 +105,55 @@ def test_spaces_of_every_kind_have_their_bounds() -> None:
     for name, value in [("many", [[1, 3]]), ("many", [[-1, 0]]), ("bits", [[0, 2]])]:
         with pytest.raises(OutOfSpaceError, match=name):
             guard.check({**good, name: np.array(value)}, np.zeros(1))
+
+
+class Stubborn(gymnasium.Env[Any, int]):
+    """An environment whose third step returns what it was told to."""
+
+    action_space = Discrete(2)
+    good = np.zeros(3, np.float32), 1.0, False, False, {}
+
+    def __init__(self, third: Any, space: Any = SPACES["position"]) -> None:
+        """Return ``third`` at the third step."""
+        self.observation_space, self.third, self.count = space, third, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Begin."""
+        return self.good[0], {}
+
+    def step(self, action: int) -> Any:
+        """Count."""
+        self.count += 1
+        return self.third if self.count == 3 else self.good
+
+
+@pytest.mark.parametrize(
+    ("third", "text"),
+    [
+        ((np.zeros(4, np.float32), 0.0, False, False, {}), r"shape \(4,\) and dtype float32"),
+        ((np.float32(0), 0.0, False, False, {}), r"shape \(\)"),
+        ((None, 0.0, False, False, {}), "dtype object"),
+        ((np.array(["a", "b", "c"]), 0.0, False, False, {}), "dtype <U1"),
+        ((Stubborn.good[0], None, False, False, {}), "reward None, expected a number"),
+        ((Stubborn.good[0], "1", False, False, {}), "reward '1'"),
+        ((Stubborn.good[0], np.zeros(2), False, False, {}), r"reward array\(\[0., 0.\]\)"),
+        (
+            (Stubborn.good[0], 0.0, False, {}),
+            r"a tuple of 4 from step\(\), expected \(obs",
+        ),
+        (None, "a NoneType from"),
+        ((np.full(3, 2, np.float32), 0.0, False, False, {}), "of environment 0 is 2.0 at index"),
+        ((np.full(3, np.nan, np.float32), 0.0, False, False, {}), "observation is nan"),
+    ],
+)
+def test_what_a_users_environment_gets_wrong_is_named(third: Any, text: str) -> None:
+    agent = make_agent("actor_critic")(Stubborn(third))
+    before = {name: value.clone() for name, value in agent.get_state()[0].items()}
+    with pytest.raises((OutOfSpaceError, NotFiniteError), match=text) as caught:
+        agent.learn(100)
+    assert "\n" not in str(caught.value)
+    after = agent.get_state()[0]
+    assert all(torch.equal(v, after[k]) for k, v in before.items() if k.startswith("network"))
 
 
 def train_step(bad_in: str, guard: bool) -> torch.nn.Module:
