@@ -24,7 +24,7 @@ def space_to_json(space: Space[Any]) -> dict[str, Any]:
     if isinstance(space, MultiDiscrete):
         return {"type": "MultiDiscrete", "nvec": space.nvec.tolist()}
     if isinstance(space, MultiBinary):
-        return {"type": "MultiBinary", "shape": list(space.shape)}
+        return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.n)}
     raise TypeError(f"cannot store a {type(space).__name__} space")
 
 
@@ -50,7 +50,7 @@ def space_from_json(data: dict[str, Any]) -> Space[Any]:
     if kind == "MultiDiscrete":
         return MultiDiscrete(data["nvec"])
     if kind == "MultiBinary":
-        return MultiBinary(data["shape"])
+        return MultiBinary(data["n"])
     raise ValueError(f"unknown space type {kind!r}")
 
 

@@ -1,0 +1,444 @@
+"""What every agent must do, and the parts that all of them share."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+
+from daedalus.agents import agent_names, make_agent, register_agent
+from daedalus.agents.actor_critic import ActorCritic, Config
+from daedalus.agents.base import Agent, Inputs, Spaces
+from daedalus.agents.optimizers import RMSProp
+from daedalus.agents.policies import policy_for
+from daedalus.agents.recurrent import LSTM
+from daedalus.agents.spaces import space_from_json, space_to_json
+from daedalus.agents.unreal import UNREAL
+from daedalus.agents.unreal import Config as UnrealConfig
+
+SMALL = {"hidden": 16, "lstm": 8, "n_steps": 4}
+
+
+class Images(gymnasium.Env[Any, Any]):
+    """Random images and velocities; episodes of 5 steps; any action space."""
+
+    def __init__(self, actions: Any = None, side: int = 21) -> None:
+        """Choose the action space."""
+        self.action_space = actions or Discrete(3)
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "image": Box(0, 255, (side, side, 3), np.uint8),
+                "velocity": Box(-1, 1, (6,), np.float32),
+            }
+        )
+        self.count = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.count = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.count += 1
+        reward = float(self.np_random.integers(-1, 2))
+        return self._observe(), reward, False, self.count == 5, {}
+
+    def _observe(self) -> Any:
+        space = self.observation_space["image"]  # type: ignore[index]
+        image = self.np_random.integers(0, 256, space.shape, np.uint8)
+        return {"image": image, "velocity": self.np_random.uniform(-1, 1, 6).astype(np.float32)}
+
+
+def vector(actions: Any = None, count: int = 2) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    return gymnasium.vector.SyncVectorEnv(
+        [lambda: Images(actions)] * count, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP
+    )
+
+
+def agent(name: str, env: Any, **settings: Any) -> Agent:
+    cls = make_agent(name)
+    if name == "nav":
+        settings = {"depth_2": 0.0, "loop_closure": 0.0} | settings
+    if name == "unreal":
+        settings = {"replay_start": 8, "replay_length": 40} | settings
+    return cls(env, cls.Config(**(SMALL | settings)))  # type: ignore[no-any-return]
+
+
+OURS = ("actor_critic", "unreal", "nav")
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("mode", ["same_step", "next_step", "disabled"])
+def test_every_agent_learns_in_every_autoreset_mode(name: str, mode: str) -> None:
+    env = gymnasium.vector.SyncVectorEnv([Images] * 2, autoreset_mode=mode.title().replace("_", ""))
+    made = agent(name, env)
+    before = made.learner.optimizer.vector.clone()  # type: ignore[attr-defined]
+    made.learn(80)
+    assert made.num_timesteps == 80
+    after = made.learner.optimizer.vector  # type: ignore[attr-defined]
+    assert torch.isfinite(after).all()
+    assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Discrete(4),
+        Discrete(3, start=-1),
+        MultiDiscrete([2, 3]),
+        MultiBinary(3),
+        Box(-0.5, 0.5, (2,), np.float32),
+    ],
+)
+def test_every_action_space(space: Any) -> None:
+    made = agent("actor_critic", vector(space))
+    made.learn(24)
+    observation, _ = Images(space).reset(seed=0)
+    action, _ = made.predict(observation)
+    assert space.contains(action)
+
+
+def test_unsupported_actions_are_named() -> None:
+    with pytest.raises(TypeError, match="Text"):
+        policy_for(gymnasium.spaces.Text(3))
+
+
+@pytest.mark.parametrize("name", ["pixel_control", "reward_prediction", "value_replay"])
+def test_each_auxiliary_task_can_be_switched_off(name: str) -> None:
+    made = agent("unreal", vector(), **{name: 0.0})
+    made.learn(40)
+    assert name not in made.tasks  # type: ignore[attr-defined]
+    assert len(made.tasks) == 2  # type: ignore[attr-defined,arg-type]
+
+
+def test_unreal_without_tasks_is_the_actor_critic() -> None:
+    off = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
+    plain = agent("actor_critic", vector(), reward_clip=1.0).learn(40)
+    bare = agent("unreal", vector(), **off).learn(40)
+    vectors = (a.learner.optimizer.vector for a in (plain, bare))  # type: ignore[attr-defined]
+    assert torch.equal(*vectors)
+
+
+def test_replay_and_actor_critic_use_the_same_clipped_rewards() -> None:
+    made = agent("unreal", vector(), reward_clip=0.5).learn(40)
+    seen = made.replay.fields["reward"].unique().tolist()  # type: ignore[attr-defined]
+    assert set(seen) <= {-0.5, 0.0, 0.5}
+
+
+# ------------------------------------------------------------------------ reuse of acting
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("lstm", [0, 8])
+def test_reusing_acting_gives_the_gradients_of_recomputing(name: str, lstm: int) -> None:
+    if name == "nav" and lstm == 0:
+        pytest.skip("nav is recurrent")
+    vectors = []
+    for reuse in (True, False):
+        made = agent(name, vector(), reuse_acting=reuse, lstm=lstm)
+        made.total_timesteps = 1000
+        assert made.collector is not None
+        for _ in range(3):
+            rollout = made.collector.collect(4)
+            assert rollout is not None
+            assert bool(rollout.extras) == reuse
+            made.update(rollout)
+        vectors.append(made.learner.optimizer.vector.clone())  # type: ignore[attr-defined]
+    torch.testing.assert_close(*vectors, atol=2e-6, rtol=1e-5)
+
+
+def test_a_kept_pass_is_not_used_after_the_parameters_changed() -> None:
+    made = agent("actor_critic", vector())
+    assert made.collector is not None
+    rollout = made.collector.collect(4)
+    assert rollout is not None
+    learner = made.learner  # type: ignore[attr-defined]
+    assert learner._recorded(rollout) is not None
+    made.update(rollout)
+    assert learner._recorded(rollout) is None
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_lstm_backward_equals_automatic_differentiation(recorded: bool) -> None:
+    torch.manual_seed(0)
+    lstm = LSTM(4, 5).double()
+    x = torch.randn(6, 3, 4, dtype=torch.double, requires_grad=True)
+    h, c = torch.randn(2, 3, 5, dtype=torch.double)
+    start = torch.rand(6, 3) < 0.3
+    unrolled = lstm(x, h, c, start)
+    if recorded:
+        unrolled = lstm(x, h, c, start, (unrolled.gates, unrolled.cell))
+    outputs = []
+    for t in range(6):
+        keep = (~start[t]).double().unsqueeze(1)
+        h, c = h * keep, c * keep
+        gates = x[t] @ lstm.weight.t() + h @ lstm.recurrent.t() + lstm.bias
+        i, f, o, g = gates.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    expected = torch.stack(outputs)
+    torch.testing.assert_close(unrolled.output, expected)
+    weight = torch.randn_like(expected)
+    leaves = [x, *lstm.parameters()]
+    mine = torch.autograd.grad((unrolled.output * weight).sum(), leaves)
+    theirs = torch.autograd.grad((expected * weight).sum(), leaves)
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_acting_step_by_step_equals_unrolling() -> None:
+    made = agent("nav", vector())
+    network = made.learner.network  # type: ignore[attr-defined]
+    assert made.collector is not None
+    rollout = made.collector.collect(7)  # crosses the end of an episode
+    assert rollout is not None
+    from daedalus.agents.learner import sequence_inputs
+
+    again = network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    final = network.core.first.hidden
+    assert final == 64
+    reused = network.unroll(sequence_inputs(rollout), rollout.initial_state, rollout.extras)
+    torch.testing.assert_close(again.output, reused.output, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(again.output[-1], rollout.state["h2"], atol=1e-6, rtol=1e-5)
+
+
+# ------------------------------------------------------------------------ the optimiser
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"), [(True, 0.1 / 0.2**0.5), (False, 0.1 / 0.41622777)]
+)
+def test_rmsprop_by_hand(inside: bool, expected: float) -> None:
+    # g = 1: g2 = .9 * 0 + .1 * 1 = .1; inside sqrt(.1 + .1), outside sqrt(.1) + .1
+    p = torch.nn.Parameter(torch.zeros(1))
+    optimizer = RMSProp([p], 0.1, decay=0.9, epsilon=0.1, inside=inside)
+    optimizer.zero_grad()
+    p.sum().backward()
+    optimizer.step()
+    assert p.item() == pytest.approx(-expected, rel=1e-6)
+
+
+def test_rmsprop_clips_by_norm() -> None:
+    p = torch.nn.Parameter(torch.zeros(2))
+    optimizer = RMSProp([p], 0.1)
+    optimizer.zero_grad()
+    (p * torch.tensor([3.0, 4.0])).sum().backward()
+    norm = optimizer.norm()
+    assert norm.item() == pytest.approx(5.0)
+    optimizer.clip(norm, 1.0)
+    torch.testing.assert_close(p.grad, torch.tensor([0.6, 0.8]))
+    optimizer.clip(optimizer.norm(), 10.0)
+    torch.testing.assert_close(p.grad, torch.tensor([0.6, 0.8]))
+
+
+def test_learning_rate_falls_to_zero() -> None:
+    made = agent("actor_critic", vector(), n_steps=5)
+    rates: list[float] = []
+    made.logger.sinks.append(lambda step, row: rates.append(row["train/learning_rate"]))
+    made.learn(40, log_interval=10)
+    np.testing.assert_allclose(rates, 7e-4 * np.array([0.75, 0.5, 0.25, 0.0]), atol=1e-9)
+
+
+# ------------------------------------------------------------------------ policies
+
+
+@pytest.mark.parametrize("space", [Discrete(3, start=2), MultiDiscrete([2, 3]), MultiBinary(2)])
+def test_samples_follow_the_probabilities(space: Any) -> None:
+    policy = policy_for(space)
+    torch.manual_seed(0)
+    output = torch.randn(1, policy.size).expand(20_000, -1)
+    drawn = policy.sample(output, torch.Generator().manual_seed(0))
+    log_pi, entropy = policy.log_prob_entropy(output, drawn)
+    assert all(space.contains(a.numpy().astype(space.dtype)) for a in drawn[:20])
+    assert log_pi.exp().mean() > 0
+    # the mean of -log pi over samples is the entropy
+    assert -log_pi.mean().item() == pytest.approx(entropy[0].item(), abs=0.02)
+
+
+def test_gaussian_log_density_and_entropy() -> None:
+    policy = policy_for(Box(-1, 1, (2,), np.float32))
+    policy.log_std.data[:] = torch.tensor([0.0, 0.5])  # type: ignore[union-attr]
+    mean, action = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    log_pi, entropy = policy.log_prob_entropy(mean, action)
+    normal = torch.distributions.Normal(mean, torch.tensor([0.0, 0.5]).exp())
+    torch.testing.assert_close(log_pi, normal.log_prob(action).sum(-1))
+    torch.testing.assert_close(entropy, normal.entropy().sum(-1))
+
+
+# ------------------------------------------------------------------------ face of SB3, saving
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_predict_one_and_many(name: str) -> None:
+    made = agent(name, vector())
+    one, _ = Images().reset(seed=0)
+    action, state = made.predict(one)
+    assert action.shape == ()
+    many = {k: np.stack([v, v, v]) for k, v in one.items()}
+    actions, state = made.predict(many, deterministic=True)
+    assert actions.shape == (3,)
+    actions, after = made.predict(many, state, np.array([True, False, False]), deterministic=True)
+    _, first = made.predict(many, deterministic=True)
+    for key in (k for k in after if k.startswith("recurrent/")):
+        np.testing.assert_allclose(after[key][0], first[key][0], atol=1e-6)  # starts anew
+        assert not np.allclose(after[key][1], first[key][1])
+    np.testing.assert_array_equal(after["previous_action"], actions)
+
+
+def test_evaluate_policy_and_callbacks_of_sb3(tmp_path: Path) -> None:
+    evaluation = pytest.importorskip("stable_baselines3.common.evaluation")
+    callbacks = pytest.importorskip("stable_baselines3.common.callbacks")
+    made = ActorCritic("CartPole-v1", Config(**SMALL), num_envs=2)
+    from stable_baselines3.common.monitor import Monitor
+
+    seen: list[int] = []
+    stop = callbacks.StopTrainingOnMaxEpisodes(max_episodes=3)
+    ours = callbacks.EvalCallback(
+        Monitor(gymnasium.make("CartPole-v1")),
+        eval_freq=20,
+        n_eval_episodes=2,
+        best_model_save_path=str(tmp_path),
+        verbose=0,
+    )
+    count = callbacks.ConvertCallback(lambda local, _: seen.append(1) or True)
+    made.learn(2000, callback=[ours, count, stop])
+    assert 0 < made.num_timesteps < 2000
+    assert len(seen) == made.num_timesteps // 2
+    mean, _ = evaluation.evaluate_policy(made, Monitor(gymnasium.make("CartPole-v1")), 3)
+    assert 5 < mean <= 500
+    best = ActorCritic.load(tmp_path / "best_model")
+    assert best.predict(np.zeros(4, np.float32))[0] in (0, 1)
+
+
+def test_tensorboard_tags_are_those_of_sb3(tmp_path: Path) -> None:
+    event = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    made = ActorCritic(
+        "CartPole-v1", Config(**SMALL), num_envs=2, tensorboard_log=str(tmp_path)
+    ).learn(400, log_interval=100)
+    folder = made.logger.get_dir()
+    assert folder is not None
+    assert folder.endswith("actor_critic_1")
+    read = event.EventAccumulator(folder)
+    read.Reload()
+    tags = read.Tags()["scalars"]
+    wanted = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "train/value_loss")
+    assert set(wanted) <= set(tags)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_saved_and_loaded_agents_act_alike(name: str, tmp_path: Path) -> None:
+    made = agent(name, vector()).learn(40)
+    made.save(tmp_path / "agent")
+    loaded = type(made).load(tmp_path / "agent")
+    observation, _ = Images().reset(seed=3)
+    for deterministic in (True, False):
+        first, _ = made.predict(observation, deterministic=deterministic)
+        second, _ = loaded.predict(observation, deterministic=deterministic)
+        np.testing.assert_array_equal(first, second)
+    with pytest.raises(ValueError, match="no environment"):
+        loaded.learn(10)
+
+
+@pytest.mark.parametrize("lstm", [0, 8])
+def test_training_continues_bit_for_bit(lstm: int) -> None:
+    def run(stop: bool) -> torch.Tensor:
+        made = ActorCritic("daedalus/Catch-v0", Config(**(SMALL | {"lstm": lstm})), num_envs=3)
+        made.total_timesteps = 1000
+        for i in range(6):
+            if stop and i == 3:
+                tensors, state = made.get_state()
+                copy = {k: np.asarray(v).copy() for k, v in tensors.items()}
+                made = ActorCritic.from_state(copy, state, env="daedalus/Catch-v0", num_envs=3)
+            assert made.collector is not None
+            rollout = made.collector.collect(4)
+            assert rollout is not None
+            made.num_timesteps += 12
+            made.update(rollout)
+        return made.learner.optimizer.vector.clone()
+
+    assert torch.equal(run(False), run(True))
+
+
+def test_the_replay_is_part_of_the_state() -> None:
+    config = UnrealConfig(**SMALL, replay_start=8, replay_length=20)
+    made = UNREAL(vector(), config).learn(80)
+    tensors, state = made.get_state()
+    copy = {k: np.asarray(v).copy() for k, v in tensors.items()}
+    loaded = UNREAL.from_state(copy, state, env=vector())
+    assert loaded.replay.count == made.replay.count == 20
+    for name, field in made.replay.fields.items():
+        assert torch.equal(field, loaded.replay.fields[name])
+    assert loaded.rng.integers(2**60) == made.rng.integers(2**60)
+
+
+def test_checkpoints_of_other_agents_and_spaces_are_refused() -> None:
+    made = agent("actor_critic", vector())
+    tensors, state = made.get_state()
+    with pytest.raises(ValueError, match="'actor_critic', not of 'unreal'"):
+        UNREAL.from_state(tensors, state)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="observation spaces"):
+        ActorCritic.from_state(tensors, state, env="CartPole-v1")  # type: ignore[arg-type]
+
+
+def test_the_same_seed_gives_the_same_agent_and_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = (agent("unreal", vector()) for _ in range(2))
+    assert torch.equal(torch.rand(1), expected)
+    vectors = (a.learner.optimizer.vector for a in (first, second))  # type: ignore[attr-defined]
+    assert torch.equal(*vectors)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        Box(0, 255, (4, 4, 3), np.uint8),
+        Box(np.array([-1.0, -np.inf], np.float32), np.array([1.0, np.inf], np.float32)),
+        Discrete(5, start=2),
+        MultiDiscrete([2, 5]),
+        MultiBinary(3),
+    ],
+)
+def test_spaces_survive_json(space: Any) -> None:
+    import json
+
+    assert space_from_json(json.loads(json.dumps(space_to_json(space)))) == space
+
+
+# ------------------------------------------------------------------------ the registry
+
+
+def test_registry() -> None:
+    assert set(OURS) <= set(agent_names())
+    assert make_agent("actor_critic") is ActorCritic
+    assert make_agent("daedalus.agents.unreal:UNREAL") is UNREAL
+    with pytest.raises(ValueError, match="did you mean 'unreal'"):
+        make_agent("unreel")
+    with pytest.raises(ValueError, match="already registered"):
+        register_agent("unreal", "somewhere:Else")
+
+
+def test_nav_needs_its_labels() -> None:
+    with pytest.raises(ValueError, match="no label 'depth'"):
+        make_agent("nav")(vector())
+
+
+def test_labels_never_reach_the_policy() -> None:
+    label = {"depth": Box(0, 7, (4, 16), np.uint8), "loop_closure": Box(0, 1, (1,), np.uint8)}
+    observation = {"image": Box(0, 255, (21, 21, 3), np.uint8)}
+    made = make_agent("nav")(Spaces(observation, Discrete(3), label))
+    assert set(made.learner.network.encoder.spaces) == {"image"}
+    assert not made.learner.network.core.direct
+    inputs = Inputs(
+        {"image": torch.zeros(2, 21, 21, 3, dtype=torch.uint8)},
+        torch.zeros(2, dtype=torch.int64),
+        torch.zeros(2),
+        torch.ones(2, dtype=torch.bool),
+    )
+    made.act(inputs, made.initial_state(2))  # needs no label
