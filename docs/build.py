@@ -176,13 +176,15 @@ def config_fields(config: type) -> Iterator[tuple[str, str, str]]:
     """List (name, default, meaning) of a Config; the meaning is the string below the field."""
     meanings: dict[str, str] = {}
     for cls in reversed(config.__mro__[:-1]):
+        if cls.__module__ == "types":  # made from a signature; its fields carry their meanings
+            continue
         meanings |= _meanings(ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0])
     for field in dataclasses.fields(config):
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
         shown = "required" if default is dataclasses.MISSING else repr(default)
-        yield field.name, shown, meanings.get(field.name, "")
+        yield field.name, shown, meanings.get(field.name) or field.metadata.get("help", "")
 
 
 def _meanings(node: ast.stmt) -> dict[str, str]:
@@ -201,7 +203,7 @@ def agent_page(name: str) -> str:
     module = inspect.getmodule(agent)
     rows = ((code(n), code(d), meaning) for n, d, meaning in config_fields(agent.Config))
     out = [f"# {name}\n", NOTE.format(source=source_of(agent)), summary(agent) + "\n"]
-    out += [f"```\ndaedalus train {name} daedalus/Catch-v0\n```\n", inspect.getdoc(module) or ""]
+    out += [f"```\ndaedalus train {name} ENV --steps 1e6\n```\n", inspect.getdoc(module) or ""]
     out += ["\n## Settings\n", table(("field", "default", "meaning"), rows), ""]
     return "\n".join(out)
 

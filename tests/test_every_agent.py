@@ -1,0 +1,155 @@
+"""One test body for every registered agent; registering is enough to be tested."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+
+from daedalus.accelerators.guards import NotFiniteError
+from daedalus.agents import agent_names, make_agent
+from daedalus.agents.base import Agent
+
+SMALL: dict[str, Any] = {
+    **{"n_steps": 8, "hidden": 16, "lstm": 8, "net_arch": (16,)},  # small networks, short rollouts
+    **{"batch_size": 8, "n_epochs": 1, "buffer_size": 400, "learning_starts": 16},
+    **{"replay_start": 16, "replay_length": 40, "n_delta": 2, "target_update_interval": 16},
+    **{"pixel_control": 0.0, "depth_1": 0.0, "depth_2": 0.0, "loop_closure": 0.0},  # no images here
+}
+"""Settings that make an update quick; each agent takes those that it has."""
+STEPS = 96
+
+
+class World(gymnasium.Env[Any, Any]):
+    """A vector that shows which action pays; episodes of 7 steps that end or are cut in turn."""
+
+    def __init__(self, continuous: bool = False, masked: bool = False) -> None:
+        """Choose the kind of actions, and whether some are forbidden."""
+        self.action_space = Box(-1, 1, (2,), np.float32) if continuous else Discrete(3)
+        self.observation_space: gymnasium.Space[Any] = Box(-1, 1, (3,), np.float32)
+        if masked:
+            spaces = {"vector": self.observation_space, "action_mask": MultiBinary(3)}
+            self.observation_space = Dict(spaces)
+        self.masked = masked
+        self.steps = self.episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps, self.episodes = 0, self.episodes + 1
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        assert not self.masked or self.mask[action], "a forbidden action"
+        reward = float(self.vector[0] * np.sum(action))
+        self.steps += 1
+        over, ends = self.steps == 7, self.episodes % 2 == 0
+        return self._observe(), reward, over and ends, over and not ends, {}
+
+    def _observe(self) -> Any:
+        self.vector = self.np_random.uniform(-1, 1, 3).astype(np.float32)
+        self.mask = np.array([1, *self.np_random.integers(0, 2, 2)], np.int8)
+        return {"vector": self.vector, "action_mask": self.mask} if self.masked else self.vector
+
+
+KINDS = {name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq")}
+KINDS["maskable_ppo"] = {"masked": True}
+every_agent = pytest.mark.parametrize("name", agent_names())
+
+
+def new(name: str, seed: int = 3) -> Agent:
+    """Make a small agent in two worlds of the kind that it can act in."""
+    cls = make_agent(name)
+    known = {field.name for field in fields(cls.Config)}
+    config = cls.Config(**{key: value for key, value in SMALL.items() if key in known})
+    kind = KINDS.get(name, {})
+    mode = gymnasium.vector.AutoresetMode.SAME_STEP
+    envs = gymnasium.vector.SyncVectorEnv([lambda: World(**kind)] * 2, autoreset_mode=mode)
+    made = cls(envs, config, seed=seed, device="cpu")
+    assert isinstance(made, Agent)
+    return made
+
+
+def parameters(agent: Agent) -> torch.Tensor:
+    """Return everything that the agent has learned as one vector."""
+    modules = [m.state_dict().values() for m in agent.modules.values()]
+    found = [value.flatten().double() for values in modules for value in values]
+    if not found:  # an algorithm without gradients keeps its weights elsewhere
+        state = agent.get_state()[0]
+        found = [torch.as_tensor(v).flatten().double() for k, v in state.items() if "weights" in k]
+    return torch.cat(found).clone()
+
+
+@every_agent
+def test_it_learns_from_truncated_and_terminated_episodes(name: str) -> None:
+    agent = new(name)
+    before = parameters(agent)
+    agent.learn(STEPS)
+    after = parameters(agent)
+    assert agent.num_timesteps >= STEPS
+    assert torch.isfinite(after).all()
+    assert not torch.equal(before, after)
+    assert agent.ep_info_buffer
+
+
+@every_agent
+def test_it_predicts_as_stable_baselines3_does(name: str) -> None:
+    agent = new(name)
+    world = World(**KINDS.get(name, {}))
+    observation, _ = world.reset(seed=1)
+    action, state = agent.predict(observation)
+    assert world.action_space.contains(action)
+    action, _ = agent.predict(observation, state, np.array([False]), deterministic=True)
+    assert world.action_space.contains(action)
+    batched, _ = agent.predict(agent.get_env().reset())
+    assert batched.shape == (2, *(world.action_space.shape or ()))
+
+
+@every_agent
+def test_the_same_seed_gives_the_same_agent(name: str) -> None:
+    first, second, other = (parameters(new(name, seed).learn(STEPS)) for seed in (3, 3, 4))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@every_agent
+def test_a_saved_agent_is_the_same_agent(name: str, tmp_path: Path) -> None:
+    agent = new(name).learn(STEPS)
+    agent.save(tmp_path / "saved")
+    loaded = make_agent(name).load(tmp_path / "saved", device="cpu")
+    assert torch.equal(parameters(agent), parameters(loaded))
+    assert loaded.num_timesteps == agent.num_timesteps
+    observation = agent.get_env().reset()
+    for a, b in zip(
+        agent.predict(observation, deterministic=True)[0],
+        loaded.predict(observation, deterministic=True)[0],
+        strict=True,
+    ):
+        assert np.array_equal(a, b)
+
+
+@every_agent
+def test_a_checkpoint_of_another_agent_is_refused(name: str, tmp_path: Path) -> None:
+    other = "ppo" if name != "ppo" else "a2c"
+    new(other).save(tmp_path / "saved")
+    with pytest.raises(ValueError, match=other):
+        make_agent(name).load(tmp_path / "saved", device="cpu")
+
+
+@every_agent
+def test_what_is_not_finite_stops_it_before_it_reaches_a_weight(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = new(name).learn(STEPS)
+    before = parameters(agent)
+    observation = World(**KINDS.get(name, {})).reset(seed=5)[0]
+    monkeypatch.setattr(World, "step", lambda *_: (observation, np.nan, False, False, {}))
+    with pytest.raises(NotFiniteError, match="reward"):
+        agent.learn(STEPS, reset_num_timesteps=False)
+    assert torch.equal(before, parameters(agent))
