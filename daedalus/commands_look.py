@@ -164,7 +164,7 @@ def _environment(name: str) -> Iterator[str]:
     spec = gymnasium.spec(env_id)
     env = gymnasium.make(name)
     inner: Any = env.unwrapped
-    family = getattr(inner, "family", None)
+    family: Any = getattr(inner, "family", None)
     yield f"{env_id}\n"
     yield inspect.cleandoc((family or inner).__doc__ or "(no description)")
     yield "\nSpaces"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,19 @@ def has_display() -> bool:
     if os.environ.get("SDL_VIDEODRIVER") == "dummy" or sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+@contextmanager
+def _no_window(wanted: bool) -> Iterator[None]:
+    """Let environments that draw with SDL do so without looking for a screen."""
+    before = os.environ.get("SDL_VIDEODRIVER")
+    if wanted and before is None:
+        os.environ["SDL_VIDEODRIVER"] = "dummy"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("SDL_VIDEODRIVER", None)
 
 
 def watch(
@@ -59,29 +73,35 @@ def watch(
         ValueError: The keyboard was asked for without a display or without known keys, or
             the environment does not have the agent's spaces.
     """
-    batch = open_for_people(env, env_kwargs)
-    check_spaces(policy, batch, env)
-    rate = fps or frame_rate(batch)
     if video is None and not has_display():
         video = Path("watch.mp4")
-    keys = key_actions(batch)
-    player = (
-        Keyboard(keys)
-        if policy == "keyboard"
-        else as_policy(policy, batch.action_space, deterministic=deterministic)
-    )
-    stage = Stage(f"{player.name} in {env}", {a: k for k, a in keys.items() if k})
-    moments = play(player, batch, held_out_seeds(episodes, seed), MAX_FRAMES)
-    try:
-        if video is None:
-            _show(moments, stage, player, rate)
-            return None
-        if isinstance(player, Keyboard):
-            raise ValueError("playing by keyboard needs a display; leave out --video")
-        write_video(video, (stage.frame(m) for m in moments), rate)
-        return Path(video)
-    finally:
-        batch.close()
+    with _no_window(video is not None):
+        batch = open_for_people(env, env_kwargs)
+        try:
+            check_spaces(policy, batch, env)
+            keys = key_actions(batch)
+            if policy == "keyboard":
+                player: Policy = Keyboard(keys)
+            else:
+                player = as_policy(policy, batch.action_space, deterministic=deterministic)
+            stage = Stage(f"{player.name} in {env}", {a: k for k, a in keys.items() if k})
+            moments = play(player, batch, held_out_seeds(episodes, seed), MAX_FRAMES)
+            return _present(moments, stage, player, fps or frame_rate(batch), video)
+        finally:
+            batch.close()
+
+
+def _present(
+    moments: Iterator[Moment], stage: Stage, player: Policy, fps: int, video: str | Path | None
+) -> Path | None:
+    """Write the video, or open the window."""
+    if video is None:
+        _show(moments, stage, player, fps)
+        return None
+    if isinstance(player, Keyboard):
+        raise ValueError("playing by keyboard needs a display; leave out --video")
+    write_video(video, (stage.frame(moment) for moment in moments), fps)
+    return Path(video)
 
 
 def _show(moments: Iterator[Moment], stage: Stage, player: Policy, fps: int) -> None:
@@ -112,7 +132,7 @@ def key_actions(batch: EnvBatch) -> dict[str, Any]:
     if isinstance(batch, Batch):
         return dict(batch.family.keys)
     envs = getattr(getattr(batch, "env", None), "envs", None)
-    inner = envs[0].unwrapped if envs else None
+    inner: Any = envs[0].unwrapped if envs else None
     if not hasattr(inner, "get_keys_to_action"):
         return {}
     table = inner.get_keys_to_action()

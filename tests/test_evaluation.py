@@ -1,6 +1,7 @@
 """Scores: statistics against known values, one episode per held-out seed, nothing disturbed."""
 
 import sys
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,19 +17,21 @@ from daedalus.evaluation.report import as_json, score_table
 from daedalus.evaluation.statistics import mean
 
 
-class Coin(gymnasium.Env[np.ndarray, int]):
+class Coin(gymnasium.Env[np.ndarray, np.int64]):
     """One reward at the end; episodes that pay 0 last 1 step, those that pay 1 last 20."""
 
     observation_space = gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
-    action_space = Discrete(2)
+    action_space: gymnasium.Space[Any] = Discrete(2)
 
-    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Draw what the episode will be."""
         super().reset(seed=seed)
         self.pays, self.age = int(self.np_random.integers(2)), 0
         return np.zeros(1, np.float32), {}
 
-    def step(self, action):  # type: ignore[no-untyped-def]
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Count to the end."""
         self.age += 1
         ended = self.age == (20 if self.pays else 1)

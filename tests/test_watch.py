@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daedalus.evaluation import watch as watching
 from daedalus.evaluation.drawing import HEIGHT, WIDTH, Stage
 from daedalus.evaluation.plots import plot_learning_curve
 from daedalus.evaluation.policy import RandomPolicy
@@ -57,9 +56,10 @@ def test_play_tells_the_whole_episode_and_shows_its_end() -> None:
     assert moments[4].action is None
     assert abs(moments[4].episode_return) == 1.0
     assert moments[4].reward == moments[4].episode_return
-    picture = moments[4].picture
+    picture, following = moments[4].picture, moments[5].picture
     assert picture is not None
-    assert not np.array_equal(picture, moments[5].picture)  # the end, not the next beginning
+    assert following is not None
+    assert not np.array_equal(picture, following)  # the end, not the next beginning
     assert picture[:16].max() < 100  # the ball has left the top row
 
 
@@ -104,13 +104,13 @@ def test_watch_opens_a_window_and_takes_keys(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     shown: list[np.ndarray] = []
     monkeypatch.setattr("daedalus.envs.window.Window.held", lambda self: {"left"})
-    original = watching.Stage.frame
+    original = Stage.frame
 
     def frame(self: Stage, moment: Moment) -> np.ndarray:
         shown.append(np.asarray(moment.action))
         return original(self, moment)
 
-    monkeypatch.setattr(watching.Stage, "frame", frame)
+    monkeypatch.setattr(Stage, "frame", frame)
     assert watch("keyboard", "daedalus/Catch-v0", episodes=1, fps=1000) is None
     assert [int(a) for a in shown[:-1]] == [0] * 9
 
