@@ -74,3 +74,20 @@ def make_agent(name: str) -> Any:
 register_agent("actor_critic", "daedalus.agents.actor_critic:ActorCritic")
 register_agent("unreal", "daedalus.agents.unreal:UNREAL")
 register_agent("nav", "daedalus.agents.nav:Nav")
+
+for _name, _class in {
+    "a2c": "A2C",
+    "ars": "ARS",
+    "crossq": "CrossQ",
+    "ddpg": "DDPG",
+    "dqn": "DQN",
+    "maskable_ppo": "MaskablePPO",
+    "ppo": "PPO",
+    "qrdqn": "QRDQN",
+    "recurrent_ppo": "RecurrentPPO",
+    "sac": "SAC",
+    "td3": "TD3",
+    "tqc": "TQC",
+    "trpo": "TRPO",
+}.items():
+    register_agent(_name, f"daedalus.agents.sb3:{_class}")
