@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -24,8 +24,11 @@ from daedalus.agents.spaces import space_from_json, space_to_json
 
 __all__ = ["Acted", "Agent", "Inputs", "Metrics", "Rollout", "Spaces", "State"]
 
-Metrics = Mapping[str, float | Tensor]
-"""Named numbers of an update; tensors are read only when they are logged, so no update waits."""
+Metric = float | Tensor | Callable[[], Tensor]
+"""A number to log; tensors and functions are read only when a row is due, so no update waits."""
+
+Metrics = Mapping[str, Metric]
+"""The numbers of an update by name."""
 
 
 class Spaces(NamedTuple):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
-from daedalus.agents.base import Spaces
+from daedalus.agents.base import Metric, Spaces
 from daedalus.agents.losses import actor_critic_loss, explained_variance
 from daedalus.agents.networks import Encoder, flat_size, flatten
 from daedalus.agents.optimizers import RMSProp
@@ -187,7 +187,7 @@ class A3CNetwork(nn.Module):
     def step(
         self, inputs: Inputs, state: State, keep: bool
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """Take one step.
+        """Take one step, without a graph but for what is kept.
 
         Args:
             inputs: (B, ...).
@@ -197,14 +197,14 @@ class A3CNetwork(nn.Module):
         Returns:
             The core's output (B, H), its state, and what was kept.
         """
-        with torch.set_grad_enabled(keep and self.encoder.worth_keeping):
+        keep = keep and self.encoder.worth_keeping
+        with torch.set_grad_enabled(keep):
             encoded = self.encoder.encode(inputs.observation)
         with torch.no_grad():
             features = self.encoder(encoded)
             output, state, recorded = self.core.step(features, inputs, state)
-        if not (keep and self.encoder.worth_keeping):
-            return output, state, {}
-        return output, state, {"encoded": encoded, "features": features, **recorded}
+        kept = {"encoded": encoded, "features": features, **recorded} if keep else {}
+        return output, state, kept
 
     def unroll(
         self, inputs: Inputs, state: State, recorded: Mapping[str, Tensor] | None = None
@@ -323,7 +323,7 @@ class Learner:
         )
         return torch.from_numpy(n_step_return(*arrays, self.config.gamma)).to(rollout.reward.device)
 
-    def loss(self, rollout: Rollout) -> tuple[Tensor, Unrolled, dict[str, Tensor]]:
+    def loss(self, rollout: Rollout) -> tuple[Tensor, Unrolled, dict[str, Metric]]:
         """Return A3C's loss of a prepared rollout, the unrolled network and what to log."""
         returns = self.returns(rollout)
         unrolled = self.network.unroll(
@@ -335,13 +335,13 @@ class Learner:
         terms = actor_critic_loss(
             log_pi.view(shape), entropy.view(shape), unrolled.value, returns, rollout.valid
         )
-        value = unrolled.value.detach()
-        metrics = {
+        value, entropy = unrolled.value.detach(), entropy.detach()
+        metrics: dict[str, Metric] = {
             "policy_loss": terms.policy.detach(),
             "value_loss": terms.value.detach(),
-            "entropy": entropy.detach().mean(),
-            "explained_variance": explained_variance(value, returns),
-            "value": value.mean(),
+            "entropy": entropy.mean,
+            "explained_variance": lambda: explained_variance(value, returns),
+            "value": value.mean,
         }
         total = terms.total(self.config.value_weight, self.config.entropy_weight)
         return total, unrolled, metrics
@@ -355,7 +355,7 @@ class Learner:
         if self.heads is not None:
             yield from self.heads.named_parameters("heads")
 
-    def apply(self, loss: Tensor, progress: float) -> dict[str, Tensor | float]:
+    def apply(self, loss: Tensor, progress: float) -> dict[str, Metric]:
         """Take a step down the gradient of ``loss``.
 
         Args:

@@ -181,8 +181,10 @@ def flatten(value: Tensor, space: Space[Any]) -> Tensor:
         columns = columns.reshape(len(value), -1).unbind(1)
         sizes = space.nvec.ravel().tolist()
         return torch.cat([F.one_hot(c, n) for c, n in zip(columns, sizes, strict=True)], 1).float()
-    scale = 1 / 255 if space.dtype == np.uint8 and space.high.max() == 255 else 1.0  # type: ignore[attr-defined]
-    return value.reshape(len(value), -1).float() * scale
+    flat = value.reshape(len(value), -1).float()
+    if space.dtype == np.uint8 and space.high.max() == 255:  # type: ignore[attr-defined]
+        flat = flat / 255
+    return flat
 
 
 class _ReusedLinear(torch.autograd.Function):

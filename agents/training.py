@@ -110,7 +110,7 @@ class _Log:
         agent.logger.record("time/total_timesteps", agent.num_timesteps)
         agent.logger.record("train/n_updates", agent.num_updates)
         for name, value in metrics.items():
-            agent.logger.record(f"train/{name}", float(value))
+            agent.logger.record(f"train/{name}", float(value() if callable(value) else value))
         agent.logger.dump(agent.num_timesteps)
         if self.progress is not None:
             self.progress(
