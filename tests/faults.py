@@ -11,7 +11,7 @@ import signal
 import struct
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,25 @@ def loaded_step(run: Path) -> int:
     return found.step
 
 
-def damages(path: Path, stride: int) -> Iterator[str]:
-    """Yield after each damage to one file: cut at an offset, or one bit flipped."""
+def damages(path: Path, stride: int = 1, bits: Iterable[int] | None = None) -> Iterator[str]:
+    """Yield after each damage to one file, every ``stride`` bytes.
+
+    Args:
+        path: The file; it is whole again at the end.
+        stride: Bytes between two damages.
+        bits: The bits of each byte to flip one by one; None cuts the file there instead.
+    """
     content = path.read_bytes()
     for offset in range(0, len(content), stride):
-        path.write_bytes(content[:offset])
-        yield f"{path.name} cut at {offset}"
-        bit = (offset * 5) % 8
-        flipped = bytearray(content)
-        flipped[offset] ^= 1 << bit
-        path.write_bytes(flipped)
-        yield f"{path.name} bit {bit} of byte {offset}"
+        if bits is None:
+            path.write_bytes(content[:offset])
+            yield f"{path.name} cut at {offset}"
+            continue
+        for bit in bits:
+            flipped = bytearray(content)
+            flipped[offset] ^= 1 << bit
+            path.write_bytes(flipped)
+            yield f"{path.name} bit {bit} of byte {offset}"
     path.write_bytes(content)
 
 
@@ -147,10 +155,10 @@ def race_for_lock(path: Path, starters: int = 2) -> list[str]:
         os._exit(0)
     for descriptor in (begin[0], begin[1], end[0]):
         os.close(descriptor)
-    said = [os.read(tell[0], 512).decode().strip() for _ in children]
+    answers = [os.read(tell[0], 512).decode().strip() for _ in children]
     os.close(end[1])
     for pid in children:
         os.waitpid(pid, 0)
     os.close(tell[0])
     os.close(tell[1])
-    return said
+    return answers

@@ -17,6 +17,8 @@ import pytest
 import torch
 from test_run_directory import file_limit
 from training_runs import (
+    SMALL,
+    TASKS,
     Injection,
     Task,
     all_finite,
@@ -31,7 +33,6 @@ from training_runs import (
     weights,
 )
 
-from daedalus.accelerators import rollout as rollout_module
 from daedalus.accelerators.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
 from daedalus.accelerators.guards import NotFiniteError
 from daedalus.accelerators.run_directory import RunDirectory, best_step, read_status
@@ -40,12 +41,7 @@ from daedalus.agents import recorder as recorder_module
 from daedalus.agents.recorder import Saving
 from daedalus.agents.training import train
 
-SMALL = {"hidden": 16, "lstm": 16}
-CATCH = Task("actor_critic", "daedalus/Catch-v0", SMALL)
-TASKS = [
-    CATCH,
-    Task("actor_critic", "daedalus/Catch-v0", {"lstm": 0, "hidden": 16, "anneal": False}),
-]
+CATCH = TASKS[0]
 FORK = "ignore:.*fork.*:DeprecationWarning"
 
 
@@ -295,7 +291,7 @@ def test_a_bad_value_stops_before_a_weight_and_leaves_evidence(
 @pytest.mark.parametrize("name", ["reward", "board"])
 def test_without_the_guards_the_weights_would_be_lost(name: str, monkeypatch: Any) -> None:
     agent = CATCH.make()
-    monkeypatch.setattr(rollout_module.StepGuard, "check", lambda *arguments: None)
+    monkeypatch.setattr("daedalus.accelerators.rollout.StepGuard.check", lambda *arguments: None)
     monkeypatch.setattr("daedalus.agents.learner.check_gradients", lambda *arguments: None)
     Injection(agent, 8, 1, name, float("nan"))
     with contextlib.suppress(RuntimeError):  # sampling from NaN probabilities, too late
@@ -305,7 +301,7 @@ def test_without_the_guards_the_weights_would_be_lost(name: str, monkeypatch: An
 
 def test_the_last_guard_holds_without_the_first(monkeypatch: Any) -> None:
     agent = CATCH.make()
-    monkeypatch.setattr(rollout_module.StepGuard, "check", lambda *arguments: None)
+    monkeypatch.setattr("daedalus.accelerators.rollout.StepGuard.check", lambda *arguments: None)
     Injection(agent, 8, 1, "reward", float("nan"))
     with pytest.raises(NotFiniteError, match="loss is nan"):
         train(agent, CATCH.steps)

@@ -73,6 +73,13 @@ class Task(NamedTuple):
         )
 
 
+SMALL = {"hidden": 16, "lstm": 16}
+TASKS = [
+    Task("actor_critic", "daedalus/Catch-v0", SMALL),
+    Task("actor_critic", "daedalus/Catch-v0", {"hidden": 16, "lstm": 0, "anneal": False}),
+]
+
+
 def digest(agent: Any) -> str:
     """SHA-256 of everything an agent is: weights, optimiser, replay, generators, environments."""
     tensors, state = agent.get_state()
@@ -163,7 +170,7 @@ def train_in_child(task: Task, path: Path, saving: Saving) -> int:
                 train(task.make(), task.steps, run=run, saving=saving, log_interval=1)
         code = 0
     except SystemExit as stop:
-        code = int(stop.code or 0)  # type: ignore[arg-type]
+        code = int(stop.code or 0)
     finally:
         os._exit(code)
 
