@@ -24,7 +24,7 @@ LIMIT = 20
 class Line(gymnasium.Env[Any, Any]):
     """The sound environment."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}  # type: ignore[misc]
 
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode

@@ -19,7 +19,7 @@ from daedalus.agents.spaces import space_from_json, space_to_json
 from daedalus.agents.unreal import UNREAL
 from daedalus.agents.unreal import Config as UnrealConfig
 
-SMALL = {"hidden": 16, "lstm": 8, "n_steps": 4}
+SMALL: dict[str, Any] = {"hidden": 16, "lstm": 8, "n_steps": 4}
 
 
 class Images(gymnasium.Env[Any, Any]):
@@ -112,7 +112,7 @@ def test_each_auxiliary_task_can_be_switched_off(name: str) -> None:
     made = agent("unreal", vector(), **{name: 0.0})
     made.learn(40)
     assert name not in made.tasks  # type: ignore[attr-defined]
-    assert len(made.tasks) == 2  # type: ignore[attr-defined,arg-type]
+    assert len(made.tasks) == 2  # type: ignore[attr-defined]
 
 
 def test_unreal_without_tasks_is_the_actor_critic() -> None:
@@ -262,7 +262,7 @@ def test_samples_follow_the_probabilities(space: Any) -> None:
 
 def test_gaussian_log_density_and_entropy() -> None:
     policy = policy_for(Box(-1, 1, (2,), np.float32))
-    policy.log_std.data[:] = torch.tensor([0.0, 0.5])  # type: ignore[union-attr]
+    policy.get_parameter("log_std").data[:] = torch.tensor([0.0, 0.5])
     mean, action = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
     log_pi, entropy = policy.log_prob_entropy(mean, action)
     normal = torch.distributions.Normal(mean, torch.tensor([0.0, 0.5]).exp())
@@ -305,7 +305,12 @@ def test_evaluate_policy_and_callbacks_of_sb3(tmp_path: Path) -> None:
         best_model_save_path=str(tmp_path),
         verbose=0,
     )
-    count = callbacks.ConvertCallback(lambda local, _: seen.append(1) or True)
+
+    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        seen.append(1)
+        return True
+
+    count = callbacks.ConvertCallback(note)
     made.learn(2000, callback=[ours, count, stop])
     assert 0 < made.num_timesteps < 2000
     assert len(seen) == made.num_timesteps // 2
@@ -430,8 +435,11 @@ def test_nav_needs_its_labels() -> None:
 
 
 def test_labels_never_reach_the_policy() -> None:
-    label = {"depth": Box(0, 7, (4, 16), np.uint8), "loop_closure": Box(0, 1, (1,), np.uint8)}
-    observation = {"image": Box(0, 255, (21, 21, 3), np.uint8)}
+    label: dict[str, gymnasium.Space[Any]] = {
+        "depth": Box(0, 7, (4, 16), np.uint8),
+        "loop_closure": Box(0, 1, (1,), np.uint8),
+    }
+    observation: dict[str, gymnasium.Space[Any]] = {"image": Box(0, 255, (21, 21, 3), np.uint8)}
     made = make_agent("nav")(Spaces(observation, Discrete(3), label))
     assert set(made.learner.network.encoder.spaces) == {"image"}
     assert not made.learner.network.core.direct

@@ -50,7 +50,7 @@ def rollout(data: dict[str, np.ndarray], first: int, last: int, **more: Any) -> 
     names = ("reward", "terminated", "truncated", "action")
     reward, terminated, truncated, action = (part[n][:steps] for n in names)
     none = torch.zeros((0, 2), dtype=torch.int64)
-    fields = {
+    fields: dict[str, Any] = {
         "observation": {"x": part["x"], "episode": part["episode"]},
         "valid": torch.ones_like(terminated),
         "previous_action": torch.zeros_like(part["x"]),
@@ -191,7 +191,9 @@ def test_reward_prediction_loss_and_its_gradient() -> None:
     assert metrics["rewarded_share"].item() == 0.75
     torch.nn.init.normal_(task.classes.weight)
     task.loss(batch)[0].backward()
-    assert net.encoder.stacks["image"].layers[0].weight.grad.abs().sum() > 0  # type: ignore[union-attr]
+    first = net.get_parameter("encoder.stacks.image.layers.0.weight").grad
+    assert first is not None
+    assert first.abs().sum() > 0
     assert all(p.grad is None for p in net.core.parameters())  # not through the LSTM
     assert net.encoder.first.weight.grad is None
 

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,8 @@ def test_links_pipes_and_folders_are_refused(victim: Path, tmp_path: Path) -> No
     for name in (module.TENSORS, module.STATE, module.MANIFEST):
         path, aside = victim / name, tmp_path / name
         path.rename(aside)
-        makers = [lambda p, a=aside: p.symlink_to(a), os.mkfifo, Path.mkdir]
+        link = partial(Path.symlink_to, target=aside)
+        makers: list[Callable[[Path], object]] = [link, os.mkfifo, Path.mkdir]
         for make in makers:
             make(path)
             refused(victim)

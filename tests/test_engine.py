@@ -221,7 +221,7 @@ def test_unseeded_environments_differ() -> None:
         batch = Batch(Identity(symbols=1000), 8)
         batch.reset()
         boards.append(batch.observation["symbol"].copy())
-    assert not np.array_equal(*boards)
+    assert not np.array_equal(boards[0], boards[1])
 
 
 def test_state_restores_bit_for_bit() -> None:

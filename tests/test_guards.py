@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from daedalus.accelerators.guards import (
@@ -20,7 +21,7 @@ from daedalus.accelerators.guards import (
 from daedalus.agents import make_agent
 
 BAD = [float("nan"), float("inf"), float("-inf")]
-SPACES = {
+SPACES: dict[str, Space[Any]] = {
     "position": Box(-1.0, 1.0, (3,), np.float32),
     "image": Box(0, 255, (2, 2, 3), np.uint8),
     "door": Discrete(4),
@@ -98,7 +99,7 @@ def test_a_value_outside_its_space_is_named(name: str, value: float, text: str) 
 
 
 def test_spaces_of_every_kind_have_their_bounds() -> None:
-    spaces = {"many": MultiDiscrete([2, 3]), "bits": MultiBinary(2)}
+    spaces: dict[str, Space[Any]] = {"many": MultiDiscrete([2, 3]), "bits": MultiBinary(2)}
     guard = StepGuard(1, spaces, check_bounds=True)
     good = {"many": np.array([[1, 2]]), "bits": np.array([[0, 1]], np.int8)}
     guard.check(good, np.zeros(1))
@@ -110,8 +111,8 @@ def test_spaces_of_every_kind_have_their_bounds() -> None:
 class Stubborn(gymnasium.Env[Any, int]):
     """An environment whose third step returns what it was told to."""
 
-    action_space = Discrete(2)
-    good = np.zeros(3, np.float32), 1.0, False, False, {}
+    action_space: gymnasium.Space[Any] = Discrete(2)
+    good: Any = np.zeros(3, np.float32), 1.0, False, False, {}
 
     def __init__(self, third: Any, space: Any = SPACES["position"]) -> None:
         """Return ``third`` at the third step."""
@@ -166,7 +167,9 @@ def train_step(bad_in: str, guard: bool) -> torch.nn.Module:
         loss = loss * float("nan")
     loss.backward()
     if bad_in == "gradient":
-        network[1].weight.grad[0, 1] = float("inf")
+        gradient = network.get_parameter("1.weight").grad
+        assert gradient is not None
+        gradient[0, 1] = float("inf")
     norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     if guard:
         check_gradients(network.named_parameters, loss, norm)

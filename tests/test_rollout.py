@@ -19,18 +19,20 @@ class Counter(gymnasium.Env[np.ndarray, int]):
     """Shows (episode, step); even episodes truncate after 3 steps, odd ones terminate."""
 
     observation_space = Box(0.0, 1000.0, (2,), np.float32)
-    action_space = Discrete(5)
+    action_space: gymnasium.Space[Any] = Discrete(5)
 
     def __init__(self) -> None:
         """Begin before the first episode."""
         self.episode, self.count = -1, 0
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: Any = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.episode, self.count = self.episode + 1, 0
         return self._observe(), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.count += 1
         over = self.count == LIMIT
         odd = self.episode % 2 == 1

@@ -19,7 +19,6 @@ import pytest
 import yaml
 from faults import race_for_lock
 
-from daedalus.accelerators import lock as lock_module
 from daedalus.accelerators.checkpoint import load_checkpoint
 from daedalus.accelerators.files import write_file
 from daedalus.accelerators.lock import RunLock, RunLockedError
@@ -133,7 +132,9 @@ def test_of_two_starters_one_wins(run: RunDirectory) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_without_the_lock_both_would_win(run: RunDirectory, monkeypatch: Any) -> None:
     run.close()
-    monkeypatch.setattr(lock_module.fcntl, "flock", lambda *arguments: None)  # the mutation
+    monkeypatch.setattr(
+        "daedalus.accelerators.lock.fcntl.flock", lambda *arguments: None
+    )  # the mutation
     assert [said.startswith("won") for said in race_for_lock(run.path)] == [True, True]
 
 
