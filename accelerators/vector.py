@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
@@ -98,6 +100,24 @@ def named_spaces(space: Space[Any]) -> dict[str, Space[Any]]:
                 "with gymnasium.wrappers.FlattenObservation"
             )
     return spaces
+
+
+def arrays_only(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Return ``env`` without the parts of its Dict observation that are no arrays, such as text."""
+    space = env.observation_space
+    if not isinstance(space, Dict):
+        return env
+    kinds = Box | Discrete | MultiDiscrete | MultiBinary
+    kept = [name for name, part in space.spaces.items() if isinstance(part, kinds)]
+    if not kept or len(kept) == len(space.spaces):
+        return env
+    if multiprocessing.parent_process() is None:
+        dropped = ", ".join(name for name in space.spaces if name not in kept)
+        text = f"agents do not see the observation {dropped}: it is no array"
+        warnings.warn(text, stacklevel=2)
+    from gymnasium.wrappers import FilterObservation
+
+    return FilterObservation(env, kept)
 
 
 class VectorEnvBatch:
@@ -326,7 +346,7 @@ def _from_env(
     if isinstance(native, Batch):
         return _running(native, num_envs, labels)
     if num_envs in (None, 1):
-        alone = [lambda: CheckedEnv(env)]
+        alone = [lambda: CheckedEnv(arrays_only(env))]
         return VectorEnvBatch(SyncVectorEnv(alone, autoreset_mode=AutoresetMode.SAME_STEP))
     if env.spec is None:
         raise ValueError(
@@ -370,7 +390,7 @@ def _is_native(spec: Any) -> bool:
 
 def _python_vector(make: Any, num_envs: int) -> EnvBatch:
     def checked() -> gymnasium.Env[Any, Any]:
-        return CheckedEnv(make())
+        return CheckedEnv(arrays_only(make()))
 
     first = checked()
     if num_envs == 1 or _step_seconds(first) < SLOW_STEP:
