@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import gymnasium
@@ -18,7 +18,7 @@ from daedalus.parsing import UsageError, nearest, positional
 KINDS = ("environments", "scenarios", "agents")
 
 
-@dataclass
+@dataclasses.dataclass
 class List:
     """Show environments, scenarios and agents, each with a line of what it is.
 
@@ -72,7 +72,7 @@ def _agents() -> Iterator[tuple[str, str]]:
 _ROWS = {"environments": _environments, "scenarios": _scenarios, "agents": _agents}
 
 
-@dataclass
+@dataclasses.dataclass
 class Info:
     """Tell all about an environment, a scenario or an agent.
 
@@ -125,8 +125,6 @@ def _settings(target: str) -> list[source.Field]:
     found = source.fields(f"{target.partition(':')[0]}:Config")
     if found:
         return found
-    import dataclasses
-
     from daedalus.lookup import find_agent
 
     config = find_agent(target).Config
@@ -182,9 +180,8 @@ def _environment(name: str) -> Iterator[str]:
         rest = {key: s for key, s in family.spaces.items() if key not in shown}
         yield from table(rows + [(f"(on request) {key}", str(s)) for key, s in rest.items()])
     yield from table([("action", str(env.action_space))])
-    defaults = _parameters(type(family or inner)) | {
-        k: v for k, v in spec.kwargs.items() if k != "family"
-    }
+    fixed = {key: value for key, value in spec.kwargs.items() if key != "family"}
+    defaults = _parameters(family or inner) | fixed
     yield "\nParameters (--env-kwargs key=value) and their defaults"
     yield from table([(key, repr(value)) for key, value in defaults.items()]) or ["  none"]
     limit = batch.time_limit if batch is not None else spec.max_episode_steps
@@ -192,9 +189,15 @@ def _environment(name: str) -> Iterator[str]:
     env.close()
 
 
-def _parameters(made: type[Any]) -> dict[str, Any]:
-    parameters = inspect.signature(made.__init__).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+def _parameters(made: Any) -> dict[str, Any]:
+    """Keyword arguments and defaults, with those that ``**options`` takes into a dataclass."""
+    parameters = inspect.signature(type(made).__init__).parameters.values()
+    named = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    for item in parameters:
+        options = getattr(made, item.name, None)
+        if item.kind is inspect.Parameter.VAR_KEYWORD and dataclasses.is_dataclass(options):
+            named |= {field.name: field.default for field in dataclasses.fields(options)}
+    return named
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -26,7 +26,7 @@ from daedalus.evaluation.policy import as_policy
 from daedalus.evaluation.report import as_json, score_table
 from daedalus.evaluation.rollout import Moment, open_for_people, play
 from daedalus.evaluation.video import write_video
-from daedalus.evaluation.watch import frame_rate, key_actions
+from daedalus.evaluation.watch import action_names, frame_rate
 
 EPISODES = 100
 """Held-out mazes that each policy is scored on."""
@@ -181,8 +181,7 @@ def _draw(path: Path, run: Path, name: str, references: dict[str, float]) -> Non
 def _film(agent: Any, task: Any, seeds: Sequence[int], path: Path, still: Path | None) -> None:
     """Write the video; the still is its frame a little after the best reward."""
     batch = open_for_people(task.env, task.env_kwargs)
-    words = {action: key for key, action in key_actions(batch).items() if key}
-    stage = Stage(f"{agent.name} in {task.env}", words)
+    stage = Stage(f"{agent.name} in {task.env}", action_names(batch))
     policy = as_policy(agent, batch.action_space)
     best: tuple[float, np.ndarray | None] = (-1.0, None)
 

@@ -84,7 +84,7 @@ def watch(
                 player: Policy = Keyboard(keys)
             else:
                 player = as_policy(policy, batch.action_space, deterministic=deterministic)
-            stage = Stage(f"{player.name} in {env}", {a: k for k, a in keys.items() if k})
+            stage = Stage(f"{player.name} in {env}", action_names(batch))
             moments = play(player, batch, held_out_seeds(episodes, seed), MAX_FRAMES)
             return _present(moments, stage, player, fps or frame_rate(batch), video)
         finally:
@@ -137,6 +137,14 @@ def key_actions(batch: EnvBatch) -> dict[str, Any]:
         return {}
     table = inner.get_keys_to_action()
     return {_key_name(keys): action for keys, action in table.items() if len(keys) <= 1}
+
+
+def action_names(batch: EnvBatch) -> dict[Any, str]:
+    """Return words for actions: those that the family gives, else the keys that mean them."""
+    names = getattr(getattr(batch, "family", None), "actions", None)
+    if names:
+        return {i: str(name).replace("_", " ") for i, name in enumerate(names)}
+    return {action: key for key, action in key_actions(batch).items() if key}
 
 
 def _key_name(keys: Any) -> str:
