@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -201,12 +204,16 @@ def _parameters(made: Any) -> dict[str, Any]:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows as lines with aligned columns; empty rows give no lines."""
+    """Rows as lines with aligned columns, the last wrapped to a terminal's width."""
     if not rows:
         return []
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    widths[-1] = 0
-    return [
-        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    left = 2 + sum(width + 2 for width in widths)
+    room = shutil.get_terminal_size().columns - left if sys.stdout.isatty() else 0
+    lines = []
+    for *cells, last in rows:
+        head = "  " + "".join(f"{cell:<{w}}  " for cell, w in zip(cells, widths, strict=True))
+        parts = textwrap.wrap(last, room) if room >= 30 else [last]
+        lines.append((head + "".join(parts[:1])).rstrip())
+        lines += [" " * left + part for part in parts[1:]]
+    return lines

@@ -47,7 +47,7 @@ class Train:
     run: MaybeText = None
     """Folder of the run (auto: runs/<agent>-<env>-<date>)."""
     env_kwargs: tuple[str, ...] = ()
-    """Parameters of the environment as key=value, e.g. --env-kwargs cells=[10,5] apples=4."""
+    """Parameters of the environment as key=value, e.g. --env-kwargs cells=[5,10] apples=0.2."""
 
 
 def train_command(args: Sequence[str], prog: str) -> Any:
