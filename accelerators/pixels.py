@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit
@@ -22,7 +24,7 @@ def _cell_change(
     for n in range(count):
         for r in range(rows):
             for c in range(columns):
-                total = 0
+                total: Any = 0
                 for y in range(top + r * tall, top + (r + 1) * tall):
                     for x in range(left + c * wide, left + (c + 1) * wide):
                         for k in range(channels):

@@ -181,7 +181,8 @@ class VectorEnvBatch:
             seed = [int(s) for s in np.random.SeedSequence(int(seed)).generate_state(self.num_envs)]
         options = None if mask is None else {"reset_mask": np.asarray(mask, bool)}
         rows = slice(None) if mask is None else np.asarray(mask, bool)
-        observation, _ = self.env.reset(seed=None if seed is None else list(seed), options=options)
+        seeds: Any = None if seed is None else list(seed)  # every vector takes a list
+        observation, _ = self.env.reset(seed=seeds, options=options)
         self._store(self.observation, observation)
         self._returns[rows], self._lengths[rows] = 0.0, 0
         self.terminated[rows] = self.truncated[rows] = False

@@ -12,7 +12,7 @@ its conventions are in `daedalus.agents.learner`. Where this differs from the pa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
 from daedalus.agents.learner import A3CConfig, A3CNetwork, Learner, seeded_progress
@@ -27,8 +27,7 @@ class ActorCritic(Agent):
     """The synchronous A3C."""
 
     name = "actor_critic"
-    Config: ClassVar[type[Config]] = Config
-    config: Config
+    Config: ClassVar[type[Any]] = Config
 
     def build(self) -> None:
         """Make network and optimiser."""
@@ -39,7 +38,8 @@ class ActorCritic(Agent):
 
     def initial_state(self, num_envs: int) -> State:
         """Return the LSTM's zeros, or nothing."""
-        return self.learner.network.core.initial_state(num_envs)
+        state: State = self.learner.network.core.initial_state(num_envs)
+        return state
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""

@@ -241,7 +241,7 @@ class Agent(ABC):
     def _for_env(self, action: np.ndarray) -> np.ndarray:
         space = self.spaces.action
         if isinstance(space, Box):
-            return np.clip(action, space.low, space.high)
+            return np.asarray(np.clip(action, space.low, space.high))
         return action
 
     def get_env(self) -> Any:
@@ -434,7 +434,8 @@ class _Parts(dict[str, dict[str, Any]]):
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of an optimiser's state by name, and the rest for JSON."""
     full = optimizer.state_dict()
-    tensors, rest = {}, {}
+    tensors: dict[str, Tensor] = {}
+    rest: dict[str, Any] = {}
     for index, entries in full["state"].items():
         for key, value in entries.items():
             (tensors if isinstance(value, Tensor) else rest)[f"{index}/{key}"] = value

@@ -369,7 +369,7 @@ class Learner:
         rate = config.learning_rate * (max(0.0, 1.0 - progress) if config.anneal else 1.0)
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = optimizer.norm()
         check_gradients(self._named_parameters, loss, norm)
         optimizer.clip(norm, config.max_gradient_norm)

@@ -108,8 +108,7 @@ class Nav(Agent):
     """The navigation agent."""
 
     name = "nav"
-    Config: ClassVar[type[Config]] = Config
-    config: Config
+    Config: ClassVar[type[Any]] = Config
 
     def labels_needed(self) -> tuple[str, ...]:
         """Return the labels of the losses that are switched on."""
@@ -150,7 +149,8 @@ class Nav(Agent):
 
     def initial_state(self, num_envs: int) -> State:
         """Return zeros for both LSTMs."""
-        return self.learner.network.core.initial_state(num_envs)
+        state: State = self.learner.network.core.initial_state(num_envs)
+        return state
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
@@ -164,7 +164,7 @@ class Nav(Agent):
         batch = LabelledRollout(unrolled, label, rollout.valid)
         for name, task in self.tasks.items():
             loss, more = task.loss(batch)  # type: ignore[operator]
-            total = total + task.weight * loss  # type: ignore[operator]
+            total = total + task.weight * loss
             metrics |= {f"{name}_loss": loss.detach(), **{k: v.detach() for k, v in more.items()}}
         progress = seeded_progress(self.num_timesteps, self.total_timesteps)
         return {**metrics, **self.learner.apply(total, progress)}

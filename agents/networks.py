@@ -70,7 +70,8 @@ class ConvolutionStack(nn.Module):
             modules.append(nn.Conv2d(channels, out, kernel, stride))
             height, width = ((side - kernel) // stride + 1 for side in (height, width))
             channels = out
-        self.layers = nn.ModuleList(modules).to(memory_format=torch.channels_last)
+        self.layers = nn.ModuleList(modules)
+        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.map = (height, width, channels)
         self.features = height * width * channels
 
@@ -118,12 +119,12 @@ class Encoder(nn.Module):
                 if is_image(space)
             }
         )
-        sizes = [
+        sizes: list[Any] = [
             self.stacks[name].features if name in self.stacks else flat_size(space)
             for name, space in spaces.items()
         ]
         self.hidden = hidden
-        self.encoded = int(sum(int(s) for s in sizes))
+        self.encoded = int(sum(sizes))
         self.first = nn.Linear(self.encoded, hidden)
         self.second = None if self.stacks else nn.Linear(hidden, hidden)
 
@@ -178,9 +179,9 @@ def flatten(value: Tensor, space: Space[Any]) -> Tensor:
         return F.one_hot(value.long() - int(space.start), int(space.n)).float()
     if isinstance(space, MultiDiscrete):
         columns = (value - torch.as_tensor(space.start, device=value.device)).long()
-        columns = columns.reshape(len(value), -1).unbind(1)
+        rows = columns.reshape(len(value), -1).unbind(1)
         sizes = space.nvec.ravel().tolist()
-        return torch.cat([F.one_hot(c, n) for c, n in zip(columns, sizes, strict=True)], 1).float()
+        return torch.cat([F.one_hot(c, n) for c, n in zip(rows, sizes, strict=True)], 1).float()
     flat = value.reshape(len(value), -1).float()
     if space.dtype == np.uint8 and space.high.max() == 255:  # type: ignore[attr-defined]
         flat = flat / 255
@@ -196,7 +197,7 @@ class _ReusedLinear(torch.autograd.Function):
         return result.view_as(result)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, result = ctx.saved_tensors
         gradient = gradient * (result > 0)
         return gradient @ weight, gradient.t() @ x, gradient.sum(0), None

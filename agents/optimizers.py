@@ -58,7 +58,7 @@ class RMSProp(torch.optim.Optimizer):
             self.gradient.mul_((maximum / (norm + 1e-6)).clamp(max=1.0))
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take one step."""
         group = self.param_groups[0]
         average = self.state[group["params"][0]]["square_average"]

@@ -102,7 +102,7 @@ class _Unroll(torch.autograd.Function):
     """The unrolled LSTM with backpropagation through time written out."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
@@ -123,7 +123,7 @@ class _Unroll(torch.autograd.Function):
         return output, gates, cell
 
     @staticmethod
-    def backward(ctx: Any, d_output: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, d_output: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         x, weight, recurrent, h, c, keep, output, gates, cell = ctx.saved_tensors
         d_gates = _through_time(d_output, recurrent, c, keep, gates, cell)
         before = torch.cat([h.unsqueeze(0), output[:-1]]) * keep

@@ -60,8 +60,7 @@ class UNREAL(Agent):
     """Actor-critic with pixel control, reward prediction and value replay."""
 
     name = "unreal"
-    Config: ClassVar[type[Config]] = Config
-    config: Config
+    Config: ClassVar[type[Any]] = Config
 
     def build(self) -> None:
         """Make network, auxiliary tasks, replay and optimiser."""
@@ -85,7 +84,8 @@ class UNREAL(Agent):
 
     def initial_state(self, num_envs: int) -> State:
         """Return the LSTM's zeros, or nothing."""
-        return self.learner.network.core.initial_state(num_envs)
+        state: State = self.learner.network.core.initial_state(num_envs)
+        return state
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
@@ -101,7 +101,7 @@ class UNREAL(Agent):
                 if batch is not None:
                     task = self.tasks[name]
                     loss, more = task.loss(batch)  # type: ignore[operator]
-                    total = total + task.weight * loss  # type: ignore[operator]
+                    total = total + task.weight * loss
                     metrics |= {f"{name}_loss": loss.detach(), **_detached(more)}
         progress = seeded_progress(self.num_timesteps, self.total_timesteps)
         return {**metrics, **self.learner.apply(total, progress)}

@@ -84,7 +84,7 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         config.CACHE_DIR = before
 
 
-class _Announcer(event.Listener):
+class _Announcer(event.Listener):  # type: ignore[misc]
     """Says on standard error, once, that a first run compiles."""
 
     def __init__(self, name: str) -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import IO, Any
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 
 from daedalus.envs.checker.trace import describe_error, play, row
 
