@@ -99,7 +99,7 @@ def run(name: str, experiment: Any, scale: float, where: dict[str, Any]) -> dict
         figures = experiment(Path(folder), scale)
     seconds = round(time.perf_counter() - begin, 1)
     what = (experiment.__doc__ or "").splitlines()[0]
-    print(f"{name}: {what} ({seconds} s)")
+    print(f"[{name}] {what} ({seconds} s)")
     for key, value in figures.items():
         print(f"    {key}: {value}")
     sys.stdout.flush()

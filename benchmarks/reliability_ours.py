@@ -23,6 +23,7 @@ from faults import (
 )
 from hostile import BAD_STATES, BAD_TENSORS, FORGED_MANIFESTS, Canary, forge, forge_manifest
 from training_runs import (
+    SB3_TASKS,
     TASKS,
     Injection,
     Task,
@@ -160,12 +161,12 @@ def resume(folder: Path, scale: float) -> Figures:
     """C5: stop at random updates and resume; every later state and row equals the whole run's."""
     points = max(1, round(20 * scale))
     figures: Figures = {"points_per_task": points, "tasks": {}}
-    for number, task in enumerate(TASKS):
+    for number, task in enumerate(TASKS + SB3_TASKS):
         expected, rows = uninterrupted(task, folder / f"{number}")
         exact = good_rows = 0
         random = np.random.default_rng(number)
         for point in range(points):
-            stop_at = int(random.integers(1, task.updates))
+            stop_at = int(random.integers(1, len(expected)))
             path = folder / f"{number}-{point}"
             with quiet():
                 trace, found, _ = stopped_and_resumed(task, path, stop_at)
@@ -174,7 +175,7 @@ def resume(folder: Path, scale: float) -> Figures:
             shutil.rmtree(path)
         figures["tasks"][task.name] = {"bit_exact": exact, "rows_equal": good_rows}
     counts = [n for entry in figures["tasks"].values() for n in entry.values()]
-    figures["resumes"] = points * len(TASKS)
+    figures["resumes"] = points * len(figures["tasks"])
     figures["bit_exact"] = sum(e["bit_exact"] for e in figures["tasks"].values())
     figures["goal_met"] = all(n == points for n in counts)
     return figures
@@ -282,11 +283,11 @@ def bad_values(folder: Path, scale: float) -> Figures:
     random = np.random.default_rng(0)
     stopped = named = finite = unchanged = 0
     for number in range(count):
-        task = TASKS[number % len(TASKS)]
+        task = (TASKS + SB3_TASKS)[number % len(TASKS + SB3_TASKS)]
         agent = task.make(seed=number)
         floats = [n for n, s in agent.spaces.observation.items() if s.dtype.kind == "f"]
         name = str(random.choice(["reward", *floats]))
-        step, env = int(random.integers(1, task.updates * agent.rollout_length)), number % 4
+        step, env = int(random.integers(1, task.steps // 4)), number % 4
         Injection(agent, step, env, name, float(random.choice([np.nan, np.inf, -np.inf])))
         after_update: list[dict[str, torch.Tensor]] = [weights(agent)]
         update = agent.update

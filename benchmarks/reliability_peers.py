@@ -196,7 +196,7 @@ def hostile_files(folder: Path, scale: float) -> Figures:
 
 
 def full_disk(folder: Path, scale: float) -> Figures:
-    """C4 on stable-baselines3: saving over an old file with no space left; is the old one usable?"""
+    """C4 on stable-baselines3: save over an old file without space; is the old one usable?"""
     import resource
 
     model, path = _model(), folder / "model.zip"

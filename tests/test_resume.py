@@ -17,7 +17,6 @@ import pytest
 import torch
 from test_run_directory import file_limit
 from training_runs import (
-    SMALL,
     TASKS,
     Injection,
     Task,
@@ -130,7 +129,7 @@ def test_another_machine_is_reported_as_not_bit_exact(
 
 
 def test_environments_that_cannot_be_restored_are_reported(tmp_path: Path) -> None:
-    task = Task("actor_critic", "CartPole-v1", SMALL)
+    task = Task("actor_critic", "CartPole-v1")
     with RunDirectory.create(tmp_path / "run", {}) as run:
         train(task.make(), 100, run=run)
     with RunDirectory.open(tmp_path / "run") as run:
@@ -185,7 +184,7 @@ def test_a_signal_saves_stops_and_can_be_resumed(signum: int, tmp_path: Path) ->
 
 @pytest.mark.filterwarnings(FORK)
 def test_a_second_signal_exits_at_once(tmp_path: Path) -> None:
-    task = CATCH._replace(config={**SMALL, "n_steps": 200_000}, updates=2)  # minutes per update
+    task = CATCH._replace(rollout=200_000, updates=2)  # minutes per update
     with quiet():
         pid = train_in_child(task, tmp_path / "run", Saving())
         wait_until_running(tmp_path / "run", pid)

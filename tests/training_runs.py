@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import steer  # noqa: F401 - registers tests/Steer-v0
 import torch
 
 from daedalus.accelerators.checkpoint import list_checkpoints
@@ -33,21 +35,26 @@ class Task(NamedTuple):
     config: dict[str, Any] = {}
     env_kwargs: dict[str, Any] = {}
     updates: int = 20
+    rollout: int = 5
 
     @property
     def name(self) -> str:
         """A name for tables."""
-        changed = "".join(f" {key}={value}" for key, value in self.config.items())
-        return f"{self.agent}{changed} in {self.env.rpartition('/')[2]}"
+        kind = "" if self.config.get("lstm", 1) else " without LSTM"
+        return f"{self.agent}{kind} in {self.env.rpartition('/')[2]}"
 
     @property
     def steps(self) -> int:
         """Environment steps in all, ``updates`` rollouts of 4 environments."""
-        return self.updates * 4 * int(self.make_config().n_steps)
+        return self.updates * 4 * self.rollout
 
     def make_config(self) -> Any:
         """Return the agent's settings."""
-        return make_agent(self.agent).Config(**{"n_steps": 5, **self.config})
+        kind = make_agent(self.agent).Config
+        known = {field.name for field in dataclasses.fields(kind)}
+        length = {"n_steps": self.rollout} if "n_steps" in known else {}
+        small = {key: value for key, value in QUICK.items() if key in known}
+        return kind(**{**small, **length, **self.config})
 
     def make(self, seed: int = 1) -> Any:
         """Return a fresh agent with 4 environments."""
@@ -73,11 +80,24 @@ class Task(NamedTuple):
         )
 
 
-SMALL = {"hidden": 16, "lstm": 16}
+QUICK: dict[str, Any] = {
+    **{"hidden": 16, "lstm": 16, "net_arch": (16,), "batch_size": 10, "n_epochs": 2},
+    **{"buffer_size": 400, "learning_starts": 16, "replay_start": 10, "replay_length": 40},
+}
+"""Small networks and replays; each agent takes the settings that it has."""
 TASKS = [
-    Task("actor_critic", "daedalus/Catch-v0", SMALL),
-    Task("actor_critic", "daedalus/Catch-v0", {"hidden": 16, "lstm": 0, "anneal": False}),
+    Task("actor_critic", "daedalus/Catch-v0"),
+    Task("actor_critic", "daedalus/Recall-v0", {"lstm": 0, "anneal": False}),
+    Task("actor_critic", "tests/Steer-v0"),
 ]
+"""Our agents, one per kind of memory and action."""
+SB3_TASKS = [
+    *(Task(name, "daedalus/Catch-v0") for name in ("ppo", "a2c", "trpo", "recurrent_ppo")),
+    *(Task(name, "daedalus/Catch-v0", {}, {}, 60, 1) for name in ("dqn", "qrdqn")),
+    *(Task(n, "tests/Steer-v0", {}, {}, 60, 1) for n in ("sac", "td3", "ddpg", "tqc", "crossq")),
+    Task("ars", "daedalus/Catch-v0", {"n_delta": 2}, {}, 5, 40),
+]
+"""The algorithms of stable-baselines3 as agents of ours."""
 
 
 def digest(agent: Any) -> str:
