@@ -45,7 +45,9 @@ def provenance(command: str) -> dict[str, Any]:
     return {
         "command": command,
         "commit": git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "uncommitted_changes": bool(
+            git("status", "--porcelain", "--untracked-files=no", "--", "accelerators", "agents")
+        ),
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in names},
