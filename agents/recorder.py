@@ -229,6 +229,7 @@ def machine(agent: Agent) -> dict[str, Any]:
         "processor": _processor(),
         "device": str(agent.device),
         "threads": torch.get_num_threads(),
+        "environments": agent.num_envs,
     }
 
 

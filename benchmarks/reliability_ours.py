@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import shutil
@@ -48,7 +49,7 @@ from daedalus.accelerators.checkpoint import (
     write_checkpoint,
 )
 from daedalus.accelerators.files import sweep
-from daedalus.accelerators.guards import NotFiniteError
+from daedalus.accelerators.guards import NotFiniteError, StepGuard
 from daedalus.accelerators.metrics import MetricsWriter, read_metrics, read_records
 from daedalus.accelerators.run_directory import RunDirectory, read_status
 from daedalus.agents.recorder import Saving
@@ -127,7 +128,8 @@ def _small_tmpfs(mount: Path) -> Figures:
         return {"not_run": "mounting needs root"}
     task = TASKS[0]._replace(updates=60)
     agent, told, calls = task.make(), 0, 0
-    save = RunDirectory.save
+    saver: Any = RunDirectory
+    save = saver.save
 
     def filled(self: Any, *arguments: Any) -> Any:
         nonlocal told, calls
@@ -144,14 +146,14 @@ def _small_tmpfs(mount: Path) -> Figures:
             told += 1
             raise
 
-    RunDirectory.save = filled  # type: ignore[method-assign]
+    saver.save = filled
     try:
         with RunDirectory.create(mount / "run", {}) as run:
             train(agent, task.steps, run=run, saving=Saving(interval=20))
         (mount / "filler").unlink(missing_ok=True)
         step = load_checkpoint(mount / "run").step
     finally:
-        RunDirectory.save = save  # type: ignore[method-assign]
+        saver.save = save
         subprocess.run(["umount", str(mount)], check=False)
     passed = step == agent.num_timesteps == task.steps
     return {"saves": calls, "failed_saves": told, "trained_to_the_end": passed, "passed": passed}
@@ -351,16 +353,15 @@ def logs(folder: Path, scale: float) -> Figures:
 
 def guard_cost(folder: Path, scale: float) -> Figures:
     """The share of training time that the guards take, with and without them in turn."""
-    from daedalus.accelerators.guards import StepGuard
-    from daedalus.agents import learner
-
-    whole = StepGuard.check, learner.check_gradients
+    guards: Any = StepGuard
+    learner: Any = importlib.import_module("daedalus.agents.learner")
+    whole = guards.check, learner.check_gradients
 
     def off(*arguments: Any) -> None:
         return None
 
     def seconds(task: Task, guarded: bool) -> float:
-        StepGuard.check = whole[0] if guarded else off  # type: ignore[method-assign]
+        guards.check = whole[0] if guarded else off
         learner.check_gradients = whole[1] if guarded else off
         agent = task.make()
         train(agent, 400)
@@ -375,7 +376,7 @@ def guard_cost(folder: Path, scale: float) -> Figures:
             ratio = min(p[0] for p in pairs) / min(p[1] for p in pairs)
             shares[task.name] = f"{100 * (ratio - 1):.1f} %"
     finally:
-        StepGuard.check, learner.check_gradients = whole  # type: ignore[method-assign]
+        guards.check, learner.check_gradients = whole
     return {"cost": shares}
 
 

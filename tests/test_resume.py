@@ -128,6 +128,19 @@ def test_another_machine_is_reported_as_not_bit_exact(
     assert read_status(tmp_path / "run")["bit_exact"] is False
 
 
+def test_another_number_of_environments_is_allowed_and_reported(tmp_path: Path) -> None:
+    with RunDirectory.create(tmp_path / "run", {}) as run:
+        train(CATCH.make(), 100, run=run)
+    with RunDirectory.open(tmp_path / "run") as run:
+        found = run.load()
+        kind = make_agent(CATCH.agent)
+        with pytest.warns(UserWarning, match="saved with 4 environments, loaded with 6"):
+            agent = kind.from_state(found.tensors, found.state, env=CATCH.env, num_envs=6)
+        with pytest.warns(UserWarning, match="not bit for bit: environments was 4, is 6"):
+            train(agent, 400, run=run)
+    assert read_status(tmp_path / "run")["bit_exact"] is False
+
+
 def test_environments_that_cannot_be_restored_are_reported(tmp_path: Path) -> None:
     task = Task("actor_critic", "CartPole-v1")
     with RunDirectory.create(tmp_path / "run", {}) as run:
