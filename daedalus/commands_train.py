@@ -165,6 +165,8 @@ def train_in(run: Any, agent: Any, steps: int) -> int:
             train(agent, steps, run=run, progress=line)
     except Stopped as stop:
         code = 128 + stop.signum
+    finally:
+        agent.batch.close()  # or what environments started, such as ViZDoom, would outlive this
     took = duration(time.monotonic() - began)
     word = "stopped and saved" if code else "finished"
     print(f"{word} at {agent.num_timesteps:,} steps after {took}{_recent(agent)}")
