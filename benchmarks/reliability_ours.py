@@ -52,6 +52,7 @@ from daedalus.accelerators.files import sweep
 from daedalus.accelerators.guards import NotFiniteError, StepGuard
 from daedalus.accelerators.metrics import MetricsWriter, read_metrics, read_records
 from daedalus.accelerators.run_directory import RunDirectory, read_status
+from daedalus.agents import make_agent
 from daedalus.agents.recorder import Saving
 from daedalus.agents.training import train
 
@@ -352,32 +353,44 @@ def logs(folder: Path, scale: float) -> Figures:
 
 
 def guard_cost(folder: Path, scale: float) -> Figures:
-    """The share of training time that the guards take, with and without them in turn."""
+    """The share of training time spent inside the guards, small networks and default ones."""
     guards: Any = StepGuard
     learner: Any = importlib.import_module("daedalus.agents.learner")
     whole = guards.check, learner.check_gradients
+    spent = [0.0]
 
-    def off(*arguments: Any) -> None:
-        return None
+    def timed(function: Any) -> Any:
+        def call(*arguments: Any) -> None:
+            begin = time.perf_counter()
+            function(*arguments)
+            spent[0] += time.perf_counter() - begin
 
-    def seconds(task: Task, guarded: bool) -> float:
-        guards.check = whole[0] if guarded else off
-        learner.check_gradients = whole[1] if guarded else off
-        agent = task.make()
-        train(agent, 400)
-        begin = time.perf_counter()
-        train(agent, 400 + max(400, round(8000 * scale)))
-        return time.perf_counter() - begin
+        return call
 
-    shares: Figures = {}
+    def share(task: Task, size: str) -> float:
+        agent = task.make() if size == "small" else make_agent(task.agent)(
+            task.env, device="cpu", env_kwargs=task.env_kwargs
+        )  # fmt: skip
+        train(agent, 2 * agent.num_envs * agent.rollout_length)
+        spent[0], begin = 0.0, time.perf_counter()
+        updates = max(3, round((400 if size == "small" else 60) * scale))
+        train(agent, agent.num_timesteps + updates * agent.num_envs * agent.rollout_length)
+        return spent[0] / (time.perf_counter() - begin)
+
+    guards.check, learner.check_gradients = timed(whole[0]), timed(whole[1])
     try:
-        for task in TASKS:
-            pairs = [(seconds(task, True), seconds(task, False)) for _ in range(9)]
-            ratio = min(p[0] for p in pairs) / min(p[1] for p in pairs)
-            shares[task.name] = f"{100 * (ratio - 1):.1f} %"
+        shares = {
+            f"{task.name}, {size}": round(100 * share(task, size), 2)
+            for task in TASKS
+            for size in ("small", "default")
+        }
     finally:
         guards.check, learner.check_gradients = whole
-    return {"cost": shares}
+    return {
+        "percent": shares,
+        "largest": max(shares.values()),
+        "goal_met": max(shares.values()) < 2,
+    }
 
 
 def saving_speed(folder: Path, scale: float) -> Figures:
