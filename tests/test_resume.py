@@ -60,12 +60,12 @@ def one_thread() -> Iterator[None]:
 def test_a_resumed_run_equals_the_uninterrupted_one(task: Task, tmp_path: Path) -> None:
     expected, rows = uninterrupted(task, tmp_path / "whole")
     assert len(expected) == len(rows) == task.updates
-    for stop_at in np.random.default_rng(0).integers(1, task.updates, 2):
-        with quiet():
-            trace, found, code = stopped_and_resumed(task, tmp_path / f"{stop_at}", int(stop_at))
-        assert code == 130
-        assert trace == expected
-        assert found == rows
+    stop_at = int(np.random.default_rng(len(task.name)).integers(1, task.updates))
+    with quiet():
+        trace, found, code = stopped_and_resumed(task, tmp_path / "stopped", stop_at)
+    assert code == 130
+    assert trace == expected
+    assert found == rows
 
 
 @pytest.mark.parametrize("forgotten", ["generator/act", "collector/recurrent", "optimizer"])
@@ -275,7 +275,8 @@ def test_a_bad_value_stops_before_a_weight_and_leaves_evidence(
 ) -> None:
     for step, env, value in [(1, 0, float("nan")), (38, 3, float("inf"))]:
         agent = task.make()
-        array = next(iter(agent.spaces.observation)) if name == "observation" else "reward"
+        floats = [n for n, s in agent.spaces.observation.items() if s.dtype == np.float32]
+        array = floats[0] if name == "observation" else "reward"
         Injection(agent, step, env, array, value)
         before = weights(agent)
         path = tmp_path / f"{step}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import steer  # noqa: F401 - registers tests/Steer-v0
+import small_worlds  # noqa: F401 - registers the environments of the tests
 import torch
 
 from daedalus.accelerators.checkpoint import list_checkpoints
@@ -89,8 +89,10 @@ TASKS = [
     Task("actor_critic", "daedalus/Catch-v0"),
     Task("actor_critic", "daedalus/Recall-v0", {"lstm": 0, "anneal": False}),
     Task("actor_critic", "tests/Steer-v0"),
+    Task("unreal", "tests/Pixels-v0", updates=12),
+    Task("nav", "tests/Pixels-v0", {"depth_1": 1.0}, updates=12),
 ]
-"""Our agents, one per kind of memory and action."""
+"""Our agents, with every kind of memory, action and observation."""
 SB3_TASKS = [
     *(Task(name, "daedalus/Catch-v0") for name in ("ppo", "a2c", "trpo", "recurrent_ppo")),
     *(Task(name, "daedalus/Catch-v0", {}, {}, 60, 1) for name in ("dqn", "qrdqn")),
