@@ -4,8 +4,9 @@ Mnih et al. 2016, "Asynchronous methods for deep reinforcement learning" (1602.0
 its conventions are in `daedalus.agents.learner`. Where this differs from the paper:
 
 - B environments step together and one update averages over them, where the paper has B workers
-  that each apply the gradient of their own rollout. B-fold fewer updates want a larger step, so the
-  default epsilon of RMSProp is 1e-5 instead of 0.1.
+  that each apply the gradient of their own rollout. B-fold fewer updates want a larger step: the
+  defaults are a learning rate of 2e-3 and an epsilon of 1e-5 where the original has 7e-4 and 0.1,
+  and RMSProp's mean square is corrected for its start from zero (``rmsprop_corrected``).
 - A time limit is not an end: the return bootstraps from the value of the last observation.
 """
 

@@ -35,11 +35,11 @@ class A3CConfig:
     """Steps per rollout and environment."""
     gamma: float = 0.99
     """Discount."""
-    learning_rate: float = 7e-4
+    learning_rate: float = 2e-3
     """Step size of RMSProp at the start."""
     anneal: bool = True
     """Let the learning rate fall linearly to 0 at the end of training."""
-    entropy_weight: float = 0.01
+    entropy_weight: float = 0.003
     """beta: weight of the entropy bonus."""
     value_weight: float = 0.5
     """c_v: weight of the value loss, which has a factor 0.5 of its own."""
@@ -51,6 +51,8 @@ class A3CConfig:
     """RMSProp's epsilon; 0.1 in the original, for gradients of single workers."""
     epsilon_inside: bool = True
     """Keep epsilon inside the square root, as the original A3C does."""
+    rmsprop_corrected: bool = True
+    """Correct RMSProp's mean square for its start from zero; the original does not."""
     reward_clip: float = 0.0
     """Clip rewards to +- this before learning from them and feeding them back; 0 for never."""
     hidden: int = 256
@@ -245,6 +247,7 @@ class Learner:
             config.rmsprop_decay,
             config.rmsprop_epsilon,
             config.epsilon_inside,
+            config.rmsprop_corrected,
         )
         self._version = 0
         self._kept = -1

@@ -18,7 +18,9 @@ class RMSProp(torch.optim.Optimizer):
 
     ``inside=True`` keeps epsilon inside the square root, as the original A3C; ``inside=False``
     uses sqrt(g2) + epsilon, as PyTorch. The two differ much at A3C's epsilon of 0.1: inside, a
-    small gradient is divided by 0.32, outside by 0.1.
+    small gradient is divided by 0.32, outside by 0.1. With ``corrected`` g2 is divided by
+    1 - decay^n, its weight after n steps (as in Adam): from zero, uncorrected, the first steps are
+    ten times too long, which with a large learning rate silences ReLUs for good.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class RMSProp(torch.optim.Optimizer):
         decay: float = 0.99,
         epsilon: float = 0.1,
         inside: bool = True,
+        corrected: bool = True,
     ) -> None:
         """Flatten ``parameters``; from then on they are views of one vector."""
         listed = [p for p in parameters if p.requires_grad]
         defaults = {"lr": lr, "decay": decay, "epsilon": epsilon, "inside": inside}
+        defaults["corrected"] = corrected
         super().__init__(listed, defaults)
         total = sum(p.numel() for p in listed)
         self.vector = torch.empty(total, device=listed[0].device)
@@ -42,6 +46,7 @@ class RMSProp(torch.optim.Optimizer):
             p.data, p.grad = _view(self.vector, start, p), _view(self.gradient, start, p)
             start += p.numel()
         self.state[listed[0]]["square_average"] = torch.zeros_like(self.vector)
+        self.state[listed[0]]["step"] = torch.zeros((), dtype=torch.float64)
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Set all gradients to zero; they stay views of one vector."""
@@ -61,14 +66,15 @@ class RMSProp(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take one step."""
         group = self.param_groups[0]
-        average = self.state[group["params"][0]]["square_average"]
-        average.mul_(group["decay"]).addcmul_(
-            self.gradient, self.gradient, value=1.0 - group["decay"]
-        )
+        state, decay = self.state[group["params"][0]], group["decay"]
+        average = state["square_average"]
+        average.mul_(decay).addcmul_(self.gradient, self.gradient, value=1.0 - decay)
+        state["step"] += 1
+        weight = 1.0 - decay ** state["step"].item() if group["corrected"] else 1.0
         if group["inside"]:
-            root = (average + group["epsilon"]).sqrt_()
+            root = (average / weight).add_(group["epsilon"]).sqrt_()
         else:
-            root = average.sqrt().add_(group["epsilon"])
+            root = (average / weight).sqrt_().add_(group["epsilon"])
         self.vector.addcdiv_(self.gradient, root, value=-group["lr"])
 
 

@@ -40,8 +40,8 @@ class Config(A3CConfig):
 
     reward_clip: float = 1.0
     """Clip rewards to +- this, in all losses and in the replay; 0 for never."""
-    pixel_control: float = 0.05
-    """l_PC: weight of pixel control, a sum over cells; 0 switches it off."""
+    pixel_control: float = 0.01
+    """l_PC: weight of pixel control, a sum over cells; published 0.01 to 0.1; 0 switches it off."""
     reward_prediction: float = 1.0
     """l_RP: weight of reward prediction; 0 switches it off."""
     value_replay: float = 1.0

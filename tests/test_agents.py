@@ -211,12 +211,18 @@ def test_acting_step_by_step_equals_unrolling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inside", "expected"), [(True, 0.1 / 0.2**0.5), (False, 0.1 / 0.41622777)]
+    ("inside", "corrected", "expected"),
+    [
+        # g = 1: g2 = .9 * 0 + .1 * 1 = .1, corrected by 1 - .9 to 1
+        (True, False, 0.1 / 0.2**0.5),
+        (False, False, 0.1 / (0.1**0.5 + 0.1)),
+        (True, True, 0.1 / 1.1**0.5),
+        (False, True, 0.1 / 1.1),
+    ],
 )
-def test_rmsprop_by_hand(inside: bool, expected: float) -> None:
-    # g = 1: g2 = .9 * 0 + .1 * 1 = .1; inside sqrt(.1 + .1), outside sqrt(.1) + .1
+def test_rmsprop_by_hand(inside: bool, corrected: bool, expected: float) -> None:
     p = torch.nn.Parameter(torch.zeros(1))
-    optimizer = RMSProp([p], 0.1, decay=0.9, epsilon=0.1, inside=inside)
+    optimizer = RMSProp([p], 0.1, decay=0.9, epsilon=0.1, inside=inside, corrected=corrected)
     optimizer.zero_grad()
     p.sum().backward()
     optimizer.step()
@@ -237,7 +243,7 @@ def test_rmsprop_clips_by_norm() -> None:
 
 
 def test_learning_rate_falls_to_zero() -> None:
-    made = agent("actor_critic", vector(), n_steps=5)
+    made = agent("actor_critic", vector(), n_steps=5, learning_rate=7e-4)
     rates: list[float] = []
     made.logger.sinks.append(lambda step, row: rates.append(row["train/learning_rate"]))
     made.learn(40, log_interval=10)

@@ -51,7 +51,8 @@ def value_of(agent: Agent, observation: dict[str, torch.Tensor], state: Any) -> 
 def test_a_time_limit_does_not_end_the_value(name: str) -> None:
     """Reward 1 for ever, cut after 20 steps: V = 1 / (1 - 0.9) = 10 (as an end: below 8.8)."""
     lstm = 8 if name == "nav" else 0
-    agent = trained(name, "daedalus/ConstantReward-v0", 30_000, gamma=0.9, lstm=lstm)
+    steps = 60_000 if name == "nav" else 30_000
+    agent = trained(name, "daedalus/ConstantReward-v0", steps, gamma=0.9, lstm=lstm)
     assert agent.collector is not None
     state = {k: v[:1] for k, v in agent.collector.state.items()}  # type: ignore[union-attr]
     value = value_of(agent, {"one": torch.ones(1, 1)}, state)
