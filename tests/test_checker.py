@@ -130,3 +130,22 @@ def test_an_environment_made_from_an_id_is_checked_by_its_spec(replayers: Replay
 def test_a_function_that_makes_the_environment_will_do(replayers: Replayers) -> None:
     assert quick(lambda: seeded_defects.Line(), replayers).ok
     assert quick(lambda num_envs=3: seeded_defects.LineVector(num_envs), replayers).ok
+
+
+def test_the_thirty_lines_of_the_page_pass_and_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[1] / "docs" / "custom-environments.md"
+    code = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 30
+    (tmp_path / "my_package.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with Replayers((1,)) as own:  # a process that has the new path
+        result = quick("my_package:My-v0", own)
+    assert result.ok, str(result)
+    assert {f.check for f in result.warnings} <= {"after_end"}, str(result)
+    from daedalus.agents import make_agent
+
+    agent_class = make_agent("actor_critic")
+    agent = agent_class("my_package:My-v0", agent_class.Config(lstm=0), num_envs=2, device="cpu")
+    assert agent.learn(200).num_timesteps >= 200
