@@ -86,14 +86,15 @@ class Stage:
         shown = [("agent's view", moment.view), ("world", moment.picture)]
         present = [(title, picture) for title, picture in shown if picture is not None]
         bottom = HEIGHT - CURVES - 2 * GAP
-        width = (WIDTH - GAP * (len(present) + 1)) // max(len(present), 1)
-        for i, (title, picture) in enumerate(present):
-            left = GAP + i * (width + GAP)
-            box = (left, HEADER, left + width, bottom)
-            draw.rectangle(box, fill=PANEL)
+        shapes = [picture.shape[1] / picture.shape[0] for _, picture in present]
+        room, left = WIDTH - GAP * (len(present) + 1), GAP
+        for (title, picture), shape in zip(present, shapes, strict=True):
+            right = left + int(room * shape / sum(shapes))
+            draw.rectangle((left, HEADER, right, bottom), fill=PANEL)
             if len(present) > 1:
                 draw.text((left + 8, HEADER + 6), title, font=self._small, fill=FAINT)
-            self._paste(image, picture, (left, HEADER + 24 * (len(present) > 1), box[2], bottom))
+            self._paste(image, picture, (left, HEADER + 24 * (len(present) > 1), right, bottom))
+            left = right + GAP
 
     def _paste(self, image: Any, picture: np.ndarray, box: Box) -> None:
         """Put a picture into a box, as large as it goes, pixels kept square and sharp."""
