@@ -220,6 +220,17 @@ def agents_table() -> str:
 # ----------------------------------------------------------------------------------------- files
 
 
+def pages_list() -> str:
+    """List the pages that were written by hand, under their headings."""
+    titles = {
+        path: path.read_text(encoding="utf-8").partition("\n")[0] for path in DOCS.glob("*.md")
+    }
+    return "\n".join(
+        f"- [{titles[path].removeprefix('# ')}]({path.relative_to(ROOT).as_posix()})"
+        for path in sorted(titles)
+    )
+
+
 def filled_template(kind: str, module: str) -> str:
     """Return what ``daedalus new`` writes, as a block of Markdown."""
     with tempfile.TemporaryDirectory() as folder:
@@ -248,7 +259,8 @@ def pages() -> dict[Path, str]:
     found[ROOT / "CONTRIBUTING.md"] = guide
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     readme = between(readme, "environments", environments_table())
-    found[ROOT / "README.md"] = between(readme, "agents", agents_table())
+    readme = between(readme, "agents", agents_table())
+    found[ROOT / "README.md"] = between(readme, "pages", pages_list())
     return {path: text.rstrip() + "\n" for path, text in found.items()}
 
 

@@ -62,7 +62,7 @@ def commands(program: str) -> set[str]:
     found: set[str] = set()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        found |= set(re.findall(rf"(?:^|`){program} ([a-z]+)", text, re.MULTILINE))
+        found |= set(re.findall(rf"(?:^|`|\$ ){program} ([a-z]+)", text, re.MULTILINE))
     return found
 
 
