@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+from gymnasium.spaces import Box
 
 from daedalus.agents import agent_names, make_agent
 from daedalus.commands_make import write_template
@@ -103,9 +104,9 @@ def source_of(thing: Any) -> str:
 
 
 def families() -> dict[type[Family], list[str]]:
-    """Return every native family with its ids, in the order of registration."""
+    """Return every native family with its ids, in the order of registration; probes last."""
     found: dict[type[Family], list[str]] = {}
-    for env_id in NATIVE:
+    for env_id in sorted(NATIVE, key=lambda name: ".probes:" in NATIVE[name]):
         found.setdefault(family_class(env_id), []).append(env_id)
     return found
 
@@ -136,7 +137,7 @@ def arrays_table(family: Family) -> str:
     roles |= dict.fromkeys(family.labels, "label") | dict.fromkeys(family.infos, "info")
     return table(
         ("array", "space", "by default"),
-        ((code(n), code(s), roles.get(n, "on demand")) for n, s in family.spaces.items()),
+        ((code(n), code(brief(s)), roles.get(n, "on demand")) for n, s in family.spaces.items()),
     )
 
 
@@ -160,13 +161,17 @@ def environments_table() -> str:
         for env_id in ids:
             env = gymnasium.make(env_id)
             seen = ", ".join(env.unwrapped.family.observations)  # type: ignore[attr-defined]
-            rows.append((f"[{code(env_id)}]({page})", summary(family), seen, actions(env)))
+            rows.append(
+                (f"[{code(env_id)}]({page})", summary(family), seen, brief(env.action_space))
+            )
     return table(("id", "what", "observation", "actions"), rows)
 
 
-def actions(env: gymnasium.Env[Any, Any]) -> str:
-    """Return an action space in a word or two."""
-    return re.sub(r", (np\.)?float32\)", ")", str(env.action_space))
+def brief(space: gymnasium.Space[Any]) -> str:
+    """Return a space in a few words: bounds that differ between entries as their range."""
+    if not isinstance(space, Box):
+        return str(space)
+    return f"Box({space.low.min():g}, {space.high.max():g}, {space.shape}, {space.dtype})"
 
 
 # ---------------------------------------------------------------------------------------- agents
