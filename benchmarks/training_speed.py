@@ -250,7 +250,7 @@ def flops_per_step(train: Callable[[int], object], uncounted: float = 0.0) -> fl
     """
     with FlopCounterMode(display=False) as counter:
         train(1)
-    return counter.get_total_flops() / (STEPS * COPIES) + uncounted
+    return float(counter.get_total_flops()) / (STEPS * COPIES) + uncounted
 
 
 def fused_lstm_flops(inputs: int, hidden: int = 256) -> float:
