@@ -59,3 +59,13 @@ for _name, _class in {
     "ConstantReward": "ConstantReward",
 }.items():
     register(f"daedalus/{_name}-v0", f"daedalus.envs.probes:{_class}")
+for _name, _class in {
+    "NavMaze": "nav:NavMaze",
+    "IMaze": "nav:IMaze",
+    "SeekAvoid": "arena:SeekAvoid",
+    "Collect": "arena:Collect",
+    "StairwayToMelon": "arena:StairwayToMelon",
+    "WaterMaze": "water:WaterMaze",
+    "KeysDoors": "keys:KeysDoors",
+}.items():
+    register(f"daedalus/{_name}-v0", f"daedalus.envs.maze.{_class}")
