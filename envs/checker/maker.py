@@ -35,6 +35,16 @@ class Maker:
     vector: Callable[..., VectorEnv[Any, Any, Any]] | None
     spec: EnvSpec | None = None
 
+    def warm_up(self) -> None:
+        """Compile a native family here, so that the children find it in the cache."""
+        if self.single is not None and self.spec is not None:
+            place = str(self.spec.entry_point)
+            if place.endswith("NativeEnv"):
+                env = self.single()
+                env.reset(seed=0)
+                env.step(env.action_space.sample())
+                env.close()
+
     @property
     def takes_render_mode(self) -> bool:
         """Whether the single environment can be made in another render mode."""

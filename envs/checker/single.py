@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ class SingleCheck(Checker):
         """Play in the children first, where a hang or crash does no harm. None if one came."""
         assert self.maker.single is not None
         plan = replace(self.plan, slow=self.times.deadline)
+        with contextlib.suppress(Exception):  # the checks below will name it
+            self.maker.warm_up()
         try:
             results = self.replayers(self.maker.single, plan, self.times.patience)
         except Exception as error:

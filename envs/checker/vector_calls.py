@@ -16,7 +16,7 @@ from daedalus.envs.checker.vector_trace import (
     rows_of,
 )
 
-_COLUMNS = {"reward": "f", "terminated": "b", "truncated": "b"}
+_COLUMNS = {"reward": "fiu", "terminated": "b", "truncated": "b"}  # kinds of dtype
 
 
 class Watch:
@@ -57,12 +57,12 @@ class Watch:
 
     def _check_columns(self, step: VectorStep, where: str) -> None:
         shape = (self.envs.num_envs,)
-        for (name, kind), value in zip(_COLUMNS.items(), step.result[1:4], strict=True):
-            wanted = f"a {'float' if kind == 'f' else 'bool'} array {shape}"
+        for (name, kinds), value in zip(_COLUMNS.items(), step.result[1:4], strict=True):
+            wanted = f"a {'bool' if kinds == 'b' else 'float'} array {shape}"
             array = isinstance(value, np.ndarray) and value.shape == shape
-            if not array or value.dtype.kind != kind:
+            if not array or value.dtype.kind not in kinds:
                 self.add("type", name, where, wanted, summary(value))
-            elif kind == "f" and not np.isfinite(value).all():
+            elif not np.isfinite(value).all():
                 self.add("finite", name, where, "finite numbers", summary(value))
 
     def _check_ownership(self, step: VectorStep, where: str) -> None:
