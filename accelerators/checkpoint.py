@@ -19,14 +19,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import stat
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +35,17 @@ from daedalus.accelerators.files import (
     sync_folder,
     temporary_name,
 )
+from daedalus.accelerators.manifest import (
+    FORMAT,
+    MANIFEST,
+    STATE,
+    TENSORS,
+    CheckpointError,
+    dump_manifest,
+    parse_json,
+    read_manifest,
+    read_plain,
+)
 from daedalus.accelerators.tensor_file import as_arrays, parse_tensors, tensor_chunks
 
 if TYPE_CHECKING:
@@ -44,14 +53,18 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, np.ndarray | torch.Tensor]
 
-FORMAT = 1
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-MANIFEST_LIMIT, STATE_LIMIT = 2**22, 2**26  # bytes
-_KEYS = {"format", "step", "files", "dtypes", "sha256"}
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "list_checkpoints",
+    "load_checkpoint",
+    "prune_checkpoints",
+    "read_checkpoint",
+    "save_checkpoint",
+    "write_checkpoint",
+]
 
-
-class CheckpointError(Exception):
-    """A checkpoint cannot be written or read; the message names it and says why."""
+STATE_LIMIT = 2**26  # bytes
 
 
 @dataclass(frozen=True)
@@ -147,10 +160,10 @@ def read_checkpoint(path: str | Path, step: int | None = None) -> Checkpoint:
         CheckpointError: damaged, cut, hostile, or of a later format; one line says which file.
     """
     path = Path(path)
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     if step is not None and manifest["step"] != step:
         raise CheckpointError(f"{path / MANIFEST}: is of step {manifest['step']}, not {step}")
-    state = _parse(path / STATE, _read_file(path, STATE, manifest, STATE_LIMIT))
+    state = parse_json(path / STATE, _read_file(path, STATE, manifest, STATE_LIMIT))
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / STATE}: not a JSON object")
     content = _read_file(path, TENSORS, manifest, None)
@@ -213,7 +226,7 @@ def _write_folder(path: Path, tensors: Tensors, state: Mapping[str, Any], step: 
             STATE: _write(temporary / STATE, [text]),
         }
         manifest = {"format": FORMAT, "step": step, "files": files, "dtypes": dtypes}
-        _write(temporary / MANIFEST, [_dump_manifest(manifest)])
+        _write(temporary / MANIFEST, [dump_manifest(manifest)])
         sync_folder(temporary)
         publish_folder(temporary, path)
     except BaseException:
@@ -232,15 +245,6 @@ def _write(path: Path, chunks: Iterable[bytes | memoryview]) -> dict[str, Any]:
             size += len(chunk)
         sync_file(file)
     return {"bytes": size, "sha256": digest.hexdigest()}
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False).encode()
-
-
-def _dump_manifest(manifest: dict[str, Any]) -> bytes:
-    own = hashlib.sha256(_canonical(manifest)).hexdigest()
-    return _canonical({**manifest, "sha256": own})
 
 
 def _dump_state(state: Mapping[str, Any]) -> bytes:
@@ -272,83 +276,9 @@ def _check_plain(value: Any, name: str) -> None:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def _open_plain(path: Path) -> BinaryIO:
-    """Open a regular file; links, pipes and devices are refused."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise CheckpointError(f"{path}: is not a plain file")
-    return os.fdopen(descriptor, "rb")
-
-
-def _read_limited(path: Path, limit: int | None, size: int | None = None) -> bytes:
-    """Read a whole file whose size is known (``size``) or bounded (``limit``)."""
-    with _open_plain(path) as file:
-        actual = os.fstat(file.fileno()).st_size
-        if size is not None and actual != size:
-            raise CheckpointError(f"{path}: has {actual} bytes instead of {size}")
-        if limit is not None and actual > limit:
-            raise CheckpointError(f"{path}: {actual} bytes are more than the {limit} allowed")
-        try:
-            return file.read(actual)
-        except (OSError, MemoryError) as error:
-            raise CheckpointError(f"{path}: cannot be read ({error})") from error
-
-
 def _read_file(path: Path, name: str, manifest: dict[str, Any], limit: int | None) -> bytes:
     entry = manifest["files"][name]
-    content = _read_limited(path / name, limit, entry["bytes"])
+    content = read_plain(path / name, limit, entry["bytes"])
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise CheckpointError(f"{path / name}: damaged (its SHA-256 is not the manifest's)")
     return content
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not allowed")
-
-
-def _parse(path: Path, content: bytes) -> Any:
-    try:
-        return json.loads(content, parse_constant=_no_constant)
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise CheckpointError(f"{path}: not plain JSON ({error})") from error
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """Read the manifest: its own hash, its version, and that it lists exactly the two files."""
-    if path.is_symlink():
-        raise CheckpointError(f"{path}: is a link, not a folder")
-    content = _read_limited(path / MANIFEST, MANIFEST_LIMIT)
-    manifest = _parse(path / MANIFEST, content)
-    if not isinstance(manifest, dict):
-        raise CheckpointError(f"{path / MANIFEST}: not a JSON object")
-    version = manifest.get("format")
-    if type(version) is int and version > FORMAT:
-        raise CheckpointError(
-            f"{path / MANIFEST}: format {version} is later than {FORMAT}; update daedalus"
-        )
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    try:
-        whole = content == _dump_manifest(body)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path / MANIFEST}: not plain JSON ({error})") from error
-    if not whole:
-        raise CheckpointError(f"{path / MANIFEST}: damaged (its own SHA-256 is wrong)")
-    _check_manifest(path / MANIFEST, manifest)
-    return manifest
-
-
-def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
-    files, step = manifest.get("files", {}), manifest.get("step")
-    right = set(manifest) == _KEYS and manifest["format"] == FORMAT
-    right = right and type(step) is int and 0 <= step < 10**18
-    right = right and isinstance(manifest["dtypes"], dict)
-    right = right and isinstance(files, dict) and set(files) == {TENSORS, STATE}
-    if not right:
-        raise CheckpointError(f"{path}: must list exactly {TENSORS} and {STATE}")
-    for name, entry in files.items():
-        if not isinstance(entry, dict) or set(entry) != {"bytes", "sha256"}:
-            raise CheckpointError(f"{path}: {name} has no size and SHA-256")

@@ -40,7 +40,7 @@ from training_runs import (
     weights,
 )
 
-from daedalus.accelerators import checkpoint as module
+from daedalus.accelerators import manifest as module
 from daedalus.accelerators.checkpoint import (
     CheckpointError,
     load_checkpoint,

@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from daedalus.accelerators import checkpoint as module
+from daedalus.accelerators import manifest as module
 
 
 class Canary:
@@ -39,7 +39,7 @@ def forge_manifest(path: Path, **changes: Any) -> None:
     body = json.loads((path / module.MANIFEST).read_text())
     body = {**body, **changes}
     del body["sha256"]
-    (path / module.MANIFEST).write_bytes(module._dump_manifest(body))
+    (path / module.MANIFEST).write_bytes(module.dump_manifest(body))
 
 
 def header(content: dict[str, Any], data: bytes = b"") -> bytes:

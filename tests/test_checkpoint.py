@@ -24,7 +24,7 @@ from faults import (
 )
 
 from daedalus.accelerators import checkpoint as module
-from daedalus.accelerators import files
+from daedalus.accelerators import files, manifest
 from daedalus.accelerators.checkpoint import (
     CheckpointError,
     list_checkpoints,
@@ -59,7 +59,7 @@ def test_the_array_file_is_plain_safetensors(tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
     path = save_checkpoint(tmp_path, 1, tensors(), {})
-    assert np.array_equal(load_file(path / module.TENSORS)["replay"], tensors()["replay"])
+    assert np.array_equal(load_file(path / manifest.TENSORS)["replay"], tensors()["replay"])
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [module.TENSORS, module.STATE, module.MANIFEST])
+@pytest.mark.parametrize("name", [manifest.TENSORS, manifest.STATE, manifest.MANIFEST])
 def test_cuts_and_flipped_bits_fall_back_to_the_one_before(run: Path, name: str) -> None:
     path = run / "checkpoints" / "2" / name
     for damage in itertools.chain(damages(path), damages(path, bits=[len(name) % 8])):
@@ -160,7 +160,7 @@ def test_without_hashes_flipped_bits_would_pass(run: Path, monkeypatch: Any) -> 
     monkeypatch.setattr(hashlib, "sha256", Blind)
     for step in (1, 2):
         save_checkpoint(run, step, tensors(step), STATE)
-    path = run / "checkpoints" / "2" / module.TENSORS
+    path = run / "checkpoints" / "2" / manifest.TENSORS
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -169,12 +169,12 @@ def test_without_hashes_flipped_bits_would_pass(run: Path, monkeypatch: Any) -> 
 
 
 def test_damaged_ones_are_named_and_a_run_without_any_says_why(run: Path) -> None:
-    (run / "checkpoints" / "2" / module.STATE).unlink()
+    (run / "checkpoints" / "2" / manifest.STATE).unlink()
     with pytest.warns(UserWarning, match=r"passed over: .*2/state\.json"):
         found = load_checkpoint(run)
     assert found.step == 1
     assert len(found.skipped) == 1
-    (run / "checkpoints" / "1" / module.TENSORS).write_bytes(b"")
+    (run / "checkpoints" / "1" / manifest.TENSORS).write_bytes(b"")
     with (
         pytest.warns(UserWarning, match="passed over"),
         pytest.raises(CheckpointError, match=r"(?s)no usable.*state\.json.*tensors\.safetensors"),

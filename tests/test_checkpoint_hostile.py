@@ -18,8 +18,8 @@ import torch
 from faults import STATE, tensors
 from hostile import BAD_STATES, BAD_TENSORS, FORGED_MANIFESTS, Canary, forge, forge_manifest
 
-from daedalus.accelerators import checkpoint as module
 from daedalus.accelerators import files
+from daedalus.accelerators import manifest as module
 from daedalus.accelerators.checkpoint import (
     CheckpointError,
     load_checkpoint,
