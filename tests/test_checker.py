@@ -99,7 +99,7 @@ def test_no_false_alarm_on_gymnasium(
 
 @pytest.mark.parametrize("env_id", sorted(NATIVE))
 def test_no_alarm_on_our_environments(env_id: str, replayers: Replayers) -> None:
-    times = {"deadline": 2.0, "patience": 300.0}  # a child may have to compile
+    times: dict[str, Any] = {"deadline": 2.0, "patience": 300.0}  # a child may have to compile
     result = check(env_id, steps=40, external=False, replayers=replayers, **times)
     alarms = [f for f in result.errors + result.warnings if f.check != "end"]
     assert not alarms, str(result)
