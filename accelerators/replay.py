@@ -165,26 +165,26 @@ class SequenceReplay:
         return torch.minimum(last + 1, stop).clamp(max=steps), ends
 
     def rewarded(
-        self, count: int, frames: int, rng: np.random.Generator
+        self, count: int, before: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor] | None:
         """Draw positions for reward prediction, half of them with a reward that is not zero.
 
-        A position qualifies if it and the ``frames`` steps before it are held, belong to one
+        A position qualifies if it and the ``before`` steps before it are held, belong to one
         episode and are real steps.
 
         Args:
             count: Draws, N.
-            frames: Frames that will be shown.
+            before: Steps back to the first frame that will be shown.
             rng: Source of the draws.
 
         Returns:
             Positions from the oldest step (N,) and environments (N,), or None if no step
             qualifies; all of one kind as long as only that kind exists.
         """
-        usable = (self.fields["age"] >= frames) & self.fields["valid"]
+        usable = (self.fields["age"] >= before) & self.fields["valid"]
         position = torch.arange(self.count, device=usable.device)
         usable = usable[self._rows(position)]
-        usable[:frames] = False
+        usable[:before] = False
         paid = self.fields["reward"][self._rows(position)] != 0
         kinds = [(usable & paid).view(-1).nonzero(), (usable & ~paid).view(-1).nonzero()]
         sizes = [len(kind) for kind in kinds]
@@ -199,9 +199,13 @@ class SequenceReplay:
         envs = usable.shape[1]
         return flat // envs, flat % envs
 
-    def frames(self, position: Tensor, env: Tensor, count: int) -> dict[str, Tensor]:
-        """Return the ``count`` observations before each position, oldest first: (N, count, ...)."""
-        offsets = torch.arange(-count, 0, device=position.device)
+    def frames(self, position: Tensor, env: Tensor, count: int, gap: int) -> dict[str, Tensor]:
+        """Return ``count`` observations up to ``gap`` steps before each position, oldest first.
+
+        Returns:
+            (N, count, ...) for every observation; with ``gap`` 0 the last is the position's own.
+        """
+        offsets = torch.arange(1 - count, 1, device=position.device) - gap
         rows = self._rows(position.unsqueeze(1) + offsets)
         envs = env.unsqueeze(1).expand_as(rows)
         return {

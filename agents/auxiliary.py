@@ -179,31 +179,34 @@ class RewardFrames(NamedTuple):
 class RewardPrediction(nn.Module):
     """Predict the sign of the next reward from three frames, half of them before a reward.
 
-    Frames t-3, t-2, t-1 go with the reward of acting in frame t; all four are of one episode.
+    Frames t-2, t-1, t go with the reward of acting in frame t: the next reward, as in the paper. A
+    ``gap`` of 1 shows t-3, t-2, t-1 instead, as public code does. All are of one episode.
     Cross-entropy, averaged over the draws; only the convolutions and a head of 128 units learn.
     """
 
     name = "reward_prediction"
     fields = ()
 
-    def __init__(self, network: A3CNetwork, weight: float, units: int = 128) -> None:
+    def __init__(
+        self, network: A3CNetwork, weight: float, gap: int = 0, units: int = 128
+    ) -> None:
         """Build the head on the convolved images (or flat vectors) of three frames."""
         super().__init__()
         self.encoder = [network.encoder]  # in a list: its parameters belong to the network
         self.hidden = nn.Linear(FRAMES * network.encoder.encoded, units)
         self.classes = nn.Linear(units, 3)
-        self.weight = weight
+        self.weight, self.gap = weight, gap
 
     def sample(
         self, replay: SequenceReplay, count: int, rng: np.random.Generator
     ) -> RewardFrames | None:
         """Draw ``count`` examples, or None while no step qualifies."""
-        drawn = replay.rewarded(count, FRAMES, rng)
+        drawn = replay.rewarded(count, FRAMES - 1 + self.gap, rng)
         if drawn is None:
             return None
         reward = replay.reward_at(*drawn)
         label = torch.where(reward > 0, 1, torch.where(reward < 0, 2, 0))
-        return RewardFrames(replay.frames(*drawn, FRAMES), label)
+        return RewardFrames(replay.frames(*drawn, FRAMES, self.gap), label)
 
     def loss(self, batch: RewardFrames) -> Loss:
         """Return the cross-entropy and the accuracy with and without reward."""

@@ -44,6 +44,8 @@ class Config(A3CConfig):
     """l_PC: weight of pixel control, a sum over cells; published 0.01 to 0.1; 0 switches it off."""
     reward_prediction: float = 1.0
     """l_RP: weight of reward prediction; 0 switches it off."""
+    reward_gap: int = 0
+    """Unseen frames between the three shown and the reward to predict; public code has 1."""
     value_replay: float = 1.0
     """l_VR: weight of value replay; 0 switches it off."""
     pixel_gamma: float = 0.9
@@ -74,7 +76,9 @@ class UNREAL(Agent):
         if config.value_replay > 0:
             tasks["value_replay"] = ValueReplay(config.value_replay, config.gamma, self.rng)
         if config.reward_prediction > 0:
-            tasks["reward_prediction"] = RewardPrediction(network, config.reward_prediction)
+            tasks["reward_prediction"] = RewardPrediction(
+                network, config.reward_prediction, config.reward_gap
+            )
         self.tasks = nn.ModuleDict(tasks).to(self.device)
         self.learner = Learner(network.to(self.device), config, self.tasks)
         self.replay = SequenceReplay(config.replay_length)

@@ -146,13 +146,14 @@ def test_too_few_steps_are_refused() -> None:
 # ----------------------------------------------------------------------------- reward prediction
 
 
-def test_reward_frames_are_of_one_episode_and_precede_the_reward() -> None:
+@pytest.mark.parametrize("gap", [0, 1])
+def test_reward_frames_are_of_one_episode_and_precede_the_reward(gap: int) -> None:
     data = stream(400, 4, seed=3, ends=0.08)
     replay = filled(data, 200)
-    position, env = replay.rewarded(2000, 3, np.random.default_rng(0))  # type: ignore[misc]
-    frames = replay.frames(position, env, 3)
+    position, env = replay.rewarded(2000, 2 + gap, np.random.default_rng(0))  # type: ignore[misc]
+    frames = replay.frames(position, env, 3, gap)
     step = position.numpy() + 200  # the oldest step held is 200
-    assert torch.equal(frames["x"], torch.from_numpy(step[:, None] + [-3, -2, -1]).float())
+    assert torch.equal(frames["x"], torch.from_numpy(step[:, None] + [-2, -1, 0] - gap).float())
     reward = replay.reward_at(position, env).numpy()
     np.testing.assert_array_equal(reward, data["reward"][step, env.numpy()])
     own = data["episode"][step, env.numpy()]
