@@ -214,6 +214,8 @@ def kill_the_trainer(folder: Path, scale: float) -> Figures:
 def signals(folder: Path, scale: float) -> Figures:
     """C7: SIGINT and SIGTERM at random moments; exit code 130 or 143, resumable at that step."""
     count = round(200 * scale)
+    for task in TASKS:  # compiled here, so that no child is asked to stop while it compiles
+        train(task.make(), task._replace(updates=2).steps)
     right_code = resumable = 0
     seconds = []
     for number, delay in enumerate(_delays(count, 0.0, 0.3)):
