@@ -44,6 +44,8 @@ class Train:
     """All randomness of the run derives from it."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    threads: MaybeCount = None
+    """CPU threads of the learner; 1 suits small networks and busy machines (auto: torch's)."""
     run: MaybeText = None
     """Folder of the run (auto: runs/<agent>-<env>-<date>)."""
     env_kwargs: tuple[str, ...] = ()
@@ -114,6 +116,7 @@ class Training:
         scenario = task.scenario
         steps = options.steps or (scenario.total_timesteps if scenario else 1_000_000)
         copies = options.num_envs or (scenario.num_envs if scenario else None)
+        _set_threads(options.threads)
         agent = self.agent_class(
             task.env,
             options.config,
@@ -130,12 +133,20 @@ class Training:
             "num_envs": agent.num_envs,
             "seed": options.seed,
             "device": options.device,
+            "threads": options.threads,
             "total_timesteps": steps,
             "config": dataclasses.asdict(options.config),
         }
         path = Path(options.run) if options.run else run_path(options.agent, task.name)
         with RunDirectory.create(path, config) as run:
             return train_in(run, agent, steps)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def run_path(agent: str, env: str) -> Path:
@@ -211,6 +222,7 @@ class Resume:
         agent_class = find_agent(str(config["agent"]))
         check_env(str(config["env"]))
         steps = self.steps or int(config["total_timesteps"])
+        _set_threads(config.get("threads"))
         with RunDirectory.open(self.path) as run:
             checkpoint = run.load()
             agent = agent_class.from_state(

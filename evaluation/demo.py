@@ -88,6 +88,9 @@ def demo(
     Returns:
         Where the files are.
     """
+    import torch
+
+    torch.set_num_threads(1)  # networks this small gain little from more, and lose much to waiting
     begin = time.monotonic()
     task = scenarios.load(scenario)
     name = task.agent or "unreal"
@@ -144,6 +147,7 @@ def _config(task: Any, name: str, agent: Any, seed: int, config: Any) -> dict[st
         "num_envs": agent.num_envs,
         "seed": seed,
         "device": "auto",
+        "threads": 1,
         "total_timesteps": task.total_timesteps,
         "config": dataclasses.asdict(config),
     }
