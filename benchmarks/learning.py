@@ -60,12 +60,12 @@ CLAIMS = {
     "unreal-small-maze": Claim(
         question="Does UNREAL learn a random-goal maze faster than the actor-critic it extends?",
         scenario="small_maze_random_goal",
-        total_timesteps=1_000_000,
+        total_timesteps=600_000,
         baseline="actor_critic (LSTM)",
         variants={
             "actor_critic (LSTM)": Variant("actor_critic"),
             "unreal": Variant("unreal"),
-            "only pixel control": Variant("unreal", {**_NONE, "pixel_control": 0.05}),
+            "only pixel control": Variant("unreal", {**_NONE, "pixel_control": 0.01}),
             "only reward prediction": Variant("unreal", {**_NONE, "reward_prediction": 1.0}),
             "only value replay": Variant("unreal", {**_NONE, "value_replay": 1.0}),
         },
@@ -73,7 +73,7 @@ CLAIMS = {
     "nav-depth": Claim(
         question="Does predicting depth and loop closure help the two-LSTM navigation agent?",
         scenario="small_maze_random_goal",
-        total_timesteps=1_000_000,
+        total_timesteps=600_000,
         baseline="nav without auxiliary losses",
         variants={
             "nav without auxiliary losses": Variant(
