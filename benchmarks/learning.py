@@ -177,10 +177,10 @@ def _run(name: str, variant: str, seed: int) -> str:
     return f"{variant}, seed {seed}: {score:.2f} after {result['seconds']:.0f} s"
 
 
-def run_all(name: str, seeds: int, workers: int, only: str | None) -> None:
+def run_all(name: str, seeds: int, workers: int, only: list[str]) -> None:
     """Run what is missing, all variants of a seed before the next seed."""
     claim = CLAIMS[name]
-    variants = [v for v in claim.variants if only is None or v == only]
+    variants = only or list(claim.variants)
     wanted = [(v, s) for s in range(seeds) for v in variants if not _file(name, v, s).exists()]
     print(f"{name}: {len(wanted)} runs to do", flush=True)
     context = multiprocessing.get_context("spawn")
@@ -332,7 +332,7 @@ def main() -> None:
     parser.add_argument("claim", nargs="?", choices=sorted(CLAIMS), help="which claim to run")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each variant")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
-    parser.add_argument("--only", help="run one variant only")
+    parser.add_argument("--only", nargs="+", default=[], help="run these variants only")
     parser.add_argument("--summary", action="store_true", help="only rewrite the summary")
     parser.add_argument("--list", action="store_true", help="list the claims")
     arguments = parser.parse_args()
@@ -340,6 +340,9 @@ def main() -> None:
         for name, claim in CLAIMS.items():
             print(f"{name}: {claim.question}\n    " + ", ".join(claim.variants))
         return
+    known = CLAIMS[arguments.claim].variants
+    if unknown := set(arguments.only) - set(known):
+        parser.error(f"no variant {unknown.pop()!r}; there are: {', '.join(known)}")
     if not arguments.summary:
         run_all(arguments.claim, arguments.seeds, arguments.workers, arguments.only)
     summarise(arguments.claim)
