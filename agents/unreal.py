@@ -100,7 +100,7 @@ class UNREAL(Agent):
         rollout = self.learner.prepare(rollout)
         self._remember(rollout)
         total, _, metrics = self.learner.loss(rollout)
-        if self.replay.count >= min(self.config.replay_start, self.replay.capacity):
+        if self._holds_enough():
             for name, batch in self._batches().items():
                 if batch is not None:
                     task = self.tasks[name]
@@ -109,6 +109,11 @@ class UNREAL(Agent):
                     metrics |= {f"{name}_loss": loss.detach(), **_detached(more)}
         progress = seeded_progress(self.num_timesteps, self.total_timesteps)
         return {**metrics, **self.learner.apply(total, progress)}
+
+    def _holds_enough(self) -> bool:
+        """Whether the replay holds ``replay_start`` steps, and enough to draw a sequence from."""
+        wanted = min(self.config.replay_start, self.replay.capacity)
+        return self.replay.count >= max(wanted, self.config.n_steps + 2)
 
     def _remember(self, rollout: Rollout) -> None:
         if len(self.tasks) == 0:

@@ -24,6 +24,7 @@ import numba
 from numba.core import event
 
 SOURCES = Path(__file__).parent
+WITHOUT_KERNELS = SOURCES / "checker"
 KEEP_FOLDERS = 4
 """How many cache folders (of this and earlier source versions) are kept."""
 
@@ -32,6 +33,8 @@ def source_hash() -> str:
     """Return a hash of every source file of the environments and of the Numba version."""
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(SOURCES.rglob("*.py")):
+        if WITHOUT_KERNELS in path.parents:
+            continue
         digest.update(str(path.relative_to(SOURCES)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -456,3 +456,13 @@ def test_labels_never_reach_the_policy() -> None:
         torch.ones(2, dtype=torch.bool),
     )
     made.act(inputs, made.initial_state(2))  # needs no label
+
+
+def test_unreal_waits_for_a_whole_sequence_whatever_replay_start_says() -> None:
+    agent = make_agent("unreal")(
+        "daedalus/Catch-v0",
+        make_agent("unreal").Config(replay_start=1, pixel_control=0.0, hidden=8, lstm=8),
+        num_envs=2,
+    )
+    agent.learn(200)
+    assert agent.num_timesteps == 200
