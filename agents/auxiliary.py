@@ -187,9 +187,7 @@ class RewardPrediction(nn.Module):
     name = "reward_prediction"
     fields = ()
 
-    def __init__(
-        self, network: A3CNetwork, weight: float, gap: int = 0, units: int = 128
-    ) -> None:
+    def __init__(self, network: A3CNetwork, weight: float, gap: int = 0, units: int = 128) -> None:
         """Build the head on the convolved images (or flat vectors) of three frames."""
         super().__init__()
         self.encoder = [network.encoder]  # in a list: its parameters belong to the network

@@ -1,4 +1,4 @@
-"""A player that knows the map: always on the shortest way to the goal. Its scores are a reference."""
+"""A player that knows the map: always on the shortest way to the goal, a reference score."""
 
 from __future__ import annotations
 
