@@ -255,8 +255,12 @@ class Learner:
     def act(
         self, inputs: Inputs, state: State, generator: torch.Generator, deterministic: bool
     ) -> Acted:
-        """Sample (or take the most likely) actions; keeps graphs if gradients are enabled."""
-        keep = self.config.reuse_acting and torch.is_grad_enabled()
+        """Sample (or take the most likely) actions; keeps graphs if gradients are enabled.
+
+        Without gradients, so outside training, the extras hold the values ``"value"`` (B,) to show.
+        """
+        training = torch.is_grad_enabled()
+        keep = self.config.reuse_acting and training
         self._kept = self._version if keep else -1
         output, state, extras = self.network.step(self.clip(inputs), state, keep)
         with torch.no_grad():
@@ -265,6 +269,8 @@ class Learner:
             chosen = (
                 policy.mode(parameters) if deterministic else policy.sample(parameters, generator)
             )
+            if not training:
+                extras = {"value": self.network.critic(output).squeeze(-1)}
         return Acted(chosen, state, extras)
 
     def clip(self, inputs: Inputs) -> Inputs:

@@ -183,7 +183,7 @@ def _draw(path: Path, run: Path, name: str, references: dict[str, float]) -> Non
 
 
 def _film(agent: Any, task: Any, seeds: Sequence[int], path: Path, still: Path | None) -> None:
-    """Write the video; the still is its frame a little after the best reward."""
+    """Write the video; the still is its frame of the highest value after a first reward."""
     batch = open_for_people(task.env, task.env_kwargs)
     stage = Stage(f"{agent.name} in {task.env}", action_names(batch))
     policy = as_policy(agent, batch.action_space)
@@ -207,8 +207,10 @@ def _film(agent: Any, task: Any, seeds: Sequence[int], path: Path, still: Path |
 
 
 def _merit(moment: Moment) -> float:
-    """How much a moment tells: late, after rewards, with a goal expected soon."""
-    return moment.episode_return + (moment.value or 0.0) + 0.01 * moment.step
+    """How much a moment tells: some way in, after a reward, with the next one expected soon."""
+    if moment.step < 30 or moment.episode_return <= 0 or moment.action is None:
+        return 0.0
+    return moment.value or 0.0
 
 
 def _closing(scores: Sequence[Evaluation], files: Files, still: Any) -> str:

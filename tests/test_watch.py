@@ -87,6 +87,17 @@ def test_frames_have_one_size_and_show_view_value_and_reward() -> None:
     assert (plain == 200).all(axis=2).sum() == 0
 
 
+def test_an_agent_shows_the_value_that_it_expects() -> None:
+    pytest.importorskip("torch")
+    from daedalus.agents.actor_critic import ActorCritic, Config
+    from daedalus.evaluation.policy import as_policy
+
+    agent = ActorCritic("daedalus/Catch-v0", Config(lstm=8, hidden=8), num_envs=2, seed=0)
+    batch = open_for_people("daedalus/Catch-v0")
+    moments = list(play(as_policy(agent, batch.action_space), batch, [1], max_steps=3))
+    assert all(isinstance(moment.value, float) for moment in moments[:-1])
+
+
 def test_watch_writes_a_video_where_there_is_no_display(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
