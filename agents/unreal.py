@@ -113,7 +113,7 @@ class UNREAL(Agent):
     def _holds_enough(self) -> bool:
         """Whether the replay holds ``replay_start`` steps, and enough to draw a sequence from."""
         wanted = min(self.config.replay_start, self.replay.capacity)
-        return self.replay.count >= max(wanted, self.config.n_steps + 2)
+        return bool(self.replay.count >= max(wanted, self.config.n_steps + 2))
 
     def _remember(self, rollout: Rollout) -> None:
         if len(self.tasks) == 0:
