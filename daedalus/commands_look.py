@@ -16,6 +16,7 @@ import tyro
 from daedalus import scenarios, source
 from daedalus.agents import agent_names, entry_point
 from daedalus.envs import NATIVE
+from daedalus.lookup import check_env, find_agent, parameters_of
 from daedalus.parsing import UsageError, nearest, positional
 
 KINDS = ("environments", "scenarios", "agents")
@@ -96,8 +97,6 @@ class Info:
         if self.name in scenarios.names() or scenarios.is_path(self.name):
             print("\n".join(_scenario(self.name)))
             return 0
-        from daedalus.lookup import check_env
-
         try:
             check_env(self.name)
         except UsageError:
@@ -128,8 +127,6 @@ def _settings(target: str) -> list[source.Field]:
     found = source.fields(f"{target.partition(':')[0]}:Config")
     if found:
         return found
-    from daedalus.lookup import find_agent
-
     config = find_agent(target).Config
     return [
         source.Field(item.name, str(item.type), repr(item.default), item.metadata.get("help", ""))
@@ -184,23 +181,12 @@ def _environment(name: str) -> Iterator[str]:
         yield from table(rows + [(f"(on request) {key}", str(s)) for key, s in rest.items()])
     yield from table([("action", str(env.action_space))])
     fixed = {key: value for key, value in spec.kwargs.items() if key != "family"}
-    defaults = _parameters(family or inner) | fixed
+    defaults = parameters_of(env) | fixed
     yield "\nParameters (--env-kwargs key=value) and their defaults"
     yield from table([(key, repr(value)) for key, value in defaults.items()]) or ["  none"]
     limit = batch.time_limit if batch is not None else spec.max_episode_steps
     yield f"\nTime limit: {f'{limit:,} steps' if limit else 'none'}"
     env.close()
-
-
-def _parameters(made: Any) -> dict[str, Any]:
-    """Keyword arguments and defaults, with those that ``**options`` takes into a dataclass."""
-    parameters = inspect.signature(type(made).__init__).parameters.values()
-    named = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    for item in parameters:
-        options = getattr(made, item.name, None)
-        if item.kind is inspect.Parameter.VAR_KEYWORD and dataclasses.is_dataclass(options):
-            named |= {field.name: field.default for field in dataclasses.fields(options)}
-    return named
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,48 +47,43 @@ class Evaluate:
         """Evaluate both policies and print the table."""
         from daedalus.evaluation.evaluate import evaluate, held_out_seeds
         from daedalus.evaluation.report import as_json, score_table
+        from daedalus.lookup import naming_parameters
 
-        trained, env, env_kwargs = _open_run(self.path, self)
+        trained, task = _open_run(self.path, self)
         if self.episodes < 1:
             raise UsageError("--episodes must be at least 1")
         seeds = held_out_seeds(self.episodes, self.seed)
-        scores = [
-            evaluate(
-                policy,
-                env,
-                seeds=seeds,
-                num_envs=self.num_envs,
-                deterministic=self.deterministic,
-                env_kwargs=env_kwargs,
-            )
-            for policy in (trained.agent, "random")
-        ]
-        print(f"{trained.path} at {trained.step:,} steps in {env}, {self.episodes} episodes")
+        with naming_parameters(task):
+            scores = [
+                evaluate(
+                    policy,
+                    task.env,
+                    seeds=seeds,
+                    num_envs=self.num_envs,
+                    deterministic=self.deterministic,
+                    env_kwargs=task.env_kwargs,
+                )
+                for policy in (trained.agent, "random")
+            ]
+        print(f"{trained.path} at {trained.step:,} steps in {task.name}, {self.episodes} episodes")
         print(score_table(scores))
         if self.output:
-            Path(self.output).write_text(json.dumps(as_json(scores, env, env_kwargs), indent=1))
+            data = as_json(scores, task.env, task.env_kwargs)
+            Path(self.output).write_text(json.dumps(data, indent=1))
         return 0
 
 
-def _open_run(path: str, options: Any) -> tuple[Any, str, dict[str, Any]]:
-    """Load a run's agent and decide on the environment.
-
-    Raises:
-        ValueError: The environment does not have the agent's spaces.
-    """
+def _open_run(path: str, options: Any) -> tuple[Any, Any]:
+    """Load a run's agent and decide on the environment: the run's, or the one asked for."""
     from daedalus.evaluation.runs import load_run, read_run
-    from daedalus.lookup import check_env, find_agent, find_task
+    from daedalus.lookup import find_agent, find_task
 
     config = read_run(path)
     find_agent(str(config["agent"]))
+    task = find_task(options.env or str(config["env"]), options.env_kwargs)
     if options.env is None:
-        env, env_kwargs = str(config["env"]), dict(config["env_kwargs"])
-        check_env(env)
-        env_kwargs |= find_task(env, options.env_kwargs).env_kwargs
-    else:
-        task = find_task(options.env, options.env_kwargs)
-        env, env_kwargs = task.env, task.env_kwargs
-    return load_run(path, step=options.step, device=options.device), env, env_kwargs
+        task = replace(task, env_kwargs={**config["env_kwargs"], **task.env_kwargs})
+    return load_run(path, step=options.step, device=options.device), task
 
 
 @dataclass
@@ -131,7 +126,7 @@ class Watch:
     def run(self) -> int:
         """Open the window or write the video."""
         from daedalus.evaluation.watch import has_display, watch
-        from daedalus.lookup import find_task
+        from daedalus.lookup import find_task, naming_parameters
 
         if self.policy not in (None, "random", "keyboard"):
             raise UsageError(f"--policy is keyboard or random, not {self.policy!r}")
@@ -139,28 +134,28 @@ class Watch:
         video = Path(self.video) if self.video else None
         policy: Any = self.policy
         if is_run:
-            trained, env, env_kwargs = _open_run(self.what, self)
+            trained, task = _open_run(self.what, self)
             policy = policy or trained.agent
             folder = trained.path / "videos"
             default = folder / f"{trained.step}.mp4"
         else:
             task = find_task(self.what, self.env_kwargs)
-            env, env_kwargs = task.env, task.env_kwargs
             policy = policy or ("keyboard" if has_display() and not video else "random")
-            default = Path(env.rpartition(":")[2].rpartition("/")[2] + ".mp4")
+            default = Path(task.env.rpartition(":")[2].rpartition("/")[2] + ".mp4")
         if video is None and not has_display():
             video = default
             print("no display: writing a video instead")
-        written = watch(
-            policy,
-            env,
-            episodes=max(1, self.episodes),
-            video=video,
-            seed=self.seed,
-            deterministic=self.deterministic,
-            fps=self.fps,
-            env_kwargs=env_kwargs,
-        )
+        with naming_parameters(task):
+            written = watch(
+                policy,
+                task.env,
+                episodes=max(1, self.episodes),
+                video=video,
+                seed=self.seed,
+                deterministic=self.deterministic,
+                fps=self.fps,
+                env_kwargs=task.env_kwargs,
+            )
         if written is not None:
             print(f"wrote {written}")
         return 0
@@ -179,7 +174,7 @@ class Demo:
 
     scenario: str = "demo"
     """Task, agent and budget: a scenario's name or file."""
-    seconds: Count = 240
+    seconds: Count = 180
     """Training stops after this time in seconds, even if the budget is not used up."""
     seed: Count = 0
     """All randomness derives from it."""

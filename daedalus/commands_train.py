@@ -111,20 +111,22 @@ class Training:
     def run(self) -> int:
         """Make agent and run directory, train, and say how to go on."""
         from daedalus.accelerators.run_directory import RunDirectory
+        from daedalus.lookup import naming_parameters
 
         options, task = self.options, self.task
         scenario = task.scenario
         steps = options.steps or (scenario.total_timesteps if scenario else 1_000_000)
         copies = options.num_envs or (scenario.num_envs if scenario else None)
         _set_threads(options.threads)
-        agent = self.agent_class(
-            task.env,
-            options.config,
-            num_envs=copies,
-            seed=options.seed,
-            device=options.device,
-            env_kwargs=task.env_kwargs,
-        )
+        with naming_parameters(task):
+            agent = self.agent_class(
+                task.env,
+                options.config,
+                num_envs=copies,
+                seed=options.seed,
+                device=options.device,
+                env_kwargs=task.env_kwargs,
+            )
         config = {
             "agent": options.agent,
             "env": task.env,

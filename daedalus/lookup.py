@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Sequence
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -114,3 +117,36 @@ def _assignment(text: str) -> tuple[str, Any]:
         return key, yaml.safe_load(value)
     except yaml.YAMLError:
         raise UsageError(f"the value of {text!r} is not valid YAML") from None
+
+
+@contextmanager
+def naming_parameters(task: Task) -> Iterator[None]:
+    """Explain a parameter that an environment does not have, within the block that makes it.
+
+    Raises:
+        UsageError: There is no such parameter; names the nearest.
+    """
+    try:
+        yield
+    except TypeError as error:
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found is None or found[1] not in task.env_kwargs:
+            raise
+        known = parameters_of(gymnasium.make(task.env))
+        hint = nearest(found[1], known) or f"; `daedalus info {task.env}` lists them"
+        raise UsageError(f"{task.env} has no parameter {found[1]!r}{hint}") from None
+
+
+def parameters_of(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """Return the parameters of an environment and their defaults.
+
+    Those that a family takes as ``**options`` into a dataclass of that name count as its own.
+    """
+    made: Any = getattr(env.unwrapped, "family", env.unwrapped)
+    parameters = inspect.signature(type(made).__init__).parameters.values()
+    named = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    for item in parameters:
+        options = getattr(made, item.name, None)
+        if item.kind is inspect.Parameter.VAR_KEYWORD and dataclasses.is_dataclass(options):
+            named |= {field.name: field.default for field in dataclasses.fields(options)}
+    return named

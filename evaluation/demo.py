@@ -30,7 +30,7 @@ from daedalus.evaluation.watch import action_names, frame_rate
 
 EPISODES = 100
 """Held-out mazes that each policy is scored on."""
-FILMED = 3
+FILMED = 2
 """Episodes in the video."""
 FILM_STEPS = 400
 """Steps of an episode that the video shows."""
@@ -68,7 +68,7 @@ def demo(
     *,
     scenario: str = "demo",
     seed: int = 0,
-    seconds: float = 240.0,
+    seconds: float = 180.0,
     path: str | Path | None = None,
     still: str | Path | None = None,
     progress: Callable[[Any, int], Any] | None = None,

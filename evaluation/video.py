@@ -43,7 +43,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: int = 15) -
                     pix_fmt_out="yuv420p",
                     quality=7,
                     macro_block_size=2,
-                    output_params=["-movflags", "+faststart"],
+                    output_params=["-preset", "veryfast", "-movflags", "+faststart"],
                 )
                 writer.send(None)
             writer.send(np.ascontiguousarray(frame))

@@ -276,8 +276,8 @@ def test_wrong_usage_is_one_line_and_exit_code_2(words: str, message: str, ask: 
 
 
 def test_failures_are_one_line_and_exit_code_1(ask: Ask, tmp_path: Path) -> None:
-    line = error_of(ask("train", "actor_critic", CATCH, "--env-kwargs", "rowz=3"), 1)
-    assert "rowz" in line
+    line = error_of(ask("train", "actor_critic", CATCH, "--env-kwargs", "rowz=3"), 2)
+    assert "has no parameter 'rowz'; did you mean 'rows'" in line
     line = error_of(ask("train", "actor_critic", CATCH, "--env-kwargs", "rows=1"), 1)
     assert "rows >= 2" in line
     assert "no run directory" in error_of(ask("evaluate", str(tmp_path / "nothing")), 1)
