@@ -29,7 +29,8 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from numba import types
-from numba.extending import overload, register_jitable
+from numba.core import cgutils
+from numba.extending import intrinsic, overload, register_jitable
 
 from daedalus.envs.cache import jit
 from daedalus.envs.random import STATE_FIELDS, begin_episode
@@ -180,7 +181,7 @@ def _overload_step(state: Any, action: Any, params: Any) -> Any:
     return _FAMILIES[params.instance_class].step
 
 
-@overload(_observe, strict=False)
+@overload(_observe, strict=False, jit_options={"forceinline": True})
 def _overload_observe(state: Any, params: Any, out: Any) -> Any:
     return _FAMILIES[params.instance_class].observe
 
@@ -191,6 +192,39 @@ def _overload_row(arrays: types.NamedTuple, i: Any) -> Any:
     namespace = {"Arrays": arrays.instance_class}
     exec(f"def row(arrays, i):\n    return Arrays({fields})\n", namespace)  # names of fields only
     return namespace["row"]
+
+
+def _lend(value: Any) -> Any:
+    """Resolved by the compiler to the same value, its arrays without their owners.
+
+    Each view of an owned array counts references, atomically; that takes longer than a light step.
+    The caller of a batch function holds the arrays while it runs, so nothing needs counting.
+    """
+
+
+@intrinsic
+def _lend_array(typing_context: Any, array: Any) -> Any:
+    """Return an array that nothing is counted for."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = context.make_array(signature.args[0])(context, builder, args[0])
+        value.meminfo = cgutils.get_null_value(value.meminfo.type)
+        value.parent = cgutils.get_null_value(value.parent.type)
+        return value._getvalue()
+
+    return array(array), emit
+
+
+@overload(_lend, strict=False)
+def _overload_lend(value: Any) -> Any:
+    if isinstance(value, types.Array):
+        return lambda value: _lend_array(value)
+    if not isinstance(value, types.NamedTuple):
+        return lambda value: value
+    fields = ", ".join(f"lend(value.{name})" for name in value.fields)
+    namespace = {"Type": value.instance_class, "lend": _lend}
+    exec(f"def copy(value):\n    return Type({fields})\n", namespace)  # names of fields only
+    return namespace["copy"]
 
 
 @register_jitable
@@ -215,6 +249,7 @@ def batch_reset(states: Any, mask: np.ndarray, params: Any, out: Any) -> None:
         params: The family's parameters.
         out: The family's arrays, each (B, ...).
     """
+    states, params, out = _lend(states), _lend(params), _lend(out)
     for i in range(states.shape[0]):
         if mask[i]:
             _start(states, i, params, out)
@@ -243,39 +278,35 @@ def batch_step(
         time_limit: Steps after which an episode is truncated; 0 for none.
         mode: ``SAME_STEP``, ``NEXT_STEP`` or ``DISABLED``.
     """
+    states, actions, params = _lend(states), _lend(actions), _lend(params)
+    out, final, result = _lend(out), _lend(final), _lend(result)
     count = 0
     for i in range(states.shape[0]):
         state = states[i]
         fresh = mode == NEXT_STEP and state.ended
-        result.valid[i] = not fresh
-        if fresh:
-            _start(states, i, params, out)
-            result.reward[i] = 0.0
-            result.cost[i] = 0.0
-            result.terminated[i] = False
-            result.truncated[i] = False
-            continue
         state.cost = 0.0
-        reward, terminated = _step(state, actions[i], params)
-        state.elapsed += 1
-        state.episode_return += reward
-        truncated = not terminated and time_limit > 0 and state.elapsed >= time_limit
+        reward, terminated, truncated = 0.0, False, False
+        if not fresh:
+            reward, terminated = _step(state, actions[i], params)
+            state.elapsed += 1
+            state.episode_return += reward
+            truncated = not terminated and time_limit > 0 and state.elapsed >= time_limit
+        result.valid[i] = not fresh
         result.reward[i] = reward
         result.cost[i] = state.cost
         result.terminated[i] = terminated
         result.truncated[i] = truncated
-        if not (terminated or truncated):
-            _observe(state, params, _row(out, i))
-            continue
-        count += 1
-        state.ended = True
-        result.episode_return[i] = state.episode_return
-        result.episode_length[i] = state.elapsed
-        if mode == SAME_STEP:
-            _observe(state, params, _row(final, i))
+        over = terminated or truncated
+        if over:
+            count += 1
+            state.ended = True
+            result.episode_return[i] = state.episode_return
+            result.episode_length[i] = state.elapsed
+        restart = over and mode == SAME_STEP
+        if not fresh:
+            _observe(state, params, _row(final if restart else out, i))
+        if fresh or restart:
             _start(states, i, params, out)
-        else:
-            _observe(state, params, _row(out, i))
     return count
 
 

@@ -105,7 +105,7 @@ def make_rules(options: Options, shape: tuple[int, ...], task: int, **given: Any
         "width": shape[1],
         "room_min": 3,
         "room_max": 5,
-        "cell": 1,
+        "cell_columns": shape[1],
         "task": task,
         "layout": RANDOM_GOAL,
         "goal_kind": NUMBER["goal"],

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from daedalus.envs.maze.compiling import kernel
-from daedalus.envs.maze.state import POSITIONS
+from daedalus.envs.maze.state import POSITIONS, X, Y
 
 DEPTH_ROWS, DEPTH_COLUMNS = 4, 16
 DEPTH_BINS = 8
+_CHUNK = 32  # divides the capacity of every trace
 TOP, LEFT = 0.2, 0.05
 """Shares of the picture that the depth label leaves out above and below, left and right."""
 
@@ -36,64 +37,76 @@ def label_depth(
         out: uint8 (4, 16), filled with 0 (near) to 7 (far).
     """
     columns = depth.size
-    band = np.float32((1.0 - 2.0 * TOP) / DEPTH_ROWS)
     first = np.float32(LEFT * columns)
     share = np.float32((1.0 - 2.0 * LEFT) / DEPTH_COLUMNS * columns)
-    for pair in range(DEPTH_ROWS // 2):  # rows 0 and 3, then 1 and 2, are as far from the horizon
-        rows = (np.float32(0.5) - np.float32(TOP) - (pair + np.float32(0.5)) * band) * height
-        flat = np.float32(0.5) * focal / np.float32(rows)
-        for j in range(DEPTH_COLUMNS):
-            begin = np.int64(first + j * share)
-            end = max(np.int64(first + (j + 1) * share), begin + 1)
-            total = np.float32(0)
-            for k in range(begin, end):
-                total += min(depth[np.uint64(k)], flat)
-            mean = total / np.float32(end - begin)
-            bin_ = 0
-            for e in range(DEPTH_BINS - 1):
-                bin_ += mean >= edges[e]
-            out[pair, j] = bin_
-            out[DEPTH_ROWS - 1 - pair, j] = bin_
+    # rows 0 and 3, and 1 and 2, are equally far from the horizon
+    band = (1.0 - 2.0 * TOP) / DEPTH_ROWS * height
+    outer, inner = np.float32(0.5 * focal / (1.5 * band)), np.float32(0.5 * focal / (0.5 * band))
+    for j in range(DEPTH_COLUMNS):
+        begin = np.int64(first + j * share)
+        end = max(np.int64(first + (j + 1) * share), begin + 1)
+        far, near = np.float32(0), np.float32(0)
+        for k in range(np.uint64(begin), np.uint64(end)):
+            far += min(depth[k], inner)
+            near += min(depth[k], outer)
+        scale = np.float32(1) / np.float32(end - begin)
+        out[1, j] = out[2, j] = depth_bin(far * scale, edges)
+        out[0, j] = out[3, j] = depth_bin(near * scale, edges)
 
 
 @kernel
-def remember(state: Any, x: np.float32, y: np.float32, jumped: bool) -> None:
-    """Add a position to the trace of a state; ``jumped`` if it is not one step from the last."""
-    count, capacity = np.int64(state.counts[POSITIONS]), state.trace.shape[0]
-    i = count % capacity
-    state.trace[i, 0] = x
-    state.trace[i, 1] = y
-    state.jump[i] = count if jumped else state.jump[(count - 1) % capacity]
+def depth_bin(depth: np.float32, edges: np.ndarray) -> int:
+    """Return how many of the seven edges a depth has reached."""
+    reached = 0
+    for e in range(np.uint64(DEPTH_BINS - 1)):
+        reached += depth >= edges[e]
+    return reached
+
+
+@kernel
+def remember(state: Any) -> None:
+    """Add the agent's position to the trace of a state."""
+    count = np.int64(state.counts[POSITIONS])
+    i = count % state.trace_x.size
+    state.trace_x[i] = state.pose[X]
+    state.trace_y[i] = state.pose[Y]
     state.counts[POSITIONS] = count + 1
 
 
 @kernel
-def closes_loop(state: Any, near: np.float32, far: np.float32, longest: np.float32) -> bool:
+def closes_loop(state: Any, near: np.float32, far: np.float32) -> bool:
     """Tell whether the last position is close to an earlier one with a far one in between.
 
     The label of step t is 1 if |p_t - p_t'| < near for some t' < t, and |p_t - p_t''| > far for
-    some t'' between t' and t. The search goes back in time and leaps over positions that cannot
-    matter because no step is longer than ``longest``; the result is that of looking at each.
+    some t'' between t' and t. The search goes back in time, whole chunks at once where it can.
+    Respawns count as moves: a place known from before a respawn closes a loop.
 
     Args:
-        state: State with at least one position.
+        state: State with at least one position; what has fallen out of its ring is forgotten.
         near: Radius of "the same place", in squares.
         far: Radius that has to be left in between, in squares.
-        longest: Longest step other than a jump, in squares.
     """
-    count, capacity = np.int64(state.counts[POSITIONS]), state.trace.shape[0]
-    oldest = max(count - capacity, 0)
-    last = (count - 1) % capacity
-    x, y = state.trace[last, 0], state.trace[last, 1]
-    k, left, found = count - 2, False, False
-    while k >= oldest and not found:
-        i = k % capacity
-        dx, dy = state.trace[i, 0] - x, state.trace[i, 1] - y
-        distance = np.float32(np.sqrt(dx * dx + dy * dy))
+    count, capacity = np.int64(state.counts[POSITIONS]), state.trace_x.size
+    xs, ys = state.trace_x, state.trace_y
+    x, y = xs[(count - 1) % capacity], ys[(count - 1) % capacity]
+    near, far = near * near, far * far
+    k, oldest, left = count - 2, max(count - capacity, 0), False
+    while k >= oldest:
+        if k % _CHUNK == _CHUNK - 1 and k - _CHUNK >= oldest:
+            first, close, distant = np.uint64((k + 1 - _CHUNK) % capacity), 0, 0
+            for j in range(np.uint64(_CHUNK)):
+                dx, dy = xs[first + j] - x, ys[first + j] - y
+                close += dx * dx + dy * dy < near
+                distant += dx * dx + dy * dy > far
+            if left and close > 0:
+                return True
+            if left or distant == 0:
+                k -= _CHUNK
+                continue
+        dx, dy = xs[k % capacity] - x, ys[k % capacity] - y
+        distance = dx * dx + dy * dy
+        if left and distance < near:
+            return True
         left = left or distance > far
-        found = left and distance < near
-        gap = distance - near if left else far - distance
-        leap = max(np.int64(gap / longest * np.float32(0.999)), 1)
-        jump = np.int64(state.jump[i])
-        k = max(k - leap, jump - 1) if jump < k else k - 1
-    return found
+        k -= 1
+    return False

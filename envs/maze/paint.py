@@ -17,7 +17,7 @@ SPRITE = 16
 
 @kernel
 def paint_walls(
-    depth: np.ndarray,
+    columns: np.ndarray,
     texel: np.ndarray,
     textures: np.ndarray,
     background: np.ndarray,
@@ -27,18 +27,19 @@ def paint_walls(
     """Paint ceiling, walls and floor, in blocks; the last row and column of blocks overlap.
 
     Args:
-        depth: float32 (W,), depth of the wall, in squares; at least 16 columns.
+        columns: float32 (3, W): depth of the wall in squares; two rows to work in. At least 16
+            columns.
         texel: int32 (W,), index of the wall's first texel.
         textures: uint32 (all texels,), red in the lowest byte.
         background: uint32 (H,), ceiling and floor from top to bottom; at least 16 rows.
         focal: Height in pixels of one square at depth one.
         rgb: uint8 (H * W * 3,), filled.
     """
-    width, height = depth.size, background.size
-    start, step = np.empty(width, np.float32), np.empty(width, np.float32)
+    width, height = columns.shape[1], background.size
+    depth, start, step = columns[0], columns[1], columns[2]
     per_depth = np.float32(LANES) / focal
     middle = np.float32(height - 1) * np.float32(0.5)
-    for k in range(width):
+    for k in range(np.uint64(width)):
         step[k] = depth[k] * per_depth
         start[k] = np.float32(1.5 * LANES) - middle * step[k]
     y = 0
@@ -94,6 +95,20 @@ def paint_sprite(
 
 
 @kernel
+def _is_seen(
+    depth: np.ndarray, focal: np.float32, side: np.float32, z: np.float32, size: np.float32
+) -> bool:
+    """Tell whether some column of an object is nearer than the wall there."""
+    middle = np.float32(depth.size) * np.float32(0.5) + focal * side / z
+    half = focal / z * size * np.float32(0.5)
+    first, last = max(np.int64(middle - half), 0), min(np.int64(middle + half) + 1, depth.size)
+    seen = False
+    for k in range(first, last):
+        seen = seen or depth[k] > z
+    return seen
+
+
+@kernel
 def paint_objects(
     depth: np.ndarray,
     focal: np.float32,
@@ -101,6 +116,7 @@ def paint_objects(
     objects: Any,
     sprites: np.ndarray,
     sizes: np.ndarray,
+    seen: np.ndarray,
     rgb: np.ndarray,
 ) -> None:
     """Paint all objects in view, the farthest first.
@@ -112,15 +128,12 @@ def paint_objects(
         objects: Columns x and y float32 (K,) and kind uint8 (K,; 0 where there is none).
         sprites: uint32 (kinds, SPRITE * SPRITE).
         sizes: float32 (kinds,), side in squares; 0 for what cannot be seen.
+        seen: float32 (K, 4), to work in.
         rgb: uint8 (H * W * 3,), painted over.
     """
     xs, ys, kinds = objects
     x, y, cosine, sine = camera
     widest = np.float32(depth.size) * np.float32(0.5) / focal
-    farthest = np.float32(0)
-    for k in range(depth.size):
-        farthest = max(farthest, depth[k])
-    seen = np.empty((kinds.size, 4), np.float32)
     count = 0
     for i in range(kinds.size):
         size = sizes[kinds[i]]
@@ -129,7 +142,9 @@ def paint_objects(
         dx, dy = xs[i] - x, ys[i] - y
         z = cosine * dx + sine * dy
         side = cosine * dy - sine * dx
-        if z < np.float32(10 * NEAREST) or z >= farthest or abs(side) > z * widest + size:
+        if z < np.float32(10 * NEAREST) or abs(side) > z * widest + size:
+            continue
+        if not _is_seen(depth, focal, side, z, size):
             continue
         j = count
         while j > 0 and seen[j - 1, 1] < z:

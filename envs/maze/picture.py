@@ -100,10 +100,10 @@ def _stamp(squares: np.ndarray, state: np.void, params: Params, i: int, scale: i
 
 def _draw_path(squares: np.ndarray, state: np.void, scale: int) -> None:
     """Draw the way since the map last started, fading with age."""
-    count, capacity = int(state["counts"][s.POSITIONS]), state["trace"].shape[0]
+    count, capacity = int(state["counts"][s.POSITIONS]), state["trace_x"].size
     first = max(int(state["counts"][s.LAST_START]) - 1, count - capacity, count - 150, 0)
     for k in range(first, count):
-        x, y = state["trace"][k % capacity] * scale
+        x, y = (state[name][k % capacity] * scale for name in ("trace_x", "trace_y"))
         fade = 0.15 + 0.7 * (k - first) / max(count - first, 1)
         half = max(scale // 14, 1)
         part = squares[int(y) - half : int(y) + half, int(x) - half : int(x) + half]

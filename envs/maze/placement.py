@@ -271,7 +271,7 @@ def start_map(state: Any, rules: Any) -> None:
     pose[s.X], pose[s.Y] = square % rules.width + 0.5, square // rules.width + 0.5
     pose[s.HEADING] = _draw_heading(state, rules)
     pose[s.FORWARD_SPEED] = pose[s.SIDE_SPEED] = pose[s.TURN] = 0.0
-    remember(state, pose[s.X], pose[s.Y], True)
+    remember(state)
     counts[s.LAST_START] = counts[s.POSITIONS]
 
 

@@ -106,7 +106,7 @@ def look(
     width: int,
     camera: tuple[np.float32, np.float32, np.float32, np.float32],
     slope: np.ndarray,
-    depth: np.ndarray,
+    columns: np.ndarray,
     texel: np.ndarray,
 ) -> None:
     """Find depth and texture column of every column of the picture.
@@ -116,55 +116,66 @@ def look(
         width: Squares in a row.
         camera: x, y, cosine and sine of the heading.
         slope: float32 (W,), sideways slope of each column's ray.
-        depth: float32 (W,), filled: depth perpendicular to the picture plane, in squares.
-        texel: int32 (W,), filled: index of the column's first texel in the wall textures.
+        columns: float32 (3, W), the first row filled with the depth perpendicular to the picture
+            plane, in squares; two rows to work in.
+        texel: int32 (2, W), the first row filled with the index of the column's first texel in the
+            wall textures; one row to work in.
     """
     x, y, cosine, sine = camera
-    columns = slope.size
-    directions = np.empty((2, columns), np.float32)
-    faces = np.empty(columns, np.int32)
-    for k in range(columns):
+    directions, faces = columns[1:], texel[1]
+    for k in range(np.uint64(slope.size)):
         directions[0, k] = cosine - sine * slope[k]
         directions[1, k] = sine + cosine * slope[k]
     find_faces(grid, width, x, y, directions, faces)
     start = 0
-    while start < columns:
-        face = faces[start]
+    while start < faces.size:
+        face = faces[np.uint64(start)]
         end = start + 1
-        while end < columns and faces[end] == face:
+        while end < faces.size and faces[np.uint64(end)] == face:
             end += 1
-        _span(grid, width, camera, directions, start, end, face, depth, texel)
+        square, axis = np.int64(face) >> 1, np.int64(face) & 1
+        row = np.int64(np.float32(square) / np.float32(width))
+        row -= row * width > square
+        place = row if axis == 1 else square - row * width
+        behind = width if axis == 1 else 1
+        ahead = directions[axis, start] > 0
+        front = square - behind if ahead else square + behind
+        value = np.int64(grid[np.uint64(square)])
+        theme = DOOR_THEME + (value & 3) if value & DOOR else np.int64(grid[front]) & THEME
+        base = np.int32(theme * (SHADES + 1) + axis)
+        offset = np.float32(place if ahead else place + 1) - (y if axis == 1 else x)
+        origin = x if axis == 1 else y
+        across, along = directions[axis], directions[1 - axis]
+        _span(start, end, (offset, origin, base), across, along, columns[0], texel[0])
         start = end
 
 
 @kernel
 def _span(
-    grid: np.ndarray,
-    width: int,
-    camera: tuple[np.float32, np.float32, np.float32, np.float32],
-    directions: np.ndarray,
     start: int,
     end: int,
-    face: int,
+    plane: tuple[np.float32, np.float32, np.int32],
+    across: np.ndarray,
+    along: np.ndarray,
     depth: np.ndarray,
     texel: np.ndarray,
 ) -> None:
-    """Intersect the columns from ``start`` to ``end`` with the plane of the face they all see."""
-    square, axis = face >> 1, face & 1
-    row = square // width
-    place = (square - row * width, row)[axis]
-    ahead = directions[axis, start] > 0
-    behind = (1, width)[axis]
-    front = square - behind if ahead else square + behind
-    offset = np.float32(place if ahead else place + 1) - camera[axis]
-    origin = camera[1 - axis]
-    value = np.int64(grid[square])
-    theme = DOOR_THEME + (value & 3) if value & DOOR else np.int64(grid[front]) & THEME
-    base = np.int32(theme * (SHADES + 1) + axis)
-    for k in range(start, end):
-        z = max(offset / directions[axis, k], np.float32(NEAREST))
-        along = origin + z * directions[1 - axis, k]
+    """Intersect columns ``start`` to ``end`` with the plane of the face they all see.
+
+    Args:
+        start: First column.
+        end: One past the last column.
+        plane: How far away it is, where on it the camera is, number of its brightest texture.
+        across: float32 (W,), how fast each ray nears it.
+        along: float32 (W,), how fast each ray moves along it.
+        depth: float32 (W,), filled.
+        texel: int32 (W,), filled.
+    """
+    offset, origin, base = plane
+    for k in range(np.uint64(start), np.uint64(end)):
+        z = max(offset / across[k], np.float32(NEAREST))
         level = min(np.int32(z), np.int32(SHADES - 1))
-        across = np.int32(along * np.float32(TEXTURE_WIDTH)) & np.int32(TEXTURE_WIDTH - 1)
+        u = np.int32((origin + z * along[k]) * np.float32(TEXTURE_WIDTH))
+        u &= np.int32(TEXTURE_WIDTH - 1)
         depth[k] = z
-        texel[k] = ((base + level) * np.int32(TEXTURE_WIDTH) + across) * np.int32(TEXTURE_HEIGHT)
+        texel[k] = ((base + level) * np.int32(TEXTURE_WIDTH) + u) * np.int32(TEXTURE_HEIGHT)

@@ -44,6 +44,8 @@ def state_dtype(squares: int, objects: int, positions: int) -> np.dtype[Any]:
     n, k, m = next((s for s in fits if s[2] > positions), fits[-1])
     return np.dtype(
         [
+            ("pose", "f4", (8,)),  # what every step needs comes first
+            ("counts", "i4", (COUNTS,)),
             ("grid", "u1", (n,)),  # see raycast: solid, door, theme
             ("item", "u1", (n,)),  # one plus the number of the object there
             ("symbols", "u1", (n,)),  # codes of the symbolic window
@@ -53,11 +55,9 @@ def state_dtype(squares: int, objects: int, positions: int) -> np.dtype[Any]:
             ("object_kind", "u1", (k,)),  # 0 when taken
             ("object_first", "u1", (k,)),  # the kind at the start of the map
             ("object_link", "i2", (k,)),  # square that a gate walls up
-            ("counts", "i4", (COUNTS,)),
             ("changes", "i2", (MAX_CHANGES, 2)),  # square and the value it had
-            ("pose", "f4", (8,)),
-            ("trace", "f4", (m, 2)),  # a ring of the last positions
-            ("jump", "i4", (m,)),  # the latest position, up to this one, that was no step
+            ("trace_x", "f4", (m,)),  # a ring of the last positions
+            ("trace_y", "f4", (m,)),
         ]
     )
 
@@ -76,7 +76,8 @@ RULES = np.dtype(
         ("extra_connections", "f8"),
         ("removed_walls", "f8"),
         ("simplify", "?"),
-        ("cell", "i8"),  # squares from one cell to the next: 2 in generated mazes, else 1
+        ("cell_shift", "i8"),  # 1 in generated mazes, where a cell is two squares, else 0
+        ("cell_columns", "i8"),
         # the task
         ("task", "i8"),  # NAVIGATE, SCATTER, FIXED, POOL or PUZZLE, see placement
         ("layout", "i8"),  # STATIC, RANDOM_GOAL or ALL_RANDOM

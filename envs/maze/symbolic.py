@@ -29,29 +29,32 @@ def quarter_of(heading: np.float32) -> int:
 
 
 @kernel
-def look_around(
-    symbols: np.ndarray, rules: Any, pose: np.ndarray, quarter: int, window: np.ndarray
-) -> None:
+def look_around(symbols: np.ndarray, rules: Any, pose: np.ndarray, window: np.ndarray) -> None:
     """Fill the window: the agent in the middle of the bottom row, ahead is up.
 
     Args:
         symbols: uint8 (N,), the code of every square.
         rules: Record of ``RULES``.
-        pose: float32 (8,), x and y first.
-        quarter: Direction it looks in, in quarter turns.
+        pose: float32 (8,), x, y and heading first.
         window: uint8 (V, V), V odd, filled; outside the map is wall.
     """
-    width, height, size = np.uint64(rules.width), np.uint64(rules.height), window.shape[0]
+    width, height, size = rules.width, rules.height, window.shape[0]
+    quarter = quarter_of(pose[2])
     cosine, sine = (1, 0, -1, 0)[quarter], (0, 1, 0, -1)[quarter]
-    ahead, half = size - 1, size // 2
-    left = np.int64(pose[0]) + cosine * ahead + sine * half
-    top = np.int64(pose[1]) + sine * ahead - cosine * half
-    for i in range(size):
-        x, y = left - cosine * i, top - sine * i
-        for j in range(size):
-            code = np.uint8(WALL_CODE)
-            if np.uint64(x) < width and np.uint64(y) < height:
-                code = symbols[np.uint64(y) * width + np.uint64(x)]
-            window[i, j] = code
-            x -= sine
-            y += cosine
+    x = np.int64(pose[0]) + cosine * (size - 1) + sine * (size // 2)
+    y = np.int64(pose[1]) + sine * (size - 1) - cosine * (size // 2)
+    # along a row of the window one coordinate moves by one: the part on the map is the same for all
+    start, limit, forwards = (y, height, cosine > 0) if sine == 0 else (x, width, sine < 0)
+    first = max(-start if forwards else start - limit + 1, 0)
+    last = min(limit - start if forwards else start + 1, size)
+    stride = cosine * width - sine
+    for i in range(np.uint64(size)):
+        for j in range(np.uint64(size)):
+            window[i, j] = WALL_CODE
+        if 0 <= (x if sine == 0 else y) < (width if sine == 0 else height):
+            square = y * width + x + first * stride
+            for j in range(first, last):
+                window[i, np.uint64(j)] = symbols[np.uint64(square)]
+                square += stride
+        x -= cosine
+        y -= sine

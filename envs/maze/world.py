@@ -89,7 +89,7 @@ def _walk(state: Any, rules: Any, action: int) -> int:
     pose[s.X], pose[s.Y], pose[s.HEADING], pose[s.TURN] = x, y, heading, turn
     pose[s.FORWARD_SPEED] = cosine * (x - x0) + sine * (y - y0)
     pose[s.SIDE_SPEED] = cosine * (y - y0) - sine * (x - x0)
-    remember(state, x, y, False)
+    remember(state)
     return door
 
 
@@ -152,24 +152,29 @@ def draw_view(
     """
     rules = params.rules[0]
     width = params.slope.size
-    depth, texel = np.empty(width, np.float32), np.empty(width, np.int32)
+    n = objects[2].size
+    scratch = np.empty(3 * width + 4 * n, np.float32)
+    columns, seen = scratch[: 3 * width].reshape(3, width), scratch[3 * width :].reshape(n, 4)
+    texel, depth = np.empty((2, width), np.int32), columns[0]
     heading = pose[s.HEADING]
     cosine, sine = np.float32(math.cos(heading)), np.float32(math.sin(heading))
     camera = (pose[s.X], pose[s.Y], cosine, sine)
-    look(grid, rules.width, camera, params.slope, depth, texel)
+    look(grid, rules.width, camera, params.slope, columns, texel)
     if depth_label.size > 0:
         label_depth(depth, params.background.size, rules.focal, rules.depth_edges, depth_label)
     if rgb.size > 0:
-        paint_walls(depth, texel, params.textures, params.background, rules.focal, rgb)
-        paint_objects(depth, rules.focal, camera, objects, params.sprites, rules.sizes, rgb)
+        textures, background = params.textures, params.background
+        paint_walls(columns, texel[0], textures, background, rules.focal, rgb)
+        sprites, sizes = params.sprites, rules.sizes
+        paint_objects(depth, rules.focal, camera, objects, sprites, sizes, seen, rgb)
 
 
 @kernel
-def _observe_view(state: Any, params: Params, out: Arrays) -> None:
-    rgb, counts = out.image.reshape(-1), state.counts
+def _observe_view(state: Any, params: Params, rgb: np.ndarray, depth: np.ndarray) -> None:
+    counts = state.counts
     n = np.int64(counts[s.OBJECTS])
     objects = (state.object_x[:n], state.object_y[:n], state.object_kind[:n])
-    draw_view(state.grid[:], state.pose[:], objects, params, rgb, out.depth)
+    draw_view(state.grid[:], state.pose[:], objects, params, rgb, depth)
     if rgb.size > 0:
         if counts[s.KEY_HELD] > 0:
             sprite = _FIRST_KEY + np.int64(counts[s.KEY_HELD]) - 1
@@ -180,25 +185,9 @@ def _observe_view(state: Any, params: Params, out: Arrays) -> None:
 
 
 @kernel
-def _observe_info(state: Any, rules: Any, out: Arrays) -> None:
-    pose, counts = state.pose, state.counts
-    if out.position.size > 0:
-        for i in range(3):
-            out.position[i] = pose[i]
-    if out.cell.size > 0:
-        column, row = np.int64(pose[s.X]) // rules.cell, np.int64(pose[s.Y]) // rules.cell
-        out.cell[0] = row * (rules.width // rules.cell) + column
-    if out.goals.size > 0:
-        out.goals[0] = counts[s.GOALS]
-    if out.latency.size > 0:
-        later = counts[s.GOALS] - 1
-        out.latency[0] = counts[s.FIRST_GOAL]
-        out.latency[1] = counts[s.LATER_STEPS] / later if later > 0 else -1.0
-
-
-@kernel
-def _observe_pose(state: Any, quarter: int, out: np.ndarray) -> None:
+def _observe_pose(state: Any, out: np.ndarray) -> None:
     """Fill ``pose``: offsets ahead and right in the square, angle beyond the window's, key."""
+    quarter = quarter_of(state.pose[s.HEADING])
     x, y, heading = state.pose[s.X], state.pose[s.Y], state.pose[s.HEADING]
     dx, dy = x - np.floor(x) - np.float32(0.5), y - np.floor(y) - np.float32(0.5)
     cosine, sine = (1, 0, -1, 0)[quarter], (0, 1, 0, -1)[quarter]
@@ -223,18 +212,26 @@ def step(state: Any, action: int, params: Params) -> tuple[float, bool]:
 
 def observe(state: Any, params: Params, out: Arrays) -> None:
     """Fill the arrays that are asked for."""
-    rules, pose = params.rules[0], state.pose
+    rules, pose, counts = params.rules[0], state.pose, state.counts
     if out.image.size > 0 or out.depth.size > 0:
-        _observe_view(state, params, out)
+        _observe_view(state, params, out.image.reshape(-1), out.depth)
     if out.velocity.size > 0:
         out.velocity[0], out.velocity[1] = pose[s.FORWARD_SPEED], pose[s.SIDE_SPEED]
         out.velocity[5] = pose[s.TURN]
-    quarter = quarter_of(pose[s.HEADING])
     if out.window.size > 0:
-        look_around(state.symbols, rules, pose, quarter, out.window)
+        look_around(state.symbols, rules, pose, out.window)
     if out.pose.size > 0:
-        _observe_pose(state, quarter, out.pose)
+        _observe_pose(state, out.pose)
     if out.loop_closure.size > 0:
-        longest = rules.speed * np.float32(1.1)
-        out.loop_closure[0] = closes_loop(state, rules.loop_near, rules.loop_far, longest)
-    _observe_info(state, rules, out)
+        out.loop_closure[0] = closes_loop(state, rules.loop_near, rules.loop_far)
+    if out.position.size > 0:
+        out.position[0], out.position[1], out.position[2] = pose[s.X], pose[s.Y], pose[s.HEADING]
+    if out.cell.size > 0:
+        row, column = np.int64(pose[s.Y]), np.int64(pose[s.X])
+        out.cell[0] = (row >> rules.cell_shift) * rules.cell_columns + (column >> rules.cell_shift)
+    if out.goals.size > 0:
+        out.goals[0] = counts[s.GOALS]
+    if out.latency.size > 0:
+        later = counts[s.GOALS] - 1
+        out.latency[0] = counts[s.FIRST_GOAL]
+        out.latency[1] = counts[s.LATER_STEPS] / later if later > 0 else -1.0
