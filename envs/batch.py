@@ -44,12 +44,30 @@ def _kernels(bundled: bool) -> tuple[Callable[..., None], Callable[..., int]]:
     )
 
 
+def _entry(kernel: Any, arguments: tuple[Any, ...]) -> Callable[..., int]:
+    """Return the machine code that a kernel has for arguments of these types, to call directly.
+
+    The types of a batch's arrays never change; looking them up took longer than a light step.
+    """
+    return kernel.overloads[tuple(numba.typeof(a) for a in arguments)].entry_point
+
+
 def _choose(family: Family, names: Sequence[str], what: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in family.spaces]
     if unknown:
         known = ", ".join(family.spaces)
         raise ValueError(f"{type(family).__name__} has no {what} {unknown[0]!r}; it has: {known}")
     return tuple(names)
+
+
+def _bounds(space: Space[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least integer action and one past the greatest, each int64 (k,)."""
+    if isinstance(space, Discrete):
+        return np.array([space.start]), np.array([space.start + space.n])
+    if isinstance(space, MultiDiscrete):
+        low = space.start.reshape(-1).astype(np.int64)
+        return low, low + space.nvec.reshape(-1)
+    return np.zeros(0, np.int64), np.zeros(0, np.int64)
 
 
 class Batch:
@@ -129,6 +147,7 @@ class Batch:
         self._final = self._arrays(asked)
         dtype, shape = core.action_dtype(self.action_space)
         self._actions = np.zeros((n, *shape), dtype)
+        self._low, self._high = _bounds(self.action_space)
         self.reward, self.cost = np.zeros(n, np.float32), np.zeros(n, np.float32)
         self.terminated, self.truncated = np.zeros(n, bool), np.zeros(n, bool)
         self.valid = np.ones(n, bool)
@@ -145,7 +164,7 @@ class Batch:
         self.final_observation, self.final_label, self.final_info = self._views(self._final)
         self._episodes: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=100_000)
         self._reset_kernel, self._step_kernel = _kernels(family.is_bundled())
-        self._is_warm = False
+        self._is_warm = self._was_ready = False
         bounds = np.linspace(0, n, threads + 1).astype(int)
         self._slices = [self._slice(a, b) for a, b in itertools.pairwise(bounds)]
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
@@ -198,6 +217,7 @@ class Batch:
             none = np.zeros(0, bool)
             self._reset_kernel(nothing.states, none, self.family.params, nothing.out)
             self._step(nothing)
+        self._step_kernel = _entry(self._step_kernel, self._arguments(self._slices[0]))
         self._is_warm = True
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: np.ndarray) -> None:
@@ -232,8 +252,9 @@ class Batch:
                 ``"disabled"``).
         """
         self._take(actions)
-        if not self.ready:
+        if not self._was_ready and not self.ready:
             raise ResetNeeded("call reset before step")
+        self._was_ready = True
         if self.autoreset == "disabled" and (i := core.any_ended(self.states)) >= 0:
             raise ResetNeeded(f"the episode of environment {i} is over: call reset with a mask")
         if self._pool is None:
@@ -246,16 +267,12 @@ class Batch:
             self._episodes.append(episode)
 
     def _step(self, part: _Slice) -> int:
-        return self._step_kernel(
-            part.states,
-            part.actions,
-            self.family.params,
-            part.out,
-            part.final,
-            part.result,
-            self.time_limit,
-            AUTORESET[self.autoreset],
-        )
+        return self._step_kernel(*self._arguments(part))
+
+    def _arguments(self, part: _Slice) -> tuple[Any, ...]:
+        mode = AUTORESET[self.autoreset]
+        arrays = part.out, part.final, part.result
+        return part.states, part.actions, self.family.params, *arrays, self.time_limit, mode
 
     def _take(self, actions: Any) -> None:
         given = np.asarray(actions)
@@ -266,14 +283,12 @@ class Batch:
             )
         space = self.action_space
         if isinstance(space, Discrete | MultiDiscrete):
-            low = int(space.start) if isinstance(space, Discrete) else space.start
-            high = low + (int(space.n) if isinstance(space, Discrete) else space.nvec)
             if given.dtype.kind not in "iub":
                 raise ValueError(f"actions have dtype {given.dtype}, expected integers for {space}")
-            if not ((given >= low) & (given < high)).all():
-                i = int(np.argwhere((given < low) | (given >= high))[0, 0])
-                raise ValueError(f"action {given[i]} of environment {i} is outside {space}")
             self._actions[...] = given
+            table = self._actions.reshape(self.num_envs, -1)
+            if (i := core.first_outside(table, self._low, self._high)) >= 0:
+                raise ValueError(f"action {given[i]} of environment {i} is outside {space}")
             return
         if not np.isfinite(given).all():
             i = int(np.argwhere(~np.isfinite(given))[0, 0])
@@ -334,6 +349,7 @@ class Batch:
             array[...] = state[f"array/{name}"]
         self.states.view(np.uint8).reshape(self.num_envs, -1)[...] = state["states"]
         self._seeded[...] = state["seeded"]
+        self._was_ready = False
 
     def render(self, i: int = 0) -> np.ndarray:
         """Return a uint8 picture (height, width, 3) of environment ``i`` for people."""

@@ -194,6 +194,38 @@ def _overload_row(arrays: types.NamedTuple, i: Any) -> Any:
     return namespace["row"]
 
 
+def _keep(final: Any, arrays: Any, i: int) -> None:
+    """Resolved by the compiler to copies of row ``i`` of all arrays."""
+
+
+@intrinsic
+def _copy_row(typing_context: Any, target: Any, source: Any, i: Any) -> Any:
+    """Copy row ``i`` between two contiguous arrays of one shape."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args[:2]
+        pair = [
+            context.make_array(k)(context, builder, a) for k, a in zip(kinds, args, strict=False)
+        ]
+        size = builder.extract_value(pair[1].strides, 0)
+        offset = builder.mul(size, args[2])
+        rows = [
+            builder.gep(builder.bitcast(array.data, cgutils.voidptr_t), [offset]) for array in pair
+        ]
+        cgutils.raw_memcpy(builder, *rows, size, 1)
+        return context.get_dummy_value()
+
+    return types.void(target, source, types.intp), emit
+
+
+@overload(_keep, strict=False)
+def _overload_keep(final: types.NamedTuple, arrays: Any, i: Any) -> Any:
+    lines = [f"    copy(final.{name}, arrays.{name}, i)" for name in final.fields]
+    namespace: dict[str, Any] = {"copy": _copy_row}
+    exec("\n".join(["def keep(final, arrays, i):", *lines]), namespace)  # names of fields only
+    return namespace["keep"]
+
+
 def _lend(value: Any) -> Any:
     """Resolved by the compiler to the same value, its arrays without their owners.
 
@@ -304,10 +336,22 @@ def batch_step(
             result.episode_length[i] = state.elapsed
         restart = over and mode == SAME_STEP
         if not fresh:
-            _observe(state, params, _row(final if restart else out, i))
+            _observe(state, params, _row(out, i))
+        if restart:
+            _keep(final, out, i)
         if fresh or restart:
             _start(states, i, params, out)
     return count
+
+
+@jit
+def first_outside(actions: np.ndarray, low: np.ndarray, high: np.ndarray) -> int:
+    """Return the row of the first action (B, k) not in [low, high), each int64 (k,), or -1."""
+    for i in range(actions.shape[0]):
+        for k in range(actions.shape[1]):
+            if not low[k] <= actions[i, k] < high[k]:
+                return i
+    return -1
 
 
 @jit

@@ -11,6 +11,7 @@ import numpy as np
 
 from daedalus.envs.batch import Batch
 from daedalus.envs.maze import state as s
+from daedalus.envs.maze.family import Maze
 from daedalus.envs.maze.nav import NavMaze
 
 STAND = 3
@@ -23,7 +24,7 @@ def maze(**parameters: Any) -> NavMaze:
     return NavMaze(**parameters)
 
 
-def started(family: NavMaze, num_envs: int = 1, seed: int = 0, **options: Any) -> Batch:
+def started(family: Maze, num_envs: int = 1, seed: int = 0, **options: Any) -> Batch:
     """Return a batch after its reset."""
     batch = Batch(family, num_envs, **options)
     batch.reset(seed)

@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """The maze family, line by line of what its sources promise."""
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from maze_tools import maze, objects, open_room, place, squares, started
 from daedalus.envs.batch import Batch
 from daedalus.envs.maze import state as s
 from daedalus.envs.maze.arena import Collect, SeekAvoid, StairwayToMelon
+from daedalus.envs.maze.family import Maze
 from daedalus.envs.maze.keys import KeysDoors
 from daedalus.envs.maze.kinds import NUMBER
 from daedalus.envs.maze.motion import ACTIONS, RADIUS
@@ -106,7 +106,7 @@ def test_a_goal_pays_and_keeps_the_episode_and_the_goal() -> None:
         was = batch.info["position"].copy()
         batch.step(oracle_actions(batch))
         assert not batch.ended.any()
-        for i in np.flatnonzero(batch.reward >= 10):
+        for i in map(int, np.flatnonzero(batch.reward >= 10)):
             reached[i] += 1
             assert objects(batch, i) == before[i]
             assert np.hypot(*(batch.info["position"][i, :2] - was[i, :2])) > 1
@@ -223,7 +223,7 @@ def test_the_platform_pays_for_five_steps_and_stays() -> None:
     centre = math.degrees(math.atan2(7.5 - y, 7.5 - x)) % 360
     assert heading == pytest.approx(centre, abs=0.01)  # it starts facing the centre
     assert np.hypot(*(platform - 7.5)) <= 5.8
-    place(batch, *platform, 0)
+    place(batch, platform[0], platform[1], 0)
     rewards = []
     for action in (4, 5, 4, 5, 4, 5):
         batch.step(np.array([action]))
@@ -278,7 +278,7 @@ def _push(batch: Batch, door: tuple[int, int]) -> float:
 
 
 @pytest.mark.parametrize("family", [NavMaze(layout="all_random"), KeysDoors(), Collect(noise=20)])
-def test_nothing_depends_on_batch_size_or_threads(family: NavMaze) -> None:
+def test_nothing_depends_on_batch_size_or_threads(family: Maze) -> None:
     """Pictures, labels and rewards of environment i are those of a batch of one, bit for bit."""
     batches = [Batch(family, 6), Batch(family, 6, threads=3)]
     single = Batch(family, 1)
@@ -311,4 +311,4 @@ def test_a_random_goal_maze_is_solved_by_the_oracle_far_above_chance() -> None:
     assert returns["oracle"] > 30
     assert returns["oracle"] > 10 * returns["random"]
     with pytest.raises(ValueError, match="use NavMaze or IMaze"):
-        oracle_actions(started(SeekAvoid(), **BLIND))  # type: ignore[arg-type]
+        oracle_actions(started(SeekAvoid(), **BLIND))

@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """Drawn mazes: connected, without dead ends where asked, with the right number of apples."""
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from daedalus.envs.maze.placement import draw_grid
 from daedalus.envs.maze.state import RULES
 from daedalus.envs.random import STATE_FIELDS, begin_episode
 
-CHOICES = {
+CHOICES: dict[str, dict[str, Any]] = {
     "corridors": {"max_rooms": 0},
     "loops": {"max_rooms": 0, "removed_walls": 0.2},
     "rooms": {"max_rooms": 6, "extra_connections": 0.05},

@@ -37,8 +37,7 @@ def label_depth(
         out: uint8 (4, 16), filled with 0 (near) to 7 (far).
     """
     columns = depth.size
-    first = np.float32(LEFT * columns)
-    share = np.float32((1.0 - 2.0 * LEFT) / DEPTH_COLUMNS * columns)
+    first, share = LEFT * columns, (1.0 - 2.0 * LEFT) / DEPTH_COLUMNS * columns
     # rows 0 and 3, and 1 and 2, are equally far from the horizon
     band = (1.0 - 2.0 * TOP) / DEPTH_ROWS * height
     outer, inner = np.float32(0.5 * focal / (1.5 * band)), np.float32(0.5 * focal / (0.5 * band))

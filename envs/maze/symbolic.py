@@ -9,6 +9,7 @@ import numpy as np
 
 from daedalus.envs.maze.compiling import kernel
 from daedalus.envs.maze.raycast import DOOR, SOLID
+from daedalus.envs.maze.tile import SIDE, turn_tile
 
 WALL_CODE, FLOOR_CODE, DOOR_CODE, OBJECT_CODE = 0, 1, 2, 6
 """Codes in the window: wall, floor, doors by colour from 2, objects by kind from 6 + 1."""
@@ -33,13 +34,18 @@ def look_around(symbols: np.ndarray, rules: Any, pose: np.ndarray, window: np.nd
     """Fill the window: the agent in the middle of the bottom row, ahead is up.
 
     Args:
-        symbols: uint8 (N,), the code of every square.
+        symbols: uint8 (N,), the code of every square; within a state, see `turn_tile`.
         rules: Record of ``RULES``.
         pose: float32 (8,), x, y and heading first.
         window: uint8 (V, V), V odd, filled; outside the map is wall.
     """
     width, height, size = rules.width, rules.height, window.shape[0]
     quarter = quarter_of(pose[2])
+    if size == SIDE:
+        left = np.int64(pose[0]) - (0, SIDE // 2, SIDE - 1, SIDE // 2)[quarter]
+        top = np.int64(pose[1]) - (SIDE // 2, 0, SIDE // 2, SIDE - 1)[quarter]
+        turn_tile(symbols, width, height, left, top, quarter, window)
+        return
     cosine, sine = (1, 0, -1, 0)[quarter], (0, 1, 0, -1)[quarter]
     x = np.int64(pose[0]) + cosine * (size - 1) + sine * (size // 2)
     y = np.int64(pose[1]) + sine * (size - 1) - cosine * (size // 2)
