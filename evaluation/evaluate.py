@@ -7,7 +7,7 @@ exactly one episode, all of them are played to their end, and none else is count
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -31,32 +31,34 @@ class Evaluation:
         seeds: (E,) seed of each episode.
         returns: (E,) sum of rewards, undiscounted.
         lengths: (E,) steps.
+        costs: (E,) sum of costs, undiscounted; 0 where the environment has none.
     """
 
     policy: str
     seeds: np.ndarray
     returns: np.ndarray
     lengths: np.ndarray
+    costs: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @cached_property
     def mean(self) -> float:
         """Mean return."""
-        return mean(self.returns)
+        return float(mean(self.returns))
 
     @cached_property
     def iqm(self) -> float:
         """Interquartile mean of the returns."""
-        return iqm(self.returns)
+        return float(iqm(self.returns))
 
     @cached_property
     def interval(self) -> Interval:
         """95 % bootstrap interval of the mean return over episodes."""
-        return bootstrap_interval(self.returns, np.random.default_rng(0), mean)
+        return Interval(*bootstrap_interval(self.returns, np.random.default_rng(0), mean))
 
     @cached_property
     def iqm_interval(self) -> Interval:
         """95 % bootstrap interval of the interquartile mean over episodes."""
-        return bootstrap_interval(self.returns, np.random.default_rng(0), iqm)
+        return Interval(*bootstrap_interval(self.returns, np.random.default_rng(0), iqm))
 
 
 def held_out_seeds(episodes: int, seed: int = 0) -> list[int]:
@@ -102,35 +104,36 @@ def evaluate(
     finally:
         if isinstance(env, str):
             batch.close()
-    returns, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Evaluation(player.name, np.array(chosen), returns, lengths)
+    returns, lengths, costs = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Evaluation(player.name, np.array(chosen), returns, lengths, costs)
 
 
 def _chunks(seeds: list[int], size: int) -> Iterator[list[int]]:
     return (seeds[i : i + size] for i in range(0, len(seeds), size))
 
 
-def _play(policy: Policy, batch: EnvBatch, seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _play(policy: Policy, batch: EnvBatch, seeds: list[int]) -> tuple[np.ndarray, ...]:
     """One episode for each seed; environments without one repeat the last seed, uncounted.
 
     Returns:
-        Returns (len(seeds),) and lengths (len(seeds),).
+        Returns, lengths and costs, (len(seeds),) each.
     """
     count, size = len(seeds), batch.num_envs
     batch.reset(seeds + [seeds[-1]] * (size - count))
     policy.start(size, seeds[0])
-    returns, lengths = np.zeros(size), np.zeros(size, np.int64)
+    returns, costs, lengths = np.zeros(size), np.zeros(size), np.zeros(size, np.int64)
     running = np.arange(size) < count
     start, reward = np.ones(size, bool), np.zeros(size, np.float32)
     for _ in range(MAX_STEPS):
         batch.step(policy.choose(batch.observation, reward, start).action)
         counted = running & batch.valid
         returns += np.where(counted, batch.reward, 0.0)
+        costs += np.where(counted, batch.cost, 0.0)
         lengths += counted
         ended = (batch.terminated | batch.truncated) & batch.valid
         running &= ~ended
         if not running.any():
-            return returns[:count], lengths[:count]
+            return returns[:count], lengths[:count], costs[:count]
         start, reward = _next_start(batch, ended), batch.reward.copy()
     raise ValueError(f"an episode did not end within {MAX_STEPS:,} steps; set a time limit")
 
