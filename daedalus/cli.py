@@ -21,6 +21,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("daedalus.commands_train:train_command", "train an agent in an environment"),
     "resume": ("daedalus.commands_train:Resume", "go on with a run where it stopped"),
     "evaluate": ("daedalus.commands_score:Evaluate", "score a run beside a random policy"),
+    "benchmark": ("daedalus.commands_benchmark:Benchmark", "agents x scenarios x seeds, resumable"),
+    "results": ("daedalus.commands_benchmark:Results", "list, filter, export, merge, verify"),
+    "report": ("daedalus.commands_benchmark:Report", "results as one HTML page"),
     "watch": ("daedalus.commands_score:Watch", "see a run, or play: a window or an mp4"),
     "check": ("daedalus.commands_make:Check", "test an environment against its contract"),
     "new env": ("daedalus.commands_make:NewEnv", "start a new environment from a template"),
@@ -42,6 +45,7 @@ Try:
   daedalus train unreal daedalus/NavMaze-v0 --steps 2e6
   daedalus evaluate runs/last                         beside a random policy, with intervals
   daedalus watch runs/last
+  daedalus benchmark --agents ppo a2c --scenarios CartPole-v1 --seeds 5
   daedalus train ppo my_package:My-v0                 your own environment
 
 daedalus COMMAND --help explains a command. DAEDALUS_DEBUG=1 shows tracebacks."""

@@ -86,3 +86,42 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class BenchmarkProgress:
+    """The live lines of a benchmark on a terminal; elsewhere a line for each finished run."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Show nothing yet; ``console`` is by default standard error."""
+        self._console = console or Console(stderr=True, highlight=False)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the live lines."""
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, state: Any) -> None:
+        """Take a `daedalus.evaluation.benchmark.State`."""
+        if state.event:
+            self._console.print(f"[{state.done}/{state.total}] {state.event}", markup=False)
+        if self._live is not None:
+            self._live.update(Text("\n".join(self.lines(state))), refresh=True)
+
+    @staticmethod
+    def lines(state: Any) -> list[str]:
+        """Return the lines for a state: a head, then one for each run at work."""
+        left = "" if math.isnan(state.seconds_left) else f"  {duration(state.seconds_left)} left"
+        failed = f"  {len(state.failed)} failed" if state.failed else ""
+        rows = [f"{state.done} of {state.total} runs done{failed}{left}"]
+        for run, share in state.active:
+            name = f"{run['label']} on {run['scenario']}, seed {run['seed']}"
+            rows.append(f"  {'#' * round(20 * share):<20} {share:4.0%}  {name}")
+        return rows

@@ -75,9 +75,9 @@ class RunSpec:
 
     @property
     def id(self) -> str:
-        """Hash of all that decides the outcome; labels and references do not."""
+        """Hash of all of it but the references, which decide nothing."""
         content = dataclasses.asdict(self)
-        del content["label"], content["references"], content["scenario"]
+        del content["references"]
         return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
 
     @property

@@ -1,0 +1,352 @@
+"""The result store: one SQLite file that keeps every row it has acknowledged.
+
+    benchmark/
+        results.sqlite     runs with their provenance, learning curves, evaluations
+        runs/              a run directory for each: configuration, checkpoint, video, output
+
+Write-ahead logging with ``synchronous=FULL``: a row is on the disk before the writer goes on, a
+killed writer leaves whole transactions only, several writers take turns, readers never wait. (Not
+on a network file system: write-ahead logging needs shared memory.) No provenance column may be
+empty. A finished run is sealed by a hash over all that is stored of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from daedalus.evaluation.plan import RunSpec, canonical
+
+APPLICATION, VERSION = 0x44414544, 1  # "DAED", and the version of the tables
+SUFFIXES = (".sqlite", ".sqlite3", ".db")
+RETURN = "rollout/ep_rew_mean"
+SECONDS = "time/seconds"
+
+TABLES = """
+CREATE TABLE run (
+    id TEXT PRIMARY KEY,
+    label TEXT NOT NULL, agent TEXT NOT NULL, config TEXT NOT NULL, config_hash TEXT NOT NULL,
+    scenario TEXT NOT NULL, env TEXT NOT NULL, env_kwargs TEXT NOT NULL, "references" TEXT NOT NULL,
+    num_envs INTEGER NOT NULL, total_timesteps INTEGER NOT NULL, episodes INTEGER NOT NULL,
+    seed INTEGER NOT NULL, device TEXT NOT NULL, threads INTEGER NOT NULL,
+    directory TEXT NOT NULL, command TEXT NOT NULL, git_commit TEXT NOT NULL,
+    versions TEXT NOT NULL, hardware TEXT NOT NULL, started TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'failed', 'done')),
+    attempts INTEGER NOT NULL, faults INTEGER NOT NULL, error TEXT NOT NULL,
+    seconds REAL NOT NULL, steps_per_second REAL NOT NULL, files TEXT NOT NULL, hash TEXT NOT NULL,
+    CHECK (git_commit <> '' AND config_hash <> ''),
+    CHECK (json_type(versions) = 'object' AND versions <> '{}'),
+    CHECK (json_type(hardware) = 'object' AND hardware <> '{}'),
+    CHECK (state <> 'done' OR (hash <> '' AND seconds > 0))
+) WITHOUT ROWID;
+CREATE TABLE metric (
+    run TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    step INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
+    PRIMARY KEY (run, name, step)
+) WITHOUT ROWID;
+CREATE TABLE episode (
+    run TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    seed INTEGER NOT NULL, "return" REAL NOT NULL, length INTEGER NOT NULL, cost REAL NOT NULL,
+    PRIMARY KEY (run, seed)
+) WITHOUT ROWID;
+"""
+JSON_COLUMNS = ("config", "env_kwargs", "references", "versions", "hardware", "files")
+
+
+class StoreError(ValueError):
+    """A file that is no result store, or one that cannot be used so; the message says why."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where runs come from: noted when they are started.
+
+    Attributes:
+        command: Command line.
+        git_commit: Commit of the code.
+        versions: Package -> version.
+        hardware: What `daedalus.evaluation.provenance.hardware` says.
+    """
+
+    command: str
+    git_commit: str
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+
+
+class ResultStore:
+    """A result store, open for reading and writing.
+
+    Attributes:
+        path: The SQLite file.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = False) -> None:
+        """Open a store.
+
+        Args:
+            path: The file, or the folder that holds ``results.sqlite``.
+            create: Make it where there is none.
+
+        Raises:
+            StoreError: There is none, or the file is something else.
+        """
+        path = Path(path)
+        self.path = path if path.suffix in SUFFIXES else path / "results.sqlite"
+        if not create and not self.path.is_file():
+            raise StoreError(f"there is no result store {self.path}; `daedalus benchmark` makes it")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        try:
+            self._prepare(create)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise StoreError(f"{self.path} is no result store ({error})") from None
+
+    def _prepare(self, create: bool) -> None:
+        (found,) = self._db.execute("PRAGMA application_id").fetchone()
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not (empty and create) and found != APPLICATION:
+            raise sqlite3.DatabaseError("its application id is another")
+        if found == APPLICATION and version != VERSION:
+            raise sqlite3.DatabaseError(f"its tables have version {version}, not {VERSION}")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        if empty:
+            with self.writing() as db:
+                if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    for statement in TABLES.split(";"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA application_id = {APPLICATION}")
+                    db.execute(f"PRAGMA user_version = {VERSION}")
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of the block is stored, or nothing of it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file; the last one to do so folds the log into it."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def directory(self, run: Mapping[str, Any]) -> Path:
+        """Return the run directory of a run."""
+        return self.path.parent / "runs" / str(run["directory"])
+
+    # ---- the life of a run ----------------------------------------------------------------------
+
+    def add(self, specs: Iterable[RunSpec], provenance: Provenance) -> None:
+        """Note the runs that are wanted; those known already are left as they are."""
+        with self.writing() as db:
+            for spec in specs:
+                row = _row(spec, provenance)
+                db.execute(_insertion(row, "OR IGNORE "), list(row.values()))
+
+    def begin(self, run: str, provenance: Provenance) -> None:
+        """A run is taken up, for the first time or again; what it stands on now counts."""
+        self._set(
+            run,
+            "state = 'running', error = '', attempts = attempts + 1, command = ?, "
+            "git_commit = ?, versions = ?, hardware = ?, started = ?",
+            provenance.command,
+            provenance.git_commit,
+            canonical(provenance.versions),
+            canonical(provenance.hardware),
+            time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        )
+
+    def rewind(self, run: str, step: int) -> None:
+        """Drop the rows after ``step``, which a resumed run will write again."""
+        with self.writing() as db:
+            db.execute("DELETE FROM metric WHERE run = ? AND step > ?", (run, step))
+
+    def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
+        """Store one row of a learning curve; values that are not finite are left out."""
+        rows = [(run, step, k, float(v)) for k, v in values.items() if np.isfinite(v)]
+        with self.writing() as db:
+            db.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?)", rows)
+
+    def fail(self, run: str, error: str) -> None:
+        """A run came to grief; the next benchmark takes it up again."""
+        self._set(run, "state = 'failed', faults = faults + 1, error = ?", error)
+
+    def finish(self, run: str, evaluation: Any, files: Mapping[str, str]) -> None:
+        """Store the final evaluation and seal the run.
+
+        Args:
+            run: Its id.
+            evaluation: A `daedalus.evaluation.Evaluation`.
+            files: Path in the run directory -> SHA-256.
+        """
+        columns = (evaluation.seeds, evaluation.returns, evaluation.lengths, evaluation.costs)
+        rows = [
+            (run, int(s), float(r), int(n), float(c)) for s, r, n, c in zip(*columns, strict=True)
+        ]
+        with self.writing() as db:
+            db.execute("DELETE FROM episode WHERE run = ?", (run,))
+            db.executemany("INSERT INTO episode VALUES (?, ?, ?, ?, ?)", rows)
+            last = "SELECT step, value FROM metric WHERE run = ? AND name = ? ORDER BY step DESC"
+            found = db.execute(last, (run, SECONDS)).fetchone()
+            if found is None or not rows:
+                raise StoreError(f"run {run} has no learning curve or no evaluation to store")
+            step, seconds = found
+            db.execute(
+                "UPDATE run SET state = 'done', seconds = ?, steps_per_second = ?, files = ?, "
+                "hash = '-' WHERE id = ?",
+                (seconds, step / seconds, canonical(files), run),
+            )
+            db.execute("UPDATE run SET hash = ? WHERE id = ?", (self.content_hash(run), run))
+
+    def _set(self, run: str, assignments: str, *values: Any) -> None:
+        with self.writing() as db:
+            db.execute(f"UPDATE run SET {assignments} WHERE id = ?", (*values, run))
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def runs(self, **filters: Any) -> list[dict[str, Any]]:
+        """Return runs as mappings by column, in the order of scenario, label and seed.
+
+        Args:
+            filters: Column -> wanted value, or several; ``None`` for any.
+        """
+        wanted = {
+            name: list(value) if isinstance(value, list | tuple) else [value]
+            for name, value in filters.items()
+            if value is not None
+        }
+        where = " AND ".join(f"{k} IN ({', '.join('?' * len(v))})" for k, v in wanted.items())
+        rows = self._db.execute(
+            f"SELECT * FROM run {'WHERE ' + where if where else ''} ORDER BY scenario, label, seed",
+            [value for values in wanted.values() for value in values],
+        )
+        return [_decoded(row) for row in rows]
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return one run.
+
+        Raises:
+            StoreError: There is none of that id.
+        """
+        found = self.runs(id=run)
+        if not found:
+            raise StoreError(f"{self.path} has no run {run!r}")
+        return found[0]
+
+    def progress(self) -> dict[str, tuple[int, float]]:
+        """Return the last step and the seconds spent of every run that has logged something."""
+        rows = self._db.execute(
+            "SELECT run, max(step), value FROM metric WHERE name = ? GROUP BY run", (SECONDS,)
+        )
+        return {run: (step, seconds) for run, step, seconds in rows}
+
+    def names(self, run: str) -> list[str]:
+        """Return the names of what a run has logged."""
+        rows = self._db.execute("SELECT DISTINCT name FROM metric WHERE run = ?", (run,))
+        return sorted(name for (name,) in rows)
+
+    def curve(self, run: str, name: str = RETURN) -> tuple[np.ndarray, np.ndarray]:
+        """Return steps (N,) and values (N,) of one logged quantity."""
+        rows = self._db.execute(
+            "SELECT step, value FROM metric WHERE run = ? AND name = ? ORDER BY step", (run, name)
+        )
+        table = np.array([tuple(row) for row in rows], np.float64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def episodes(self, run: str) -> dict[str, np.ndarray]:
+        """Return the final evaluation: seeds, returns, lengths and costs, (E,) each."""
+        rows = self._db.execute(
+            'SELECT seed, "return", length, cost FROM episode WHERE run = ? ORDER BY seed', (run,)
+        ).fetchall()
+        names = ("seeds", "returns", "lengths", "costs")
+        return {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
+
+    def content_hash(self, run: str) -> str:
+        """Return the SHA-256 over all that is stored of a run, but the hash itself."""
+        (row,) = self._db.execute("SELECT * FROM run WHERE id = ?", (run,))
+        seal = hashlib.sha256(canonical({k: row[k] for k in row.keys() if k != "hash"}).encode())  # noqa: SIM118
+        for table, order in (("metric", "name, step"), ("episode", "seed")):
+            for part in self._db.execute(
+                f"SELECT * FROM {table} WHERE run = ? ORDER BY {order}", (run,)
+            ):
+                seal.update(canonical(list(part)).encode())
+        return seal.hexdigest()
+
+    def table(self, name: str, runs: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of ``metric`` or ``episode`` for some runs, as stored."""
+        for run in runs:
+            yield from map(tuple, self._db.execute(f"SELECT * FROM {name} WHERE run = ?", (run,)))
+
+    def insert(self, row: Mapping[str, Any], tables: Mapping[str, Iterable[Any]]) -> None:
+        """Take over a run of another store in one transaction, in place of one of its id."""
+        coded = {k: canonical(v) if k in JSON_COLUMNS else v for k, v in row.items()}
+        with self.writing() as db:
+            db.execute("DELETE FROM run WHERE id = ?", (row["id"],))
+            db.execute(_insertion(coded), list(coded.values()))
+            for name, rows in tables.items():
+                marks = ", ".join("?" * (4 if name == "metric" else 5))
+                db.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
+
+    def integrity(self) -> list[str]:
+        """Return what SQLite finds wrong with the file."""
+        rows = [row[0] for row in self._db.execute("PRAGMA integrity_check")]
+        broken = [f"no run {row[0]}" for row in self._db.execute("PRAGMA foreign_key_check")]
+        return [line for line in rows if line != "ok"] + broken
+
+
+def _insertion(row: Mapping[str, Any], otherwise: str = "") -> str:
+    """The statement that inserts a row into ``run``."""
+    names = ", ".join(f'"{name}"' for name in row)
+    return f"INSERT {otherwise}INTO run ({names}) VALUES ({', '.join('?' * len(row))})"
+
+
+def _row(spec: RunSpec, provenance: Provenance) -> dict[str, Any]:
+    """A run that waits."""
+    row = {
+        "id": spec.id,
+        **asdict(spec),
+        "config_hash": spec.config_hash,
+        "directory": spec.folder,
+        **asdict(provenance),
+        "started": "not yet",
+        "state": "waiting",
+        **dict.fromkeys(("attempts", "faults", "seconds", "steps_per_second"), 0),
+        **dict.fromkeys(("error", "hash"), ""),
+        "files": {},
+    }
+    return {key: canonical(v) if key in JSON_COLUMNS else v for key, v in row.items()}
+
+
+def _decoded(row: sqlite3.Row) -> dict[str, Any]:
+    return {k: json.loads(row[k]) if k in JSON_COLUMNS else row[k] for k in row.keys()}  # noqa: SIM118

@@ -1,0 +1,126 @@
+"""What the tables and pictures of a benchmark are made of: scores by agent and scenario."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from daedalus.evaluation.curves import Curve, area_under_curve
+from daedalus.evaluation.statistics import Interval, bootstrap_interval, iqm, mean, normalised
+from daedalus.evaluation.store import RETURN, ResultStore
+
+HIGH = ("human", "oracle", "expert", "perfect", "solved")
+"""Names of reference scores that count as 1, in the order in which they are looked for."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One agent on one scenario.
+
+    Attributes:
+        scenario: The scenario.
+        label: The agent.
+        rows: Its runs, by seed.
+        scores: (runs,) mean held-out return of each.
+        costs: (runs,) mean held-out cost of each.
+        curves: Learning curve of each run: steps and mean returns.
+    """
+
+    scenario: str
+    label: str
+    rows: tuple[dict[str, Any], ...]
+    scores: np.ndarray
+    costs: np.ndarray
+    curves: tuple[Curve, ...]
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return len(self.rows)
+
+    @cached_property
+    def iqm(self) -> float:
+        """Interquartile mean of the scores."""
+        return float(iqm(self.scores))
+
+    @cached_property
+    def mean(self) -> float:
+        """Mean of the scores."""
+        return float(mean(self.scores))
+
+    @cached_property
+    def interval(self) -> Interval:
+        """95 % interval of the interquartile mean over runs; nan for one run."""
+        return Interval(*bootstrap_interval(self.scores, np.random.default_rng(0)))
+
+    @cached_property
+    def area(self) -> float:
+        """Mean over runs of the mean height of the learning curve over the budget."""
+        total = self.rows[0]["total_timesteps"]
+        areas = [area_under_curve(curve, total) for curve in self.curves if len(curve[0])]
+        return float(np.mean(areas)) if areas else math.nan
+
+    @cached_property
+    def steps_per_second(self) -> float:
+        """Median speed of training."""
+        return float(np.median([row["steps_per_second"] for row in self.rows]))
+
+    @cached_property
+    def references(self) -> dict[str, float]:
+        """Reference scores of the scenario."""
+        return dict(self.rows[0]["references"])
+
+
+def summarise(store: ResultStore, runs: Sequence[dict[str, Any]]) -> list[Cell]:
+    """Group finished runs by scenario and agent, in that order."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((run["scenario"], run["label"]), []).append(run)
+    return [_cell(store, key, rows) for key, rows in sorted(groups.items())]
+
+
+def _cell(store: ResultStore, key: tuple[str, str], rows: list[dict[str, Any]]) -> Cell:
+    episodes = [store.episodes(row["id"]) for row in rows]
+    return Cell(
+        *key,
+        rows=tuple(rows),
+        scores=np.array([mean(found["returns"]) for found in episodes]),
+        costs=np.array([found["costs"].mean() for found in episodes]),
+        curves=tuple(store.curve(row["id"], RETURN) for row in rows),
+    )
+
+
+def scale(references: Mapping[str, float]) -> tuple[float, float, str] | None:
+    """Return the scores that count as 0 and as 1, and the name of the latter; None if unknown."""
+    high = next((name for name in HIGH if name in references), None)
+    if high is None or "random" not in references or references[high] == references["random"]:
+        return None
+    return references["random"], references[high], high
+
+
+def table(cells: Sequence[Cell], label: str, scenarios: Sequence[str]) -> np.ndarray | None:
+    """Return normalised scores (runs, tasks) of an agent; None if it lacks a scenario.
+
+    The runs are the first ones of each scenario, as many as the scenario with the fewest has.
+    """
+    found = {cell.scenario: cell for cell in cells if cell.label == label}
+    if any(name not in found for name in scenarios) or not scenarios:
+        return None
+    runs = min(found[name].runs for name in scenarios)
+    columns = []
+    for name in scenarios:
+        ends = scale(found[name].references)
+        if ends is None:
+            return None
+        columns.append(normalised(found[name].scores[:runs], ends[0], ends[1]))
+    return np.stack(columns, axis=1)
+
+
+def scaled_scenarios(cells: Sequence[Cell]) -> list[str]:
+    """Return the scenarios whose reference scores span a scale."""
+    return sorted({cell.scenario for cell in cells if scale(cell.references) is not None})

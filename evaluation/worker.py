@@ -1,0 +1,178 @@
+"""One run of a benchmark in a process of its own.
+
+    python -m daedalus.evaluation.worker STORE RUN
+
+What to do is read from the store, and what comes of it is written there. A run that was stopped
+goes on from its newest checkpoint, to the same result.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from daedalus.evaluation.plan import POINTS
+from daedalus.evaluation.provenance import commit, hardware, versions
+from daedalus.evaluation.store import SECONDS, Provenance, ResultStore
+
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def main(args: list[str]) -> int:
+    """Carry out a run; return 0, 1 after a failure, or 130 and 143 after a signal."""
+    from daedalus.accelerators.signals import Stopped
+
+    path, run = args
+    _end_with_the_parent()
+    with ResultStore(path) as store:
+        try:
+            carry_out(store, run)
+        except Stopped as stop:
+            return 128 + stop.signum
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            store.fail(run, " ".join(f"{type(error).__name__}: {error}".split()))
+            return 1
+    return 0
+
+
+def _end_with_the_parent() -> None:
+    """Be stopped, and save, when the process that started this one is gone (Linux)."""
+    expected = os.environ.get("DAEDALUS_PARENT")
+    if expected is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
+    if os.getppid() != int(expected):  # it was gone before
+        raise SystemExit(128 + signal.SIGTERM)
+
+
+def this_code(command: str) -> Provenance:
+    """Return the provenance of runs of this process."""
+    return Provenance(command, commit(), versions(), hardware())
+
+
+def carry_out(store: ResultStore, run: str) -> None:
+    """Train as the store says, evaluate on held-out seeds, and seal the run."""
+    import torch
+
+    from daedalus.agents.recorder import Saving
+    from daedalus.agents.training import train
+    from daedalus.evaluation.evaluate import evaluate
+
+    row = store.run(run)
+    torch.set_num_threads(row["threads"])
+    store.begin(run, this_code(row["command"]))
+    agent, directory = _open(store, row)
+    with directory:
+        store.rewind(run, agent.num_timesteps)
+        agent.logger.sinks.append(_into(store, run))
+        interval = max(1, row["total_timesteps"] // POINTS)
+        try:
+            train(
+                agent,
+                row["total_timesteps"],
+                run=directory,
+                log_interval=interval,
+                saving=Saving(keep_last=1),
+            )
+        finally:
+            agent.batch.close()
+        final = evaluate(agent, row["env"], row["episodes"], env_kwargs=row["env_kwargs"])
+    store.finish(run, final, _hashes(store.directory(row)))
+
+
+def _into(store: ResultStore, run: str) -> Callable[[int, Mapping[str, float]], None]:
+    """A sink of rows that adds the seconds spent, those of earlier attempts included."""
+    before = store.progress().get(run, (0, 0.0))[1]
+    began = time.perf_counter() - before
+
+    def write(step: int, values: Mapping[str, float]) -> None:
+        store.log(run, step, {**values, SECONDS: time.perf_counter() - began})
+
+    return write
+
+
+def _open(store: ResultStore, row: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The agent, new or from the newest checkpoint, and its run directory."""
+    from daedalus.accelerators.checkpoint import CheckpointError
+    from daedalus.accelerators.files import remove
+    from daedalus.accelerators.run_directory import CONFIG, RunDirectory
+
+    path = store.directory(row)
+    if (path / CONFIG).is_file():
+        directory = RunDirectory.open(path)
+        try:
+            return _restored(row, directory.load()), directory
+        except CheckpointError:  # it was stopped before the first one
+            directory.close()
+    if path.exists():
+        remove(path)
+    return _new(row), RunDirectory.create(path, _config(row))
+
+
+def _new(row: Mapping[str, Any]) -> Any:
+    from daedalus.agents import make_agent
+
+    agent_class = make_agent(row["agent"])
+    return agent_class(
+        row["env"],
+        agent_class.Config(**_typed(agent_class, row["config"])),
+        num_envs=row["num_envs"],
+        seed=row["seed"],
+        device=row["device"],
+        env_kwargs=row["env_kwargs"],
+    )
+
+
+def _typed(agent_class: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from JSON, which has lists only, with tuples where the Config has them."""
+    default = agent_class.Config()
+    return {
+        key: tuple(value)
+        if isinstance(value, list) and isinstance(getattr(default, key), tuple)
+        else value
+        for key, value in config.items()
+    }
+
+
+def _restored(row: Mapping[str, Any], checkpoint: Any) -> Any:
+    from daedalus.agents import make_agent
+
+    return make_agent(row["agent"]).from_state(
+        checkpoint.tensors,
+        checkpoint.state,
+        env=row["env"],
+        num_envs=row["num_envs"],
+        device=row["device"],
+        env_kwargs=row["env_kwargs"],
+    )
+
+
+def _config(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``config.yaml`` holds, so that every other command takes the run directory."""
+    names = (
+        "agent", "env", "env_kwargs", "scenario", "num_envs", "seed", "device", "threads",
+        "total_timesteps", "config",
+    )  # fmt: skip
+    return {name: row[name] for name in names}
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """SHA-256 of what must not change any more: settings, logged rows, the manifests."""
+    from daedalus.evaluation.store_tools import file_hash
+
+    files = [path / "config.yaml", *path.glob("checkpoints/*/manifest.json")]
+    files += [path / "metrics" / "metrics.csv"]
+    return {str(f.relative_to(path)): file_hash(f) for f in files if f.is_file()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,451 @@
+"""The benchmark: plans, a store that loses nothing, runs that fail or die, comparisons."""
+
+import csv
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daedalus.cli import run as daedalus
+from daedalus.evaluation import Evaluation
+from daedalus.evaluation.compare import compare, holm, welch
+from daedalus.evaluation.plan import PlanError, RunSpec, plan_from, read_plan
+from daedalus.evaluation.store import SECONDS, Provenance, ResultStore, StoreError
+from daedalus.evaluation.store_tools import Merged, export, merge, verify
+from daedalus.evaluation.summary import scale, summarise, table
+
+CATCH = "daedalus/Catch-v0"
+HERE = Provenance("daedalus benchmark", "0" * 40, {"python": "3"}, {"processor": "a"})
+
+
+def spec(label: str = "a", seed: int = 0, scenario: str = "s", **changes: Any) -> RunSpec:
+    """A run that is never carried out."""
+    return RunSpec(label, "ppo", {"gamma": 0.9}, scenario, CATCH, {}, 2, 100, seed, **changes)
+
+
+def finish(store: ResultStore, run: RunSpec, score: float, spread: float = 0.0) -> None:
+    """Store a run as if it had been carried out."""
+    store.add([run], HERE)
+    store.begin(run.id, HERE)
+    for step in (50, 100):
+        store.log(run.id, step, {"rollout/ep_rew_mean": score * step / 100, SECONDS: step / 10})
+    returns = score + spread * np.array([-1.0, 0.0, 1.0])
+    store.finish(run.id, Evaluation("a", np.arange(3), returns, np.full(3, 7), np.ones(3)), {})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ResultStore]:
+    """An empty store."""
+    with ResultStore(tmp_path / "results.sqlite", create=True) as found:
+        yield found
+
+
+# ---- plans --------------------------------------------------------------------------------------
+
+PLAN = """
+seeds: 2
+episodes: 10
+groups:
+  - scenarios: [demo, CartPole-v1]
+    agents: [actor_critic]
+    total_timesteps: 1e3
+  - scenarios: [daedalus/Catch-v0]
+    agents:
+      small steps: {agent: actor_critic, learning_rate: 1.0e-5}
+"""
+
+
+def test_a_plan_is_written_out_into_runs_seed_after_seed(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(PLAN)
+    specs = read_plan(file).specs()
+    named = [(s.label, s.scenario, s.seed) for s in specs]
+    first = [("actor_critic", "demo"), ("actor_critic", "CartPole-v1"), ("small steps", CATCH)]
+    assert named == [(*pair, seed) for seed in (0, 1) for pair in first]
+    assert specs[0].config["hidden"] == 128  # the scenario's setting for this agent
+    assert specs[0].total_timesteps == 1_000
+    assert specs[0].num_envs == 16
+    assert specs[2].agent == "actor_critic"
+    assert specs[2].config["learning_rate"] == 1e-5
+    assert len({s.id for s in specs}) == 6
+    assert specs[0].id == read_plan(file).specs()[0].id
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 2", "the plan: unknown key 'seed'; there are: groups, seeds"),
+        ("seeds: 2", "'groups' must be a list"),
+        ("groups: [{agents: [ppo]}]", "group 1: 'scenarios' must be a list"),
+        ("groups: [{scenarios: [demo], agents: [ppq]}]", "unknown agent 'ppq'; did you mean 'ppo'"),
+        ("groups: [{scenarios: [dem], agents: [ppo]}]", "did you mean 'demo'"),
+        (
+            "groups: [{scenarios: [demo], agents: {ppo: {gama: 1}}}]",
+            "ppo has no setting 'gama'",
+        ),
+        ("seeds: 0.5\ngroups: [{scenarios: [demo], agents: [ppo]}]", "whole number of at least 1"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_plan_that_is_wrong_says_where(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(text)
+    with pytest.raises(PlanError, match=message):
+        read_plan(file).specs()
+
+
+# ---- store --------------------------------------------------------------------------------------
+
+
+def test_a_run_comes_back_as_it_was_stored(store: ResultStore) -> None:
+    finish(store, spec(), 2.0, spread=1.0)
+    (row,) = store.runs()
+    assert row["state"] == "done"
+    assert row["config"] == {"gamma": 0.9}
+    assert (row["seconds"], row["steps_per_second"]) == (10.0, 10.0)
+    assert row["versions"] == {"python": "3"}
+    np.testing.assert_array_equal(store.curve(row["id"]), [[50, 100], [1.0, 2.0]])
+    found = store.episodes(row["id"])
+    np.testing.assert_array_equal(found["returns"], [1, 2, 3])
+    np.testing.assert_array_equal(found["costs"], [1, 1, 1])
+    assert store.runs(label="a", seed=[0, 1]) == [row]
+    assert store.runs(label="b") == []
+
+
+def test_adding_a_known_run_again_leaves_it_alone(store: ResultStore) -> None:
+    finish(store, spec(), 2.0)
+    before = store.runs()
+    store.add([spec(), spec(seed=1)], HERE)
+    assert [row["state"] for row in store.runs()] == ["done", "waiting"]
+    assert store.runs(seed=0) == before
+
+
+def test_rows_that_are_written_again_after_a_resume_are_there_once(store: ResultStore) -> None:
+    store.add([spec()], HERE)
+    for step in (10, 20, 30):
+        store.log(spec().id, step, {"x": step, "y": float("nan")})
+    store.rewind(spec().id, 10)
+    store.log(spec().id, 20, {"x": 5.0})
+    np.testing.assert_array_equal(store.curve(spec().id, "x"), [[10, 20], [10, 5]])
+    assert store.names(spec().id) == ["x"]
+
+
+def test_a_number_without_provenance_is_refused(store: ResultStore) -> None:
+    for column in ("git_commit", "versions", "hardware", "config_hash"):
+        for value in (None, ""):
+            with pytest.raises(sqlite3.IntegrityError):
+                store.insert({**_coded(store, spec()), column: value}, {})
+    store.add([spec()], HERE)
+    with pytest.raises(StoreError, match="no learning curve"):
+        store.finish(spec().id, Evaluation("a", *([np.zeros(0)] * 4)), {})
+    assert store.runs()[0]["state"] == "waiting"
+
+
+def _coded(store: ResultStore, run: RunSpec) -> dict[str, Any]:
+    store.add([run], HERE)
+    (row,) = store.runs()
+    return {**row, "id": "other"}
+
+
+def test_a_changed_number_or_file_is_found(store: ResultStore) -> None:
+    finish(store, spec(), 2.0)
+    assert verify(store) == []
+    with sqlite3.connect(store.path) as other:
+        other.execute('UPDATE episode SET "return" = 3.0 WHERE seed = 1')
+    assert [line for line in verify(store) if "not those that were stored" in line]
+
+
+def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no result store"):
+        ResultStore(tmp_path / "none.sqlite")
+    text = tmp_path / "text.sqlite"
+    text.write_text("not a database at all, but long enough to look at")
+    with pytest.raises(StoreError, match="is no result store"):
+        ResultStore(text)
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        other.execute("CREATE TABLE t (x)")
+    with pytest.raises(StoreError, match="application id"):
+        ResultStore(tmp_path / "other.sqlite")
+
+
+def test_stores_are_merged_once_and_what_differs_stays(tmp_path: Path) -> None:
+    with (
+        ResultStore(tmp_path / "a.sqlite", create=True) as one,
+        ResultStore(tmp_path / "b.sqlite", create=True) as two,
+    ):
+        finish(one, spec(seed=0), 1.0)
+        finish(two, spec(seed=0), 9.0)
+        finish(two, spec(seed=1), 2.0)
+        one.add([spec(seed=1)], HERE)  # waits here, is done there
+        assert merge(one, two) == Merged(taken=1, known=0, differing=1)
+        assert merge(one, two) == Merged(taken=0, known=1, differing=1)
+        assert [row["state"] for row in one.runs()] == ["done", "done"]
+        assert one.episodes(spec(seed=0).id)["returns"].mean() == 1.0
+        assert verify(one) == []
+        with sqlite3.connect(two.path) as other:
+            other.execute("DELETE FROM metric")
+        with pytest.raises(StoreError, match=r"b\.sqlite is damaged"):
+            merge(one, two)
+
+
+def test_tables_are_exported(store: ResultStore, tmp_path: Path) -> None:
+    finish(store, spec(), 2.0, spread=1.0)
+    rows = {}
+    for name, count in (("runs", 1), ("curves", 4), ("episodes", 3)):
+        path = tmp_path / f"{name}.csv"
+        assert export(store, path, name, store.runs()) == count
+        with path.open(newline="") as file:
+            rows[name] = list(csv.DictReader(file))
+    assert rows["runs"][0]["mean_return"] == "2.0"
+    assert rows["runs"][0]["git_commit"] == "0" * 40
+    assert [row["return"] for row in rows["episodes"]] == ["1.0", "2.0", "3.0"]
+    with pytest.raises(StoreError, match=r"\.csv or \.parquet"):
+        export(store, tmp_path / "x.xlsx", "runs", store.runs())
+
+
+def test_tables_are_exported_as_parquet(store: ResultStore, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    finish(store, spec(), 2.0)
+    export(store, tmp_path / "x.parquet", "curves", store.runs())
+    found = parquet.read_table(tmp_path / "x.parquet").to_pylist()
+    assert {row["step"] for row in found} == {50, 100}
+
+
+def write_for_ever(path: Path, number: int, start: int, said: Connection) -> None:
+    """Log rows and say which ones the store has acknowledged."""
+    with ResultStore(path) as store:
+        for step in range(start, start + 100_000):
+            store.log(spec(seed=number).id, step, {"x": step, "y": -step})
+            said.send(step)
+
+
+def kill_writers(path: Path, rounds: int) -> None:
+    """Kill two writers at once, again and again; no acknowledged row may be lost or torn."""
+    context, rng = multiprocessing.get_context("fork"), np.random.default_rng(0)
+    acknowledged = [0, 0]
+    with ResultStore(path, create=True) as store:
+        store.add([spec(seed=0), spec(seed=1)], HERE)
+    for _ in range(rounds):
+        pipes = [context.Pipe(duplex=False) for _ in range(2)]
+        writers = [
+            context.Process(target=write_for_ever, args=(path, i, acknowledged[i] + 1, pipes[i][1]))
+            for i in range(2)
+        ]
+        for writer in writers:
+            writer.start()
+        time.sleep(float(rng.uniform(0.05, 0.2)))
+        for i, writer in enumerate(writers):
+            os.kill(int(writer.pid or 0), signal.SIGKILL)
+            writer.join()
+            while pipes[i][0].poll():
+                acknowledged[i] = pipes[i][0].recv()
+        with ResultStore(path) as store:
+            assert store.integrity() == []
+            for i in range(2):
+                x, y = store.curve(spec(seed=i).id, "x"), store.curve(spec(seed=i).id, "y")
+                np.testing.assert_array_equal(x[0], np.arange(1, len(x[0]) + 1))
+                np.testing.assert_array_equal(x[1], -y[1])  # both of a row, or none
+                assert len(x[0]) >= acknowledged[i]
+                acknowledged[i] = len(x[0])
+    assert min(acknowledged) > rounds
+
+
+def test_killed_writers_lose_no_acknowledged_row(tmp_path: Path) -> None:
+    kill_writers(tmp_path / "results.sqlite", 10)
+
+
+@pytest.mark.slow
+def test_killed_writers_lose_no_acknowledged_row_in_300_rounds(tmp_path: Path) -> None:
+    kill_writers(tmp_path / "results.sqlite", 300)
+
+
+# ---- runs ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def agents_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes find the agents of the tests."""
+    folder = str(Path(__file__).parent)
+    monkeypatch.setenv("PYTHONPATH", folder)
+    monkeypatch.syspath_prepend(folder)
+
+
+def options(*agents: str, **more: Any) -> Any:
+    """A plan for the agents of the tests."""
+    names = [f"benchmark_agents:{agent}" for agent in agents]
+    return plan_from(names, [CATCH], total_timesteps=800, num_envs=2, seeds=1, episodes=4, **more)
+
+
+def test_a_run_that_fails_or_is_killed_stops_no_other_and_goes_on_later(
+    tmp_path: Path, agents_found: None
+) -> None:
+    from daedalus.evaluation.benchmark import State, benchmark
+
+    pytest.importorskip("torch")
+    events: list[str] = []
+
+    def watch(state: State) -> None:
+        events.extend([state.event] if state.event else [])
+
+    plan = options("Raises", "Dies")
+    plan.groups[0].agents["benchmark_agents:Dies"]["once"] = str(tmp_path / "seen")
+    plan.groups[0].agents["fine"] = {"agent": "benchmark_agents:Random"}
+    state = benchmark(plan, tmp_path, workers=3, watch=watch)
+    assert (state.done, state.total) == (1, 3)
+    reasons = sorted(error for _, error in state.failed)
+    assert reasons == ["ArithmeticError: the sum is wrong", "killed by signal 9"]
+    assert any("FAILED: ArithmeticError" in event for event in events)
+    with ResultStore(tmp_path) as store:
+        (fine,) = store.runs(label="fine")
+        np.testing.assert_array_equal(store.curve(fine["id"], "train/speed")[1], np.ones(50))
+        assert len(store.curve(fine["id"])[0]) > 30  # from the first end of an episode on
+
+    del plan.groups[0].agents["benchmark_agents:Raises"]
+    assert benchmark(plan, tmp_path, workers=1).done == 2
+    with ResultStore(tmp_path) as store:
+        (died,) = store.runs(label="benchmark_agents:Dies")
+        assert (died["state"], died["attempts"], died["faults"]) == ("done", 2, 1)
+        steps, _ = store.curve(died["id"], "train/speed")
+        np.testing.assert_array_equal(steps, np.arange(16, 801, 16))  # each row once
+        assert len(store.episodes(died["id"])["returns"]) == 4
+        assert store.runs(label="fine") == [fine]  # not run again
+        assert verify(store) == []
+        path = store.directory(died) / "config.yaml"
+        path.write_text(path.read_text() + "# a change\n")
+        assert [line for line in verify(store) if line.endswith("config.yaml was changed")]
+
+
+def test_a_killed_benchmark_takes_its_runs_along_and_goes_on(
+    tmp_path: Path, agents_found: None
+) -> None:
+    pytest.importorskip("torch")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        f"seeds: 1\nepisodes: 2\ngroups: [{{scenarios: [{CATCH}], num_envs: 2, total_timesteps: "
+        "1600, agents: {a: {agent: 'benchmark_agents:Random', wait: 0.05}}}]\n"
+    )
+    command = [sys.executable, "-m", "daedalus", "benchmark", str(plan), "--store", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = _wait_for_progress(tmp_path)
+    process.kill()
+    process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 runs are done" in done.stdout
+    with ResultStore(tmp_path) as store:
+        (row,) = store.runs()
+        steps, _ = store.curve(row["id"], "train/speed")
+        np.testing.assert_array_equal(np.diff(steps), 16)  # no row lost or doubled
+        assert steps[-1] == 1600
+        assert row["attempts"] == 2
+        assert first["id"] == row["id"]
+
+
+def _wait_for_progress(folder: Path) -> Mapping[str, Any]:
+    """Wait until the only run has logged three rows; return it."""
+    for _ in range(600):
+        time.sleep(0.1)
+        if (folder / "results.sqlite").is_file():
+            with ResultStore(folder, create=True) as store:
+                (row,) = store.runs() or [{}]
+                if row and len(store.curve(row["id"], "train/speed")[0]) >= 3:
+                    return row
+    raise AssertionError("the run has not begun")
+
+
+# ---- comparisons --------------------------------------------------------------------------------
+
+
+def test_welch_agrees_with_scipy() -> None:
+    # scipy.stats.ttest_ind(new, old, equal_var=False): 4 degrees of freedom, a whole number
+    result = welch(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))
+    assert result.difference == 3.0
+    assert result.p == pytest.approx(0.021311641128756727)
+    assert result.low == pytest.approx(3 - 2.7764451051977934 * np.sqrt(2 / 3))
+    assert welch(np.ones(3), np.ones(2)) == (0.0, 0.0, 0.0, 1.0)
+    assert np.isnan(welch(np.ones(1), np.ones(2)).p)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.04, 0.01, 0.03, 0.005]) == pytest.approx([0.06, 0.03, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_false_alarms_are_as_rare_as_they_should_be() -> None:
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(200):
+        pairs = rng.normal(size=(10, 2, 5))
+        alarms += min(holm([welch(old, new).p for old, new in pairs])) < 0.05
+    assert alarms / 200 < 0.09
+
+
+def test_a_comparison_names_what_changed_and_what_cannot_be_told(tmp_path: Path) -> None:
+    with (
+        ResultStore(tmp_path / "old.sqlite", create=True) as old,
+        ResultStore(tmp_path / "new.sqlite", create=True) as new,
+    ):
+        noise = np.random.default_rng(0).normal(size=(2, 5))
+        for seed in range(5):
+            for label, rise in (("better", 10), ("same", 0), ("worse", -10)):
+                finish(old, spec(label, seed), noise[0, seed])
+                finish(new, spec(label, seed), noise[1, seed] + rise)
+        finish(old, spec("once"), 0.0)
+        finish(new, spec("once"), 50.0)
+        finish(new, spec("new"), 0.0)
+        found = {change.label: change.verdict for change in compare(old, new)}
+    assert found == {
+        "better": "better",
+        "same": "no change shown",
+        "worse": "worse",
+        "once": "too few runs",
+    }
+    stores = ["--store", str(tmp_path / "new.sqlite"), "--compare", str(tmp_path / "old.sqlite")]
+    assert daedalus(["benchmark", *stores]) == 3
+    assert daedalus(["benchmark", *stores[:2], "--compare", stores[1]]) == 0
+
+
+# ---- summaries and commands ---------------------------------------------------------------------
+
+
+def test_scores_are_put_on_the_scale_of_the_references(store: ResultStore) -> None:
+    assert scale({"random": 1.0, "oracle": 5.0}) == (1.0, 5.0, "oracle")
+    assert scale({"random": 1.0, "oracle": 5.0, "human": 3.0}) == (1.0, 3.0, "human")
+    assert scale({"random": 1.0}) is None
+    for seed in range(3):
+        finish(store, spec(seed=seed, references={"random": 0.0, "human": 4.0}), 2.0 + seed)
+    cells = summarise(store, store.runs())
+    assert cells[0].area == pytest.approx(np.mean([score * 0.625 for score in (2, 3, 4)]))
+    np.testing.assert_array_equal(table(cells, "a", ["s"]), [[0.5], [0.75], [1.0]])  # type: ignore[arg-type]
+    assert table(cells, "b", ["s"]) is None
+
+
+def test_commands_on_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "r.sqlite")
+    with ResultStore(path, create=True) as store:
+        for seed in range(3):
+            finish(store, spec(seed=seed), 2.0)
+        store.add([spec(seed=3)], HERE)
+    assert daedalus(["results", path]) == 0
+    out = capsys.readouterr().out
+    assert "2 [2, 2]" in out
+    assert "not done: 1 waiting" in out
+    assert daedalus(["results", path, "--each", "--seed", "1"]) == 0
+    assert capsys.readouterr().out.count("done") == 1
+    assert daedalus(["results", path, "--verify"]) == 0
+    assert daedalus(["results", path, "--agent", "A"]) == 2
+    assert "did you mean 'a'" in capsys.readouterr().err
+    assert daedalus(["results", path, "--table", "x"]) == 2
+    assert daedalus(["results", str(tmp_path / "no")]) == 1
+    assert daedalus(["benchmark"]) == 2
+    assert daedalus(["benchmark", "--agents", "ppo"]) == 2
+    assert daedalus(["benchmark", "--agents", "ppq", "--scenarios", CATCH]) == 1
