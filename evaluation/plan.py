@@ -163,7 +163,7 @@ class Plan:
             scenario=scenario.name,
             env=scenario.env,
             env_kwargs=scenario.env_kwargs,
-            num_envs=group.num_envs or scenario.num_envs,
+            num_envs=group.num_envs or scenario.num_envs or agent_class.default_num_envs,
             total_timesteps=group.total_timesteps or scenario.total_timesteps,
             seed=0,
             episodes=self.episodes,
@@ -184,7 +184,7 @@ def find_scenario(name: str) -> scenarios.Scenario:
     if scenarios.is_path(name) or name in scenarios.names():
         return scenarios.load(name)
     if ":" in name or name in gymnasium.registry:
-        return scenarios.Scenario(name=name, env=name, num_envs=8)
+        return scenarios.Scenario(name=name, env=name, num_envs=0)
     try:
         return scenarios.load(name)  # says which is the nearest
     except scenarios.ScenarioError as error:

@@ -72,10 +72,10 @@ def _accelerator() -> dict[str, str]:
     except ImportError:
         return {"accelerator": "none", "cuda": "none", "driver": "none"}
     if not torch.cuda.is_available():
-        return {"accelerator": "none", "cuda": str(torch.version.cuda), "driver": "none"}
+        return {"accelerator": "none", "cuda": str(torch.version.cuda or "none"), "driver": "none"}
     try:
         driver = Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
     except OSError:
         driver = "unknown"
     name = torch.cuda.get_device_name()
-    return {"accelerator": name, "cuda": str(torch.version.cuda), "driver": driver}
+    return {"accelerator": name, "cuda": str(torch.version.cuda or "none"), "driver": driver}
