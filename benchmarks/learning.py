@@ -225,7 +225,7 @@ def _final(group: list[dict[str, Any]]) -> float:
     from daedalus.evaluation.statistics import iqm
 
     ends = [_curve(run)[1][-max(1, POINTS // 10) :].mean() for run in group]
-    return iqm(np.array(ends))
+    return float(iqm(np.array(ends)))
 
 
 def _row(group: list[dict[str, Any]], goal: float, claim: Claim) -> dict[str, Any]:

@@ -80,8 +80,8 @@ class Benchmark:
 
         from daedalus.evaluation.plan import plan_from, read_plan
 
-        given = {"seeds": self.seeds, "episodes": self.episodes}
-        given = {key: value for key, value in given.items() if value is not None}
+        wanted = {"seeds": self.seeds, "episodes": self.episodes}
+        given: dict[str, Any] = {key: n for key, n in wanted.items() if n is not None}
         if self.plan:
             if self.agents or self.scenarios or self.steps or self.num_envs:
                 raise UsageError("a plan says what to run: leave --agents and the like out")

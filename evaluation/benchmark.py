@@ -185,7 +185,7 @@ class _Runner:
             * known.get((run["label"], run["scenario"]), typical)
             for run in [*self.waiting, *(run for run, _ in self.active.values())]
         ]
-        return max(sum(left) / self.workers, max(left, default=0.0))
+        return float(max(sum(left) / self.workers, max(left, default=0.0)))
 
     def _stop_all(self) -> None:
         """Ask the runs at work to save and stop; those that do not are killed."""

@@ -96,7 +96,8 @@ def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     table = _checked(scores)
     values = np.sort(table.reshape(-1, table.shape[-2] * table.shape[-1]), -1)
     below = np.stack([np.searchsorted(row, thresholds, side="right") for row in values])
-    return (1 - below / values.shape[-1]).reshape(*table.shape[:-2], len(thresholds))
+    above = 1 - below / values.shape[-1]
+    return np.asarray(above.reshape(*table.shape[:-2], len(thresholds)))
 
 
 def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> Any:
@@ -196,7 +197,7 @@ def _redrawn(table: np.ndarray, rng: np.random.Generator, count: int) -> np.ndar
     """``count`` tables (count, runs, tasks), the runs of each task drawn with replacement."""
     runs, tasks = table.shape
     rows = rng.integers(0, runs, (count, runs, tasks), dtype=np.int32)
-    return table.ravel().take(rows * tasks + np.arange(tasks, dtype=np.int32))
+    return np.asarray(table.ravel().take(rows * tasks + np.arange(tasks, dtype=np.int32)))
 
 
 def expanded_tail(tail: float, runs: int, tasks: int) -> float:

@@ -24,6 +24,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "watch": ("pygame", "imageio_ffmpeg"),
     "multiagent": ("pettingzoo",),
     "web": ("starlette", "uvicorn", "selenium"),
+    "results": ("pyarrow",),
     "scale": ("ray",),
     "mujoco": ("mujoco",),
 }

@@ -15,32 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from result_stores import CATCH, HERE, finish, spec
 
 from daedalus.cli import run as daedalus
 from daedalus.evaluation import Evaluation
 from daedalus.evaluation.compare import compare, holm, welch
 from daedalus.evaluation.plan import PlanError, RunSpec, plan_from, read_plan
-from daedalus.evaluation.store import SECONDS, Provenance, ResultStore, StoreError
+from daedalus.evaluation.store import ResultStore, StoreError
 from daedalus.evaluation.store_tools import Merged, export, merge, verify
 from daedalus.evaluation.summary import scale, summarise, table
-
-CATCH = "daedalus/Catch-v0"
-HERE = Provenance("daedalus benchmark", "0" * 40, {"python": "3"}, {"processor": "a"})
-
-
-def spec(label: str = "a", seed: int = 0, scenario: str = "s", **changes: Any) -> RunSpec:
-    """A run that is never carried out."""
-    return RunSpec(label, "ppo", {"gamma": 0.9}, scenario, CATCH, {}, 2, 100, seed, **changes)
-
-
-def finish(store: ResultStore, run: RunSpec, score: float, spread: float = 0.0) -> None:
-    """Store a run as if it had been carried out."""
-    store.add([run], HERE)
-    store.begin(run.id, HERE)
-    for step in (50, 100):
-        store.log(run.id, step, {"rollout/ep_rew_mean": score * step / 100, SECONDS: step / 10})
-    returns = score + spread * np.array([-1.0, 0.0, 1.0])
-    store.finish(run.id, Evaluation("a", np.arange(3), returns, np.full(3, 7), np.ones(3)), {})
 
 
 @pytest.fixture
@@ -425,7 +408,7 @@ def test_scores_are_put_on_the_scale_of_the_references(store: ResultStore) -> No
         finish(store, spec(seed=seed, references={"random": 0.0, "human": 4.0}), 2.0 + seed)
     cells = summarise(store, store.runs())
     assert cells[0].area == pytest.approx(np.mean([score * 0.625 for score in (2, 3, 4)]))
-    np.testing.assert_array_equal(table(cells, "a", ["s"]), [[0.5], [0.75], [1.0]])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(table(cells, "a", ["s"]), [[0.5], [0.75], [1.0]])
     assert table(cells, "b", ["s"]) is None
 
 
