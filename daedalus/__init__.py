@@ -33,7 +33,9 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.unreal import UNREAL
     from daedalus.envs.batch import Batch
     from daedalus.envs.core import Family
+    from daedalus.evaluation.benchmark import benchmark
     from daedalus.evaluation.evaluate import evaluate
+    from daedalus.evaluation.plan import plan_from
     from daedalus.evaluation.watch import watch
     from daedalus.scenarios import Scenario
     from daedalus.scenarios import load as load_scenario
@@ -47,10 +49,12 @@ _LAZY = {
     "Scenario": "daedalus.scenarios",
     "UNREAL": "daedalus.agents.unreal",
     "agent_names": "daedalus.agents",
+    "benchmark": "daedalus.evaluation.benchmark",
     "evaluate": "daedalus.evaluation.evaluate",
     "load_scenario": "daedalus.scenarios:load",
     "make_agent": "daedalus.agents",
     "make_batch": "daedalus.accelerators.vector",
+    "plan_from": "daedalus.evaluation.plan",
     "register_agent": "daedalus.agents",
     "train": "daedalus.agents.training",
     "watch": "daedalus.evaluation.watch",
@@ -68,12 +72,14 @@ __all__ = [
     "Nav",
     "Scenario",
     "agent_names",
+    "benchmark",
     "evaluate",
     "load_scenario",
     "make",
     "make_agent",
     "make_batch",
     "make_vec",
+    "plan_from",
     "register",
     "register_agent",
     "train",

@@ -1,4 +1,4 @@
-"""Evaluation: scores with intervals, videos, watching, figures.
+"""Evaluation: benchmarks, scores with intervals, reports, videos, watching.
 
 >>> from daedalus.evaluation import evaluate
 >>> scores = evaluate("random", "daedalus/Catch-v0", episodes=20)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from daedalus.accelerators.lock import RunLock
-from daedalus.evaluation.plan import Plan, RunSpec
+from daedalus.evaluation.plan import Plan, RunSpec, read_plan
 from daedalus.evaluation.provenance import commit, hardware, versions
 from daedalus.evaluation.store import Provenance, ResultStore
 
@@ -59,12 +60,16 @@ Watch = Callable[[State], None]
 
 
 def benchmark(
-    plan: Plan, store: str | Path, *, workers: int | None = None, watch: Watch | None = None
+    plan: Plan | str | Path,
+    store: str | Path,
+    *,
+    workers: int | None = None,
+    watch: Watch | None = None,
 ) -> State:
     """Carry out what a plan wants and the store does not have yet.
 
     Args:
-        plan: From `read_plan` or `plan_from`.
+        plan: A YAML file, or what `plan_from` makes of agents and scenarios.
         store: Result store, made where there is none; run directories go beside it.
         workers: Runs at a time; by default one for each core that a run's threads fill.
         watch: Called several times a second, and with every event.
@@ -77,12 +82,19 @@ def benchmark(
         RunLockedError: Another benchmark works on this store.
         KeyboardInterrupt: Ctrl-C; the runs at work have saved what they had.
     """
+    plan = plan if isinstance(plan, Plan) else read_plan(plan)
     specs = plan.specs()
     count = workers or max(1, (os.cpu_count() or 1) // plan.threads)
     with ResultStore(store, create=True) as results, _only_one(results.path.parent):
-        command = "daedalus " + " ".join(sys.argv[1:])
-        results.add(specs, Provenance(command, commit(), versions(), hardware()))
+        results.add(specs, Provenance(_command(), commit(), versions(), hardware()))
         return _Runner(results, specs, count, watch or (lambda state: None)).run()
+
+
+def _command() -> str:
+    """The command line of this process, as one would type it."""
+    program = Path(sys.argv[0]).name
+    typed = ["daedalus"] if program in ("daedalus", "__main__.py") else ["python", program]
+    return shlex.join([*typed, *sys.argv[1:]])
 
 
 @contextlib.contextmanager

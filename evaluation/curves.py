@@ -53,7 +53,7 @@ def area_under_curve(curve: Curve, total: float | None = None) -> float:
 
     Example:
         >>> area_under_curve((np.array([10, 20]), np.array([1.0, 3.0])), total=40)
-        2.375
+        2.25
     """
     steps, values = cleaned(curve)
     end = float(steps[-1]) if total is None else float(total)

@@ -205,7 +205,7 @@ def expanded_tail(tail: float, runs: int, tasks: int) -> float:
 
     Example:
         >>> round(expanded_tail(0.025, 10, 1), 4), round(expanded_tail(0.025, 10**6, 1), 4)
-        (0.0085, 0.025)
+        (0.0086, 0.025)
     """
     quantile = math.sqrt(runs / (runs - 1)) * t_quantile(1 - tail, tasks * (runs - 1))
     return statistics.NormalDist().cdf(-quantile)
