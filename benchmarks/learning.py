@@ -3,9 +3,10 @@
     python benchmarks/learning.py unreal-small-maze --seeds 5 --workers 2
     python benchmarks/learning.py --list
 
-Every run is a file under ``results/<claim>/``: what is there is not run again, so a claim that was
-stopped goes on where it was, and ``--seeds`` can be raised later. When all runs are there, the
-summary, the figure and the page in ``docs/`` are written from the files alone.
+The runs are those of `daedalus benchmark`, with a store under ``runs/learning/<claim>``; every
+finished one is kept as a file under ``results/<claim>/``. What is there is not run again, so a
+claim that was stopped goes on where it was, and ``--seeds`` can be raised later. When all runs are
+there, the summary, the figure and the page in ``docs/`` are written from the files alone.
 """
 
 from __future__ import annotations
@@ -13,22 +14,21 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import multiprocessing
 import os
-import platform
-import subprocess
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from daedalus.accelerators.files import write_file
+from daedalus.evaluation.benchmark import State, benchmark
+from daedalus.evaluation.plan import Group, Plan
+from daedalus.evaluation.store import SECONDS, ResultStore
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 DOCS = ROOT / "docs"
+STORES = ROOT / "runs" / "learning"
 POINTS = 100
 """Points on each learning curve."""
 EPISODES = 100
@@ -86,108 +86,60 @@ CLAIMS = {
 }
 
 
-def _train(claim: Claim, variant: Variant, seed: int) -> dict[str, Any]:
-    """Train one variant with one seed and return its curve and its held-out score."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    import torch
-
-    from daedalus.agents import make_agent
-    from daedalus.agents.training import Progress, train
-    from daedalus.evaluation import evaluate
-    from daedalus.scenarios import load
-
-    torch.set_num_threads(1)
-    scenario = load(claim.scenario)
-    agent_class = make_agent(variant.agent)
-    settings = {**scenario.agents.get(variant.agent, {}), **variant.config}
-    config = agent_class.Config(**settings)
-    agent = agent_class(
-        scenario.env,
-        config,
-        num_envs=scenario.num_envs,
-        seed=seed,
-        device="cpu",
-        env_kwargs=scenario.env_kwargs,
-    )
-    steps: list[int] = []
-    returns: list[float] = []
-
-    def record(at: Progress) -> None:
-        steps.append(at.num_timesteps)
-        returns.append(at.mean_return)
-
-    started = time.perf_counter()
-    train(
-        agent, claim.total_timesteps, progress=record, log_interval=claim.total_timesteps // POINTS
-    )
-    seconds = time.perf_counter() - started
-    final = evaluate(agent, scenario.env, EPISODES, env_kwargs=scenario.env_kwargs)
-    return {
-        "agent": variant.agent,
-        "config": dataclasses.asdict(config),
-        "seed": seed,
-        "num_envs": scenario.num_envs,
-        "steps": steps,
-        "mean_return": [None if np.isnan(value) else round(value, 4) for value in returns],
-        "held_out_returns": [round(float(value), 4) for value in final.returns],
-        "seconds": round(seconds, 1),
-        "steps_per_second": round(agent.num_timesteps / seconds, 1),
-        "provenance": provenance(),
-    }
-
-
-def provenance() -> dict[str, Any]:
-    """Return what a reader needs to trace a figure: versions, hardware, commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    names = ("daedalus", "torch", "numpy", "numba", "gymnasium")
-    return {
-        "command": "python " + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": commit.stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": {name: version(name) for name in names} | {"python": platform.python_version()},
-        "hardware": f"{_processor()}, {os.cpu_count()} cores, 1 thread a run",
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-
-
 def _file(name: str, variant: str, seed: int) -> Path:
     plain = "".join(c if c.isalnum() else "-" for c in variant).strip("-")
     return RESULTS / name / f"{plain}-{seed}.json"
 
 
-def _run(name: str, variant: str, seed: int) -> str:
-    """Train in this process and store the run; the file appears whole or not at all."""
-    claim = CLAIMS[name]
-    result = _train(claim, claim.variants[variant], seed)
-    path = _file(name, variant, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"claim": name, "variant": variant, **result}) + "\n")
-    partial.rename(path)
-    score = np.mean(result["held_out_returns"])
-    return f"{variant}, seed {seed}: {score:.2f} after {result['seconds']:.0f} s"
-
-
 def run_all(name: str, seeds: int, workers: int, only: list[str]) -> None:
     """Run what is missing, all variants of a seed before the next seed."""
     claim = CLAIMS[name]
-    variants = only or list(claim.variants)
-    wanted = [(v, s) for s in range(seeds) for v in variants if not _file(name, v, s).exists()]
-    print(f"{name}: {len(wanted)} runs to do", flush=True)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
-        pending = [pool.submit(_run, name, *one) for one in wanted]
-        for number, future in enumerate(as_completed(pending), 1):
-            print(f"[{number}/{len(wanted)}] {future.result()}", flush=True)
+    agents = {v: claim.variants[v] for v in only or claim.variants}
+    entries = {v: {"agent": variant.agent, **variant.config} for v, variant in agents.items()}
+    group = Group((claim.scenario,), entries, claim.total_timesteps)
+    specs = Plan((group,), seeds=seeds, episodes=EPISODES).specs()
+    missing = [spec for spec in specs if not _file(name, spec.label, spec.seed).exists()]
+    print(f"{name}: {len(missing)} runs to do", flush=True)
+    if missing:
+        benchmark(missing, STORES / name, workers=workers, watch=lambda state: _told(name, state))
+
+
+def _told(name: str, state: State) -> None:
+    """Say what has happened, and keep what is finished as evidence."""
+    if state.event:
+        print(f"[{state.done}/{state.total}] {state.event}", flush=True)
+        with ResultStore(STORES / name) as store:
+            for run in store.runs(state="done"):
+                _keep(name, store, run)
+
+
+def _keep(name: str, store: ResultStore, run: dict[str, Any]) -> None:
+    """Write a run as a file; it appears whole or not at all."""
+    path = _file(name, run["label"], run["seed"])
+    if path.exists():
+        return
+    steps, _ = store.curve(run["id"], SECONDS)
+    logged = dict(zip(*store.curve(run["id"]), strict=True))
+    result = {
+        "claim": name,
+        "variant": run["label"],
+        **{key: run[key] for key in ("agent", "config", "seed", "num_envs")},
+        "steps": [int(step) for step in steps],
+        "mean_return": [round(logged[s], 4) if s in logged else None for s in steps],
+        "held_out_returns": [round(float(r), 4) for r in store.episodes(run["id"])["returns"]],
+        "seconds": round(run["seconds"], 1),
+        "steps_per_second": round(run["steps_per_second"], 1),
+        "provenance": {
+            "command": run["command"],
+            "commit": run["git_commit"],
+            "date": run["started"][:10],
+            "versions": run["versions"],
+            "hardware": f"{run['hardware']['processor']}, {run['hardware']['cores']} cores, "
+            f"{run['threads']} thread a run",
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, (json.dumps(result) + "\n").encode())
 
 
 def summarise(name: str) -> None:

@@ -60,7 +60,7 @@ Watch = Callable[[State], None]
 
 
 def benchmark(
-    plan: Plan | str | Path,
+    plan: Plan | str | Path | Sequence[RunSpec],
     store: str | Path,
     *,
     workers: int | None = None,
@@ -69,7 +69,7 @@ def benchmark(
     """Carry out what a plan wants and the store does not have yet.
 
     Args:
-        plan: A YAML file, or what `plan_from` makes of agents and scenarios.
+        plan: A YAML file, what `plan_from` makes of agents and scenarios, or runs one by one.
         store: Result store, made where there is none; run directories go beside it.
         workers: Runs at a time; by default one for each core that a run's threads fill.
         watch: Called several times a second, and with every event.
@@ -82,9 +82,9 @@ def benchmark(
         RunLockedError: Another benchmark works on this store.
         KeyboardInterrupt: Ctrl-C; the runs at work have saved what they had.
     """
-    plan = plan if isinstance(plan, Plan) else read_plan(plan)
-    specs = plan.specs()
-    count = workers or max(1, (os.cpu_count() or 1) // plan.threads)
+    plan = read_plan(plan) if isinstance(plan, str | Path) else plan
+    specs = plan.specs() if isinstance(plan, Plan) else list(plan)
+    count = workers or max(1, (os.cpu_count() or 1) // max(spec.threads for spec in specs))
     with ResultStore(store, create=True) as results, _only_one(results.path.parent):
         results.add(specs, Provenance(_command(), commit(), versions(), hardware()))
         return _Runner(results, specs, count, watch or (lambda state: None)).run()

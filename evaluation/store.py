@@ -217,15 +217,13 @@ class ResultStore:
         with self.writing() as db:
             db.execute("DELETE FROM episode WHERE run = ?", (run,))
             db.executemany("INSERT INTO episode VALUES (?, ?, ?, ?, ?)", rows)
-            last = "SELECT step, value FROM metric WHERE run = ? AND name = ? ORDER BY step DESC"
-            found = db.execute(last, (run, SECONDS)).fetchone()
-            if found is None or not rows:
+            steps, clock = self.curve(run, SECONDS)
+            if not len(steps) or not rows:
                 raise StoreError(f"run {run} has no learning curve or no evaluation to store")
-            step, seconds = found
             db.execute(
                 "UPDATE run SET state = 'done', seconds = ?, steps_per_second = ?, files = ?, "
                 "hash = '-' WHERE id = ?",
-                (seconds, step / seconds, canonical(files), run),
+                (float(clock[-1]), _speed(steps, clock), canonical(files), run),
             )
             db.execute("UPDATE run SET hash = ? WHERE id = ?", (self.content_hash(run), run))
 
@@ -323,6 +321,13 @@ class ResultStore:
         rows = [row[0] for row in self._db.execute("PRAGMA integrity_check")]
         broken = [f"no run {row[0]}" for row in self._db.execute("PRAGMA foreign_key_check")]
         return [line for line in rows if line != "ok"] + broken
+
+
+def _speed(steps: np.ndarray, clock: np.ndarray) -> float:
+    """Steps a second from the first logged row on: what was compiled before does not count."""
+    if len(steps) == 1:
+        return float(steps[0] / clock[0])
+    return float((steps[-1] - steps[0]) / (clock[-1] - clock[0]))
 
 
 def _insertion(row: Mapping[str, Any], otherwise: str = "") -> str:

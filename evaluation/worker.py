@@ -21,6 +21,8 @@ from daedalus.evaluation.plan import POINTS
 from daedalus.evaluation.provenance import commit, hardware, versions
 from daedalus.evaluation.store import SECONDS, Provenance, ResultStore
 
+PATIENCE = 30.0
+"""Seconds to wait for a run directory that another process still holds."""
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -108,7 +110,7 @@ def _open(store: ResultStore, row: Mapping[str, Any]) -> tuple[Any, Any]:
 
     path = store.directory(row)
     if (path / CONFIG).is_file():
-        directory = RunDirectory.open(path)
+        directory = _opened(path)
         try:
             return _restored(row, directory.load()), directory
         except CheckpointError:  # it was stopped before the first one
@@ -116,6 +118,21 @@ def _open(store: ResultStore, row: Mapping[str, Any]) -> tuple[Any, Any]:
     if path.exists():
         remove(path)
     return _new(row), RunDirectory.create(path, _config(row))
+
+
+def _opened(path: Path) -> Any:
+    """The run directory, once a process of an earlier benchmark that is still saving lets go."""
+    from daedalus.accelerators.lock import RunLockedError
+    from daedalus.accelerators.run_directory import RunDirectory
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return RunDirectory.open(path)
+        except RunLockedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _new(row: Mapping[str, Any]) -> Any:

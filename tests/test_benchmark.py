@@ -21,7 +21,7 @@ from daedalus.cli import run as daedalus
 from daedalus.evaluation import Evaluation
 from daedalus.evaluation.compare import compare, holm, welch
 from daedalus.evaluation.plan import PlanError, RunSpec, plan_from, read_plan
-from daedalus.evaluation.store import ResultStore, StoreError
+from daedalus.evaluation.store import SECONDS, ResultStore, StoreError
 from daedalus.evaluation.store_tools import Merged, export, merge, verify
 from daedalus.evaluation.summary import scale, summarise, table
 
@@ -315,7 +315,7 @@ def test_a_killed_benchmark_takes_its_runs_along_and_goes_on(
     plan = tmp_path / "plan.yaml"
     plan.write_text(
         f"seeds: 1\nepisodes: 2\ngroups: [{{scenarios: [{CATCH}], num_envs: 2, total_timesteps: "
-        "1600, agents: {a: {agent: 'benchmark_agents:Random', wait: 0.05}}}]\n"
+        "800, agents: {a: {agent: 'benchmark_agents:Random', wait: 0.05}}}]\n"
     )
     command = [sys.executable, "-m", "daedalus", "benchmark", str(plan), "--store", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -329,7 +329,7 @@ def test_a_killed_benchmark_takes_its_runs_along_and_goes_on(
         (row,) = store.runs()
         steps, _ = store.curve(row["id"], "train/speed")
         np.testing.assert_array_equal(np.diff(steps), 16)  # no row lost or doubled
-        assert steps[-1] == 1600
+        assert steps[-1] == 800
         assert row["attempts"] == 2
         assert first["id"] == row["id"]
 
@@ -432,3 +432,25 @@ def test_commands_on_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert daedalus(["benchmark"]) == 2
     assert daedalus(["benchmark", "--agents", "ppo"]) == 2
     assert daedalus(["benchmark", "--agents", "ppq", "--scenarios", CATCH]) == 1
+
+
+def test_the_speed_leaves_out_what_was_compiled_before_the_first_row(store: ResultStore) -> None:
+    store.add([spec()], HERE)
+    for step, seconds in ((10, 60.0), (20, 61.0), (40, 63.0)):
+        store.log(spec().id, step, {SECONDS: seconds})
+    store.finish(spec().id, Evaluation("a", *([np.ones(1)] * 4)), {})
+    (row,) = store.runs()
+    assert (row["seconds"], row["steps_per_second"]) == (63.0, 10.0)
+
+
+def test_a_run_waits_for_a_process_that_is_still_saving(tmp_path: Path) -> None:
+    import threading
+
+    from daedalus.accelerators.run_directory import RunDirectory
+    from daedalus.evaluation.worker import _opened
+
+    held = RunDirectory.create(tmp_path / "run", {"agent": "a"})
+    release = threading.Timer(0.5, held.close)
+    release.start()
+    _opened(tmp_path / "run").close()
+    release.join()

@@ -208,7 +208,9 @@ def test_uneven_logs_are_brought_onto_one_grid_and_nothing_is_made_up() -> None:
     ]
     grid = common_grid(curves, 4)
     np.testing.assert_array_equal(grid, [5, 10, 15, 20])
-    np.testing.assert_allclose(aligned(curves, grid), [[0.5, 1, 1.5, 2], [10, 20, 30, 40]])
+    np.testing.assert_allclose(
+        aligned(curves, grid), [[0.5, 1.0, 1.5, 2.0], [10.0, 20.0, 30.0, 40.0]]
+    )
     assert np.isnan(aligned(curves, np.array([30.0]))).tolist() == [[False], [True]]
     with pytest.raises(ValueError, match="one begins at 50, one ends at 40"):
         common_grid([curves[0], (np.array([50, 60]), np.zeros(2))])
