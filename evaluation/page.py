@@ -31,6 +31,8 @@ POINTS = 50
 """Points on a drawn learning curve."""
 RESAMPLES = 1_000
 """Resamples for each point of a band."""
+BLOCKS = 3
+"""Sets of scenarios that are aggregated, at most."""
 ENOUGH = 5
 """Scores (runs x scenarios) of an agent from which on a pair may be coloured."""
 
@@ -90,18 +92,20 @@ def _counted(count: int, word: str) -> str:
 
 
 def _aggregates(cells: Sequence[Cell], labels: Sequence[str], style: dict[str, Style]) -> list[str]:
-    """A block for each set of scenarios that several agents have in common."""
+    """Blocks for the sets of scenarios that several agents have in common, the largest ones."""
     scaled = set(scaled_scenarios(cells))
     own = {
         label: frozenset(c.scenario for c in cells if c.label == label and c.scenario in scaled)
         for label in labels
     }
-    blocks = []
-    for names in sorted(set(own.values()), key=lambda s: (-len(s), sorted(s))):
-        sharing = [label for label in labels if own[label] >= names]
-        if len(names) > 1 and len(sharing) > 1:
-            blocks.append(_aggregate(cells, sharing, sorted(names), style))
-    return blocks
+    shared = [
+        ([label for label in labels if own[label] >= names], sorted(names))
+        for names in set(own.values())
+        if len(names) > 1
+    ]
+    blocks = [(agents, names) for agents, names in shared if len(agents) > 1]
+    blocks.sort(key=lambda block: (-len(block[0]) * len(block[1]), block[1]))
+    return [_aggregate(cells, agents, names, style) for agents, names in blocks[:BLOCKS]]
 
 
 def _aggregate(
@@ -116,7 +120,9 @@ def _aggregate(
         for label, scores in sorted(found.items(), key=lambda item: -iqm(item[1]))
     ]
     header = ("agent", "runs", "IQM", "mean", "median", "optimality gap")
-    profiles = [_profile(label, scores) for label, scores in found.items()]
+    every = np.concatenate([scores.ravel() for scores in found.values()])
+    x = np.linspace(min(0.0, float(every.min())) - 0.02, max(1.0, float(every.max())) + 0.02, 301)
+    profiles = [_profile(label, scores, x) for label, scores in found.items()]
     chart = line_chart(
         profiles, style, x_label="normalised score", y_label="share of runs above it"
     )
@@ -132,8 +138,7 @@ def _with_interval(scores: np.ndarray, metric: Callable[..., Any]) -> str:
     return bracketed(metric(scores), interval)
 
 
-def _profile(label: str, scores: np.ndarray) -> Series:
-    x = np.linspace(min(0.0, float(scores.min())), max(1.0, float(scores.max())), 101)
+def _profile(label: str, scores: np.ndarray, x: np.ndarray) -> Series:
     band = bootstrap_interval(
         scores,
         np.random.default_rng(0),
