@@ -22,7 +22,9 @@ import numpy as np
 
 from daedalus.accelerators.files import write_file
 from daedalus.evaluation.benchmark import State, benchmark
+from daedalus.evaluation.curves import area_under_curve, steps_to_threshold
 from daedalus.evaluation.plan import Group, Plan
+from daedalus.evaluation.statistics import bootstrap_interval, iqm
 from daedalus.evaluation.store import SECONDS, ResultStore
 
 ROOT = Path(__file__).parents[1]
@@ -174,35 +176,27 @@ def _curve(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 def _final(group: list[dict[str, Any]]) -> float:
     """Return the interquartile mean over runs of the last tenth of the curves."""
-    from daedalus.evaluation.statistics import iqm
-
     ends = [_curve(run)[1][-max(1, POINTS // 10) :].mean() for run in group]
     return float(iqm(np.array(ends)))
 
 
 def _row(group: list[dict[str, Any]], goal: float, claim: Claim) -> dict[str, Any]:
-    areas, reached, held = [], [], []
-    for run in group:
-        steps, values = _curve(run)
-        areas.append(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
-        above = np.flatnonzero(values >= goal)
-        reached.append(float(steps[above[0]]) if above.size else np.inf)
-        held.append(np.mean(run["held_out_returns"]))
-    finite = np.minimum(reached, claim.total_timesteps)
+    total = claim.total_timesteps
+    curves = [_curve(run) for run in group]
+    reached = [steps_to_threshold(curve, goal) for curve in curves]
+    spent = [min(steps, total) if there else total for steps, there in reached]
     return {
         "runs": len(group),
-        "area_under_curve": _with_interval(areas),
-        "held_out_return": _with_interval(held),
-        "steps_to_baseline_final": _with_interval(finite),
-        "share_of_budget": round(float(np.mean(finite)) / claim.total_timesteps, 4),
-        "never_reached": int(np.isinf(reached).sum()),
+        "area_under_curve": _with_interval([area_under_curve(curve, total) for curve in curves]),
+        "held_out_return": _with_interval([np.mean(run["held_out_returns"]) for run in group]),
+        "steps_to_baseline_final": _with_interval(spent),
+        "share_of_budget": round(float(np.mean(spent)) / total, 4),
+        "never_reached": sum(not there for _, there in reached),
         "steps_per_second": round(float(np.mean([run["steps_per_second"] for run in group])), 1),
     }
 
 
 def _with_interval(values: Any) -> dict[str, float]:
-    from daedalus.evaluation.statistics import bootstrap_interval, iqm
-
     scores = np.array(values, dtype=np.float64)
     interval = bootstrap_interval(scores, np.random.default_rng(0))
     return {

@@ -221,9 +221,18 @@ def _score_table(cells: Sequence[Cell]) -> str:
             escape(cell.label), str(cell.runs), bracketed(cell.iqm, cell.interval),
             f"{cell.mean:.4g}", share, f"{cell.area:.4g}",
             f"{cell.rows[0]['total_timesteps']:,}", f"{cell.steps_per_second:,.0f}",
-            *([f"{cell.costs.mean():.4g}"] * costly),
+            *_costs(cell, costly),
         ])  # fmt: skip
-    return html_table(header + ["cost"] * costly, rows)
+    return html_table([*header, *["cost", "over the limit"] * costly], rows)
+
+
+def _costs(cell: Cell, costly: bool) -> list[str]:
+    """Mean cost of an episode, and how often and how far it is over the limit."""
+    if not costly:
+        return []
+    paid = cell.constrained
+    over = "-" if paid is None else f"{paid.violation_rate:.0%}, by {paid.excess:.3g} on average"
+    return [f"{cell.costs.mean():.4g}", over]
 
 
 def _curve(cell: Cell) -> Series:

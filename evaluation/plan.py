@@ -57,6 +57,7 @@ class RunSpec:
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         threads: CPU threads of the run.
         references: Reference scores of the scenario, for normalisation.
+        cost_limit: Cost per episode that a policy may have, None where nothing is limited.
     """
 
     label: str
@@ -72,12 +73,13 @@ class RunSpec:
     device: str = "cpu"
     threads: int = 1
     references: dict[str, float] = field(default_factory=dict)
+    cost_limit: float | None = None
 
     @property
     def id(self) -> str:
-        """Hash of all of it but the references, which decide nothing."""
+        """Hash of all of it but what results are judged by."""
         content = dataclasses.asdict(self)
-        del content["references"]
+        del content["references"], content["cost_limit"]
         return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
 
     @property
@@ -170,6 +172,7 @@ class Plan:
             device=self.device,
             threads=self.threads,
             references=scenario.scores,
+            cost_limit=scenario.cost_limit,
         )
 
 

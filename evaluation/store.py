@@ -44,6 +44,7 @@ CREATE TABLE run (
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'failed', 'done')),
     attempts INTEGER NOT NULL, faults INTEGER NOT NULL, error TEXT NOT NULL,
     seconds REAL NOT NULL, steps_per_second REAL NOT NULL, files TEXT NOT NULL, hash TEXT NOT NULL,
+    cost_limit REAL,
     CHECK (git_commit <> '' AND config_hash <> ''),
     CHECK (json_type(versions) = 'object' AND versions <> '{}'),
     CHECK (json_type(hardware) = 'object' AND hardware <> '{}'),

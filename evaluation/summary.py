@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from daedalus.evaluation.constrained import Constrained, constrained
 from daedalus.evaluation.curves import Curve, area_under_curve
 from daedalus.evaluation.statistics import Interval, bootstrap_interval, iqm, mean, normalised
 from daedalus.evaluation.store import RETURN, ResultStore
@@ -27,7 +28,7 @@ class Cell:
         label: The agent.
         rows: Its runs, by seed.
         scores: (runs,) mean held-out return of each.
-        costs: (runs,) mean held-out cost of each.
+        costs: (E,) cost of every held-out episode of all runs.
         curves: Learning curve of each run: steps and mean returns.
     """
 
@@ -71,6 +72,12 @@ class Cell:
         return float(np.median([row["steps_per_second"] for row in self.rows]))
 
     @cached_property
+    def constrained(self) -> Constrained | None:
+        """What was paid, where the scenario limits the cost of an episode."""
+        limit = self.rows[0]["cost_limit"]
+        return None if limit is None else constrained(self.costs, limit)
+
+    @cached_property
     def references(self) -> dict[str, float]:
         """Reference scores of the scenario."""
         return dict(self.rows[0]["references"])
@@ -90,7 +97,7 @@ def _cell(store: ResultStore, key: tuple[str, str], rows: list[dict[str, Any]]) 
         *key,
         rows=tuple(rows),
         scores=np.array([mean(found["returns"]) for found in episodes]),
-        costs=np.array([found["costs"].mean() for found in episodes]),
+        costs=np.concatenate([found["costs"] for found in episodes]),
         curves=tuple(store.curve(row["id"], RETURN) for row in rows),
     )
 

@@ -46,6 +46,8 @@ class Scenario:
     """Mean return per episode that counts as solved."""
     scores: dict[str, float] = field(default_factory=dict)
     """Reference scores, mean return per episode: who -> score (``random``, ``human``, ...)."""
+    cost_limit: float | None = None
+    """Cost per episode that a policy may have, where the environment counts costs."""
     tags: tuple[str, ...] = ()
     """Words to select scenarios by."""
     source: str = ""
@@ -124,6 +126,7 @@ _CHECKS: dict[str, Any] = {
     "agents": _mappings,
     "threshold": _number,
     "scores": _numbers,
+    "cost_limit": _number,
     "tags": _texts,
     "source": _text,
 }

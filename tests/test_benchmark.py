@@ -408,6 +408,7 @@ def test_scores_are_put_on_the_scale_of_the_references(store: ResultStore) -> No
         finish(store, spec(seed=seed, references={"random": 0.0, "human": 4.0}), 2.0 + seed)
     cells = summarise(store, store.runs())
     assert cells[0].area == pytest.approx(np.mean([score * 0.625 for score in (2, 3, 4)]))
+    assert cells[0].constrained is None
     np.testing.assert_array_equal(table(cells, "a", ["s"]), [[0.5], [0.75], [1.0]])
     assert table(cells, "b", ["s"]) is None
 

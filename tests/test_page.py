@@ -31,7 +31,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in range(5):
             for label, skill in (("good", 3.0), ("same", 3.0), (HARMFUL, 1.0)):
                 for scenario in ("first", "second"):
-                    run = spec(label, seed, scenario, references={"random": 0.0, "human": 4.0})
+                    run = spec(
+                        label,
+                        seed,
+                        scenario,
+                        references={"random": 0.0, "human": 4.0},
+                        cost_limit=0.5,
+                    )
                     finish(store, run, skill + 0.1 * rng.normal(), spread=0.2)
         store.add([spec("late", 0, "first")], HERE)
         store.fail(spec("late", 0, "first").id, "ValueError: no")
@@ -44,6 +50,7 @@ def test_the_page_holds_the_numbers_and_where_they_come_from(page: Path) -> None
     for words in ("Over 2 scenarios", "Performance profile", "Who beats whom", "0" * 40):
         assert words in text
     assert "human 4" in text
+    assert "<td>100%, by 0.5 on average</td>" in text  # every episode costs 1, the limit is 0.5
     assert "daedalus benchmark" in text
     assert "failed: ValueError: no" in text
     assert text.count("<svg") == 1 + 2 * 2  # a profile; curves and scores of each scenario

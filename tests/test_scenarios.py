@@ -20,6 +20,7 @@ agent: unreal
 agents:
   unreal: {learning_rate: 7e-4}
 threshold: 0.9
+cost_limit: 25
 scores: {random: -0.6, perfect: 1}
 tags: [probe, pixels]
 source: bsuite
@@ -31,6 +32,7 @@ source: bsuite
     assert isinstance(scenario.total_timesteps, int)
     assert scenario.agents == {"unreal": {"learning_rate": 7e-4}}
     assert scenario.scores == {"random": -0.6, "perfect": 1.0}
+    assert scenario.cost_limit == 25.0
     assert scenario.tags == ("probe", "pixels")
 
 
