@@ -2,6 +2,7 @@
 
     python docs/build.py            write what changed
     python docs/build.py --check    write nothing; exit 1 and name what is out of date
+    python docs/build.py --pictures take the pictures of environments that have none yet
 
 One page for each environment family (docs/environments/), one for each agent (docs/agents/). The
 docstring is the only source: edit it, not the page.
@@ -22,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.spaces import Box
+from PIL import Image
 
 from daedalus.agents import agent_names, make_agent
 from daedalus.commands_make import write_template
@@ -35,6 +38,7 @@ NOTE = "<!-- Made by docs/build.py from the docstring in {source}; edit it there
 SECTION = re.compile(r"^([A-Z][A-Za-z ]+):$")
 TEMPLATES = {"environment": "my_world", "agent": "my_agent"}
 """Kind of template -> module that CONTRIBUTING.md shows it with."""
+PICTURE_SEED = 3
 FIELD = re.compile(r"^(\w[\w.-]*): +(.*)$", re.DOTALL)
 
 
@@ -121,7 +125,10 @@ def environment_page(family: type[Family], ids: list[str]) -> str:
     parts = sections(inspect.getdoc(family) or "")
     example = gymnasium.make(ids[0]).unwrapped.family  # type: ignore[attr-defined]
     out = [f"# {family.__name__}\n", NOTE.format(source=source_of(family))]
-    out += [paragraphs(parts.pop("")), "\n```python\nimport daedalus\n"]
+    out.append(paragraphs(parts.pop("")) + "\n")
+    if (picture := picture_path(family)).exists():
+        out.append(f"![{family.__name__}](../images/environments/{picture.name})\n")
+    out += ["```python\nimport daedalus\n"]
     out += [f'env = daedalus.make("{ids[0]}")\n```\n', "Ids: " + ", ".join(map(code, ids)) + "\n"]
     for title, lines in parts.items():
         out.append(f"## {title}\n\n{paragraphs(lines)}\n")
@@ -129,6 +136,27 @@ def environment_page(family: type[Family], ids: list[str]) -> str:
             out.append(arrays_table(example) + "\n")
     out.append(f"## Constructor\n\n```python\n{signature(family)}\n```\n")
     return "\n".join(out)
+
+
+def picture_path(family: type[Family]) -> Path:
+    """Return where the picture of a family is kept."""
+    return DOCS / "images" / "environments" / f"{page_name(family.__name__)}.png"
+
+
+def take_picture(family: type[Family], env_id: str) -> None:
+    """Render an environment after some random steps of its first episode."""
+    env = gymnasium.make(env_id, render_mode="rgb_array")
+    env.reset(seed=PICTURE_SEED)
+    env.action_space.seed(PICTURE_SEED)
+    picture = env.render()
+    for _ in range(30):
+        *_, terminated, truncated, _ = env.step(env.action_space.sample())
+        if terminated or truncated:
+            break
+        picture = env.render()
+    path = picture_path(family)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(picture)).quantize(128).save(path, optimize=True)
 
 
 def arrays_table(family: Family) -> str:
@@ -271,6 +299,10 @@ def pages() -> dict[Path, str]:
 
 def main(args: list[str]) -> int:
     """Write or check the pages; return the exit code."""
+    if "--pictures" in args:
+        for family, ids in families().items():
+            if not picture_path(family).exists():
+                take_picture(family, ids[0])
     wanted = pages()
     old = {p for folder in ("environments", "agents") for p in (DOCS / folder).glob("*.md")}
     stale = [p for p, t in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != t]
