@@ -36,7 +36,7 @@ class Acted(NamedTuple):
 
     action: Tensor  # (B, ...)
     state: State  # recurrent state after this step
-    extras: dict[str, Tensor]  # (B, ...) by name, stacked over time into Rollout.extras
+    extras: dict[str, Tensor]  # (B, ...) by name; one per step in Rollout.extras
 
 
 class Actor(Protocol):
@@ -71,7 +71,7 @@ class Rollout(NamedTuple):
     final_index: Tensor  # (K, 2) int64 rows (t, b) where an episode ended, in either way
     final_observation: dict[str, Tensor]  # (K, ...)
     final_state: State  # (K, ...) recurrent state after step t, with which to judge it
-    extras: dict[str, Tensor]  # (T, B, ...) from act; may carry autograd graphs
+    extras: dict[str, list[Tensor]]  # from act, T of (B, ...) each
     initial_state: State  # (B, ...) before step 0
     state: State  # (B, ...) after step T - 1
 
@@ -178,7 +178,6 @@ class Collector:
     def _allocate(self, length: int) -> None:
         n, space = self.batch.num_envs, self._space
         self._length = length
-        self._extras: dict[str, Tensor] = {}
 
         def buffer(steps: int, shape: tuple[int, ...], dtype: object) -> _Buffer:
             return _Buffer((steps, n, *shape), np.dtype(dtype), self.device)  # type: ignore[call-overload]
@@ -205,7 +204,7 @@ class Collector:
     def _begin(self) -> None:
         assert self.state is not None
         self._initial, self._steps = self.state, 0
-        self._graphs: dict[str, list[Tensor]] = {}
+        self._extras: dict[str, list[Tensor]] = {}
         self._ends: list[tuple[int, np.ndarray, dict[str, np.ndarray], State]] = []
         if self._action is None:
             self._action = np.zeros_like(self._actions.array[0])
@@ -230,7 +229,8 @@ class Collector:
         )
         acted = self.agent.act(inputs, self.state)  # type: ignore[arg-type]
         self.state = acted.state
-        self._keep(t, acted.extras)
+        for name, value in acted.extras.items():
+            self._extras.setdefault(name, []).append(value)
         self._action = action = acted.action.detach().cpu().numpy()
         if self._clip:
             action = np.clip(action, self._space.low, self._space.high)  # type: ignore[attr-defined]
@@ -246,16 +246,6 @@ class Collector:
         self._valid.array[t] = batch.valid
         self._after(t)
         self._observe(t + 1)
-
-    def _keep(self, t: int, extras: dict[str, Tensor]) -> None:
-        """Keep what acting left; values without a graph go into one array over time at once."""
-        for name, value in extras.items():
-            if value.requires_grad:
-                self._graphs.setdefault(name, []).append(value)
-                continue
-            if name not in self._extras:
-                self._extras[name] = value.new_zeros((self._length, *value.shape))
-            self._extras[name][t] = value
 
     def _after(self, t: int) -> None:
         """Note ended episodes; ``_start`` becomes that of the observation after step ``t``."""
@@ -290,12 +280,11 @@ class Collector:
             final_index=index,
             final_observation=final_observation,
             final_state=final_state,
-            extras={**self._extras, **{k: torch.stack(v) for k, v in self._graphs.items()}},
+            extras=self._extras,
             initial_state=self._initial,
             state=self.state,  # type: ignore[arg-type]
         )
         self.state = {name: value.detach() for name, value in rollout.state.items()}
-        self._graphs = {}
         return rollout
 
     def _finals(self) -> tuple[Tensor, dict[str, Tensor], State]:

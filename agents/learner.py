@@ -8,12 +8,13 @@ to the end of the rollout (Mnih et al. 2016, 1602.01783).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
@@ -21,10 +22,10 @@ from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
 from daedalus.agents.base import Metric, Spaces
 from daedalus.agents.losses import actor_critic_loss, explained_variance
-from daedalus.agents.networks import Encoder, flat_size, flatten
+from daedalus.agents.networks import Encoder, Known, flat_size, flatten
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policies import policy_for
-from daedalus.agents.recurrent import LSTM
+from daedalus.agents.recurrent import LSTM, Recorded
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,7 @@ class Core(Protocol):
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
         """Take one step without a graph; also return what `unroll` may reuse."""
 
-    def unroll(
-        self, features: Tensor, inputs: Inputs, state: State, recorded: Mapping[str, Tensor]
-    ) -> Tensor:
+    def unroll(self, features: Tensor, inputs: Inputs, state: State, known: Known | None) -> Tensor:
         """Map features (T, B, F) to outputs (T, B, size)."""
 
 
@@ -104,9 +103,7 @@ class FeedForwardCore(nn.Module):
         """Return the features."""
         return features, {}, {}
 
-    def unroll(
-        self, features: Tensor, inputs: Inputs, state: State, recorded: Mapping[str, Tensor]
-    ) -> Tensor:
+    def unroll(self, features: Tensor, inputs: Inputs, state: State, known: Known | None) -> Tensor:
         """Return the features."""
         return features
 
@@ -139,15 +136,20 @@ class LSTMCore(nn.Module):
         """Take one step."""
         x = self._input(features, inputs)
         h, c, gates = self.lstm.step(x, state["h"], state["c"], inputs.episode_start)
-        return h, {"h": h, "c": c}, {"gates": gates, "cell": c}
+        return h, {"h": h, "c": c}, {"lstm/output": h, "lstm/gates": gates, "lstm/cell": c}
 
-    def unroll(
-        self, features: Tensor, inputs: Inputs, state: State, recorded: Mapping[str, Tensor]
-    ) -> Tensor:
+    def unroll(self, features: Tensor, inputs: Inputs, state: State, known: Known | None) -> Tensor:
         """Run over T steps."""
         x = self._input(features, inputs)
-        known = (recorded["gates"], recorded["cell"]) if "gates" in recorded else None
-        return self.lstm(x, state["h"], state["c"], inputs.episode_start, known).output  # type: ignore[no-any-return]
+        recorded = recorded_lstm(known, "lstm")
+        return self.lstm(x, state["h"], state["c"], inputs.episode_start, recorded)  # type: ignore[no-any-return]
+
+
+def recorded_lstm(known: Known | None, name: str) -> Recorded | None:
+    """Return what a core kept of the LSTM ``name`` while acting."""
+    if known is None:
+        return None
+    return Recorded(*(list(known[f"{name}/{part}"]) for part in Recorded._fields))
 
 
 def fed_back(inputs: Inputs, space: Any) -> tuple[Tensor, Tensor]:
@@ -189,43 +191,36 @@ class A3CNetwork(nn.Module):
     def step(
         self, inputs: Inputs, state: State, keep: bool
     ) -> tuple[Tensor, State, dict[str, Tensor]]:
-        """Take one step, without a graph but for what is kept.
+        """Take one step without a graph.
 
         Args:
             inputs: (B, ...).
             state: Of the core.
-            keep: Also return what `unroll` can reuse; ``"encoded"`` carries its graph.
+            keep: Also return what `unroll` can reuse.
 
         Returns:
             The core's output (B, H), its state, and what was kept.
         """
-        keep = keep and self.encoder.worth_keeping
-        with torch.set_grad_enabled(keep):
-            encoded = self.encoder.encode(inputs.observation)
+        features, kept = self.encoder.step(inputs.observation)
         with torch.no_grad():
-            features = self.encoder(encoded)
             output, state, recorded = self.core.step(features, inputs, state)
-        kept = {"encoded": encoded, "features": features, **recorded} if keep else {}
-        return output, state, kept
+        return output, state, {**kept, **recorded} if keep else {}
 
-    def unroll(
-        self, inputs: Inputs, state: State, recorded: Mapping[str, Tensor] | None = None
-    ) -> Unrolled:
-        """Run over (T, B) inputs, reusing what was ``recorded`` of the same inputs."""
-        recorded = recorded or {}
+    def unroll(self, inputs: Inputs, state: State, known: Known | None = None) -> Unrolled:
+        """Run over (T, B) inputs, reusing what `step` kept of them: ``known``."""
         steps, batch = inputs.episode_start.shape
-        encoded = recorded.get("encoded")
-        if encoded is None:
-            flat = {name: value.flatten(0, 1) for name, value in inputs.observation.items()}
-            encoded = self.encoder.encode(flat).view(steps, batch, -1)
-        known = recorded.get("features")
-        features = self.encoder(
-            encoded.flatten(0, 1), None if known is None else known.flatten(0, 1)
-        ).view(steps, batch, -1)
-        output = self.core.unroll(features, inputs, state, recorded)
-        return Unrolled(
-            encoded, features, output, self.actor(output), self.critic(output).squeeze(-1)
-        )
+        flat = {name: value.flatten(0, 1) for name, value in inputs.observation.items()}
+        encoded = self.encoder.encode(flat, known)
+        features = self.encoder(encoded, known).view(steps, batch, -1)
+        output = self.core.unroll(features, inputs, state, known)
+        policy, value = self.heads(output)
+        return Unrolled(encoded.view(steps, batch, -1), features, output, policy, value)
+
+    def heads(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Return policy (..., P) and value (...) by one product: they read the same rows."""
+        weight = torch.cat([self.actor.weight, self.critic.weight])
+        both = F.linear(output, weight, torch.cat([self.actor.bias, self.critic.bias]))
+        return both[..., :-1], both[..., -1]
 
 
 def _small(layer: nn.Linear, gain: float) -> nn.Linear:
@@ -264,13 +259,13 @@ class Learner:
         self._kept = self._version if keep else -1
         output, state, extras = self.network.step(self.clip(inputs), state, keep)
         with torch.no_grad():
-            parameters = self.network.actor(output)
+            parameters, value = self.network.heads(output)
             policy = self.network.distribution
             chosen = (
                 policy.mode(parameters) if deterministic else policy.sample(parameters, generator)
             )
             if not training:
-                extras = {"value": self.network.critic(output).squeeze(-1)}
+                extras = {"value": value}
         return Acted(chosen, state, extras)
 
     def clip(self, inputs: Inputs) -> Inputs:
@@ -294,8 +289,7 @@ class Learner:
         """Return the values (N,) of ``inputs``, without a graph."""
         with torch.no_grad():
             output, _, _ = self.network.step(self.clip(inputs), state, keep=False)
-            value: Tensor = self.network.critic(output).squeeze(-1)
-            return value
+            return self.network.heads(output)[1]
 
     def next_value(self, rollout: Rollout) -> Tensor:
         """Return (T, B): the bootstrap values of the last step and of truncated ones, in one call.
@@ -355,7 +349,7 @@ class Learner:
         total = terms.total(self.config.value_weight, self.config.entropy_weight)
         return total, unrolled, metrics
 
-    def _recorded(self, rollout: Rollout) -> Mapping[str, Tensor] | None:
+    def _recorded(self, rollout: Rollout) -> Known | None:
         """Return what acting kept, if the parameters are still those it acted with."""
         return rollout.extras if self._kept == self._version else None
 

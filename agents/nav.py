@@ -15,7 +15,6 @@ from the second LSTM's output (D2); loop closure from the output. Labels come fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,8 +24,15 @@ from torch import Tensor, nn
 
 from daedalus.agents.auxiliary import Depth, LabelledRollout, LoopClosure
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Spaces, State
-from daedalus.agents.learner import A3CConfig, A3CNetwork, Learner, fed_back, seeded_progress
-from daedalus.agents.networks import flat_size, flatten, is_image
+from daedalus.agents.learner import (
+    A3CConfig,
+    A3CNetwork,
+    Learner,
+    fed_back,
+    recorded_lstm,
+    seeded_progress,
+)
+from daedalus.agents.networks import Known, flat_size, flatten, is_image
 from daedalus.agents.recurrent import LSTM
 
 
@@ -86,22 +92,18 @@ class NavCore(nn.Module):
         h1, c1, gates1 = self.first.step(first, state["h1"], state["c1"], start)
         x = torch.cat([h1, rest], -1)
         h2, c2, gates2 = self.second.step(x, state["h2"], state["c2"], start)
-        recorded = {"gates1": gates1, "cell1": c1, "gates2": gates2, "cell2": c2}
+        recorded = {"first/output": h1, "first/gates": gates1, "first/cell": c1}
+        recorded |= {"second/output": h2, "second/gates": gates2, "second/cell": c2}
         return h2, {"h1": h1, "c1": c1, "h2": h2, "c2": c2}, recorded
 
-    def unroll(
-        self, features: Tensor, inputs: Inputs, state: State, recorded: Mapping[str, Tensor]
-    ) -> Tensor:
+    def unroll(self, features: Tensor, inputs: Inputs, state: State, known: Known | None) -> Tensor:
         """Run over T steps."""
         first, rest = self._parts(features, inputs)
         start = inputs.episode_start
-        known: list[Any] = [
-            (recorded[f"gates{i}"], recorded[f"cell{i}"]) if f"gates{i}" in recorded else None
-            for i in (1, 2)
-        ]
-        h1 = self.first(first, state["h1"], state["c1"], start, known[0]).output
+        first_known, second_known = (recorded_lstm(known, name) for name in ("first", "second"))
+        h1 = self.first(first, state["h1"], state["c1"], start, first_known)
         x = torch.cat([h1, rest], -1)
-        return self.second(x, state["h2"], state["c2"], start, known[1]).output  # type: ignore[no-any-return]
+        return self.second(x, state["h2"], state["c2"], start, second_known)  # type: ignore[no-any-return]
 
 
 class Nav(Agent):

@@ -1,8 +1,8 @@
-"""Small networks: an encoder by observation space, a masked LSTM, and what lets acting be reused.
+"""The encoder that an observation space asks for.
 
-An encoder has two parts. ``encode`` is the convolutions of the images (and a plain copy of the
-vectors): the expensive part, whose graph may be kept from acting. ``forward`` adds the fully
-connected layers. Images are uint8 (N, H, W, C) or channel-first, and stay channels-last in memory.
+It has two parts: ``encode`` is the convolutions of the images (and a plain copy of the vectors),
+``forward`` adds the fully connected layers. The update may reuse what ``step`` computed of both
+while acting. Images are uint8 (N, H, W, C) or channel-first, and stay channels-last in memory.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from torch import Tensor, nn
 
+from daedalus.agents.reuse import Maps, convolve, flat, join, linear_relu
+
 CHUNK = 128
 """Images per convolution call: activations then stay in the cache, up to twice as fast."""
+
+Known = Mapping[str, Sequence[Tensor]]
+"""What acting computed, by name: parts that follow each other, one per step."""
 
 Layers = Sequence[tuple[int, int, int]]  # (channels, kernel, stride) of each convolution
 
@@ -75,17 +80,20 @@ class ConvolutionStack(nn.Module):
         self.map = (height, width, channels)
         self.features = height * width * channels
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map (N, H, W, C) uint8 to (N, features), in chunks that fit the cache."""
-        if len(image) <= CHUNK or image.device.type != "cpu":
-            return self._convolve(image)
-        return torch.cat([self._convolve(part) for part in image.split(CHUNK)])
-
-    def _convolve(self, image: Tensor) -> Tensor:
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """Return the images (N, H, W, C) as numbers in [0, 1] and every layer's output."""
         x = channels_last(image, self.space).permute(0, 3, 1, 2).float().mul_(1 / 255)
-        for layer in self.layers:
-            x = F.relu(layer(x), inplace=True)
-        return x.permute(0, 2, 3, 1).reshape(len(image), -1)
+        return convolve(x, list(self.layers))  # type: ignore[arg-type]
+
+    def forward(self, image: Tensor, known: Sequence[Maps] | None = None) -> Tensor:
+        """Map (N, H, W, C) uint8 to (N, features), in parts that fit the cache.
+
+        Args:
+            image: The images.
+            known: What `maps` returned for parts of them while acting.
+        """
+        parts = known or [self.maps(part) for part in image.split(CHUNK)]
+        return join(parts, list(self.layers))  # type: ignore[arg-type]
 
 
 class Encoder(nn.Module):
@@ -128,11 +136,6 @@ class Encoder(nn.Module):
         self.first = nn.Linear(self.encoded, hidden)
         self.second = None if self.stacks else nn.Linear(hidden, hidden)
 
-    @property
-    def worth_keeping(self) -> bool:
-        """Whether ``encode`` does so much work that acting's should be kept for the update."""
-        return len(self.stacks) > 0
-
     def image(self) -> tuple[str, ConvolutionStack] | None:
         """Return name and convolutions of the first image, if there is one."""
         for name, stack in self.stacks.items():
@@ -140,21 +143,51 @@ class Encoder(nn.Module):
             return name, stack
         return None
 
-    def encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Return the convolved images and flat vectors, (N, encoded)."""
+    def step(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the features (N, hidden) without a graph, and what the update may reuse."""
+        kept, images = {}, {}
+        with torch.no_grad():
+            for name, stack in self.stacks.items():
+                assert isinstance(stack, ConvolutionStack)
+                maps = stack.maps(observation[name])
+                images[name] = flat(maps)
+                kept.update({f"{name}/{i}": value for i, value in enumerate(maps)})
+            dense = self._dense(self._join(observation, images))
+        kept.update({f"dense/{i}": value for i, value in enumerate(dense)})
+        return dense[-1], kept
+
+    def encode(self, observation: Mapping[str, Tensor], known: Known | None = None) -> Tensor:
+        """Return the convolved images and flat vectors, (N, encoded).
+
+        Args:
+            observation: (N, ...) by name.
+            known: What `step` kept of the same observations, part by part.
+        """
+        images = {}
+        for name, stack in self.stacks.items():
+            names = [n for n in known or () if n.startswith(f"{name}/")]
+            parts = list(zip(*(known[n] for n in names), strict=True)) if known else None
+            images[name] = stack(observation[name], parts)
+        return self._join(observation, images)
+
+    def _join(self, observation: Mapping[str, Tensor], images: Mapping[str, Tensor]) -> Tensor:
         parts = [
-            self.stacks[name](observation[name])
-            if name in self.stacks
-            else flatten(observation[name], space)
+            images[name] if name in images else flatten(observation[name], space)
             for name, space in self.spaces.items()
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
-    def forward(self, encoded: Tensor, recorded: Tensor | None = None) -> Tensor:
-        """Return features (N, hidden); ``recorded`` is what acting computed for the same rows."""
-        if self.second is None:
-            return reuse_linear(encoded, self.first, recorded)
-        return F.relu(self.second(F.relu(self.first(encoded), inplace=True)), inplace=True)
+    def forward(self, encoded: Tensor, known: Known | None = None) -> Tensor:
+        """Return the features (N, hidden) of (N, encoded); ``known`` as in `encode`."""
+        return self._dense(encoded, known)[-1]
+
+    def _dense(self, x: Tensor, known: Known | None = None) -> list[Tensor]:
+        outputs = [x]
+        for i, layer in enumerate((self.first, self.second)):
+            if layer is not None:
+                result = torch.cat(list(known[f"dense/{i}"])) if known else None
+                outputs.append(linear_relu(outputs[-1], layer, result))
+        return outputs[1:]
 
 
 def _layers(space: Space[Any], torso: str) -> Layers:
@@ -186,25 +219,3 @@ def flatten(value: Tensor, space: Space[Any]) -> Tensor:
     if space.dtype == np.uint8 and space.high.max() == 255:  # type: ignore[attr-defined]
         flat = flat / 255
     return flat
-
-
-class _ReusedLinear(torch.autograd.Function):
-    """relu(x W' + b) whose result is already known: only the backward pass is computed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, result: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, result)
-        return result.view_as(result)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, result = ctx.saved_tensors
-        gradient = gradient * (result > 0)
-        return gradient @ weight, gradient.t() @ x, gradient.sum(0), None
-
-
-def reuse_linear(x: Tensor, layer: nn.Linear, recorded: Tensor | None) -> Tensor:
-    """Return relu(layer(x)); if it was ``recorded`` while acting, without computing it again."""
-    if recorded is None:
-        return F.relu(layer(x), inplace=True)
-    return _ReusedLinear.apply(x, layer.weight, layer.bias, recorded)  # type: ignore[no-any-return,no-untyped-call]

@@ -12,18 +12,19 @@ the update needs no forward pass at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
-class Unrolled(NamedTuple):
-    """What an LSTM computed over (T, B)."""
+class Recorded(NamedTuple):
+    """What `LSTM.step` computed, step by step: T arrays each."""
 
-    output: Tensor  # (T, B, H)
-    gates: Tensor  # (T, B, 4H), after their non-linearities
-    cell: Tensor  # (T, B, H)
+    output: list[Tensor]  # (B, H)
+    gates: list[Tensor]  # (B, 4H), after their non-linearities
+    cell: list[Tensor]  # (B, H)
 
 
 class LSTM(nn.Module):
@@ -65,8 +66,8 @@ class LSTM(nn.Module):
         h: Tensor,
         c: Tensor,
         episode_start: Tensor,
-        recorded: tuple[Tensor, Tensor] | None = None,
-    ) -> Unrolled:
+        recorded: Recorded | None = None,
+    ) -> Tensor:
         """Unroll over T steps.
 
         Args:
@@ -74,17 +75,14 @@ class LSTM(nn.Module):
             h: (B, H), before step 0; no gradient flows into it.
             c: (B, H).
             episode_start: bool (T, B).
-            recorded: Gates and cells of `step` for the same inputs and parameters.
+            recorded: Of `step`, for the same inputs and parameters.
 
         Returns:
-            Outputs, gates and cells; only the outputs carry gradients.
+            Outputs (T, B, H).
         """
         keep = (~episode_start).unsqueeze(-1).to(x.dtype)
-        gates, cell = recorded if recorded is not None else (None, None)
-        output, gates, cell = _Unroll.apply(  # type: ignore[no-untyped-call]
-            x, self.weight, self.recurrent, self.bias, h.detach(), c.detach(), keep, gates, cell
-        )
-        return Unrolled(output, gates, cell)
+        weights = self.weight, self.recurrent, self.bias
+        return _Unroll.apply(x, *weights, h.detach(), c.detach(), keep, recorded)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _cell(gates: Tensor, h: Tensor, c: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,52 +109,53 @@ class _Unroll(torch.autograd.Function):
         h: Tensor,
         c: Tensor,
         keep: Tensor,
-        gates: Tensor | None,
-        cell: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        if gates is None or cell is None:
-            output, gates, cell = _forward(x, weight, recurrent, bias, h, c, keep)
-        else:
-            output = gates[..., 2 * h.shape[1] : 3 * h.shape[1]] * cell.tanh()
-        ctx.save_for_backward(x, weight, recurrent, h, c, keep, output, gates, cell)
-        ctx.mark_non_differentiable(gates, cell)
-        return output, gates, cell
+        recorded: Recorded | None,
+    ) -> Tensor:
+        known = recorded or _forward(x, weight, recurrent, bias, h, c, keep)
+        output = torch.stack(list(known.output))
+        ctx.save_for_backward(x, weight, recurrent, h, c, keep, output)
+        ctx.gates, ctx.cell = known.gates, known.cell
+        return output
 
     @staticmethod
-    def backward(ctx: Any, d_output: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        x, weight, recurrent, h, c, keep, output, gates, cell = ctx.saved_tensors
-        d_gates = _through_time(d_output, recurrent, c, keep, gates, cell)
+    def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, recurrent, h, c, keep, output = ctx.saved_tensors
+        d_gates = _through_time(d_output, recurrent, c, keep, ctx.gates, ctx.cell)
         before = torch.cat([h.unsqueeze(0), output[:-1]]) * keep
         flat = d_gates.reshape(-1, d_gates.shape[-1])
         d_x = (flat @ weight).view_as(x) if ctx.needs_input_grad[0] else None
         d_weight = flat.t() @ x.reshape(-1, x.shape[-1])
         d_recurrent = flat.t() @ before.reshape(-1, before.shape[-1])
-        return d_x, d_weight, d_recurrent, flat.sum(0), None, None, None, None, None
+        return d_x, d_weight, d_recurrent, flat.sum(0), None, None, None, None
 
 
 def _forward(
     x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, h: Tensor, c: Tensor, keep: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Recorded:
     steps, batch, _ = x.shape
-    hidden = h.shape[1]
     gates = torch.addmm(bias, x.reshape(steps * batch, -1), weight.t()).view(steps, batch, -1)
-    output, cell = x.new_empty(steps, batch, hidden), x.new_empty(steps, batch, hidden)
-    turned = recurrent.t()
+    recorded = Recorded([], list(gates), [])
     for t in range(steps):
-        h, c, _ = _cell(gates[t], h * keep[t], c * keep[t], turned)
-        output[t], cell[t] = h, c
-    return output, gates, cell
+        h, c, _ = _cell(gates[t], h * keep[t], c * keep[t], recurrent.t())
+        recorded.output.append(h)
+        recorded.cell.append(c)
+    return recorded
 
 
 def _through_time(
-    d_output: Tensor, recurrent: Tensor, c: Tensor, keep: Tensor, gates: Tensor, cell: Tensor
+    d_output: Tensor,
+    recurrent: Tensor,
+    c: Tensor,
+    keep: Tensor,
+    gates: Sequence[Tensor],
+    cell: Sequence[Tensor],
 ) -> Tensor:
     """Return the gradient of the gates before their non-linearities, (T, B, 4H).
 
     One step at a time: its few arrays stay in the cache, those of all steps would not.
     """
-    steps, _, hidden = cell.shape
-    result = torch.empty_like(gates)
+    steps, batch, hidden = d_output.shape
+    result = d_output.new_empty(steps, batch, 4 * hidden)
     d_h, d_c = torch.zeros_like(c), torch.zeros_like(c)
     for t in range(steps - 1, -1, -1):
         i, f, o, g = gates[t].split(hidden, 1)
@@ -170,7 +169,7 @@ def _through_time(
         torch.mul(d_c, g, out=to_i)
         torch.mul(d_c, before, out=to_f)
         torch.mul(d_c, i, out=to_g)
-        sigmoids, squashes = gates[t, :, : 3 * hidden], result[t, :, : 3 * hidden]
+        sigmoids, squashes = gates[t][:, : 3 * hidden], result[t, :, : 3 * hidden]
         squashes.mul_(sigmoids).addcmul_(squashes, sigmoids, value=-1)
         to_g.addcmul_(to_g * g, g, value=-1)
         d_c = (d_c * f).mul_(keep[t])

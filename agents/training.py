@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from daedalus.accelerators.memory import keep_freed_memory
 from daedalus.agents.base import Agent, Metrics
 from daedalus.agents.recorder import Recorder, Saving
 
@@ -57,6 +58,7 @@ def train(
     """
     if agent.collector is None:
         raise ValueError("this agent has no environment to train in: load it with env=...")
+    keep_freed_memory()
     agent.total_timesteps = total_timesteps
     log = _Log(agent, log_interval or LOG_INTERVAL, progress)
     hook = _Hook(agent, callback, total_timesteps)

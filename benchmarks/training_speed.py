@@ -1,25 +1,28 @@
 """Training throughput beside stable-baselines3: same observations, network, batch and threads.
 
-    python -m benchmarks.training_speed [--threads 2] [--rounds 5] [--cases images84 recurrent]
+    python -m benchmarks.training_speed [--threads 2] [--turns 15] [--cases images84 recurrent]
 
 Every case trains our `actor_critic` and the nearest algorithm of stable-baselines3 (A2C, or
 RecurrentPPO of sb3-contrib with one epoch over one full batch) on an environment that costs
-nothing: 64 copies that show fixed random observations. The two take turns in one process, several
-rounds each; a figure is the median over the rounds, in environment steps per second.
+nothing: 64 copies that show fixed random observations. Each has a process of its own, and they take
+short turns, so that other work on the machine meets both alike; the ratio is the median over the
+pairs of turns, a speed the median over its turns, in environment steps per second.
 
-The bound is arithmetic: floating-point operations per step, counted while training by torch's own
-counter, over what the machine does in a 2048 x 2048 float32 matrix product in the same run.
+The bound is arithmetic: floating-point operations per step, counted while training, over what the
+machine does in a 2048 x 2048 float32 matrix product, its best in the same turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -203,29 +206,23 @@ CASES = {
 }
 
 
-def trainers(case: Case) -> dict[str, Callable[[int], object]]:
-    """Return name -> function that trains for so many rollouts."""
-    ours = ActorCritic(Still(case.space), Config(n_steps=STEPS, feed_back=False, **case.ours))
+def make_ours(case: Case) -> Any:
+    """Return our agent."""
+    config = Config(n_steps=STEPS, feed_back=False, **case.ours)
+    return ActorCritic(Still(case.space), config, device="cpu")
+
+
+def make_theirs(case: Case) -> Any:
+    """Return the agent of stable-baselines3."""
     env = StillVecEnv(Still(case.space))
-    kwargs = {"net_arch": [], **case.theirs}
-    if case.recurrent:
-        theirs: Any = RecurrentPPO(
-            case.policy,
-            env,
-            n_steps=STEPS,
-            batch_size=STEPS * COPIES,
-            n_epochs=1,
-            policy_kwargs=kwargs,
-        )
-    else:
-        theirs = A2C(case.policy, env, n_steps=STEPS, policy_kwargs=kwargs)
+    given: dict[str, Any] = {"policy_kwargs": {"net_arch": [], **case.theirs}, "device": "cpu"}
+    if not case.recurrent:
+        return A2C(case.policy, env, n_steps=STEPS, **given)
+    batch = STEPS * COPIES
+    return RecurrentPPO(case.policy, env, n_steps=STEPS, batch_size=batch, n_epochs=1, **given)
 
-    def run(agent: Any) -> Callable[[int], object]:
-        return lambda rollouts: agent.learn(
-            rollouts * STEPS * COPIES, reset_num_timesteps=False, log_interval=10**9
-        )
 
-    return {"ours": run(ours), "theirs": run(theirs)}
+MAKERS = {"ours": make_ours, "theirs": make_theirs}
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -235,25 +232,79 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak_flops(size: int = 2048, repeats: int = 8) -> float:
-    """Return float32 operations per second of a matrix product of ``size``; the best of several."""
-    a, b = torch.rand(size, size), torch.rand(size, size)
-    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(repeats))
+def peak_flops(size: int = 2048) -> float:
+    """Return float32 operations per second of a matrix product of ``size``."""
+    a = torch.ones(size, size)
+    return 2 * size**3 / seconds(lambda: a @ a)
 
 
-def flops_per_step(train: Callable[[int], object], uncounted: float = 0.0) -> float:
-    """Return floating-point operations per environment step while training.
+def serve(pipe: Connection, name: str, who: str, threads: int) -> None:
+    """Train in a process of its own: answer a number of rollouts with the seconds they took.
 
-    Args:
-        train: Trains for so many rollouts.
-        uncounted: Operations per step that torch's counter does not see.
+    The first answer is the number of floating-point operations per environment step.
     """
+    torch.set_num_threads(threads)
+    agent = MAKERS[who](CASES[name])
+
+    def train(rollouts: int) -> None:
+        steps = rollouts * STEPS * COPIES
+        agent.learn(steps, reset_num_timesteps=False, log_interval=10**9)
+
+    train(3)  # compiled, allocated
     with FlopCounterMode(display=False) as counter:
         train(1)
-    return float(counter.get_total_flops()) / (STEPS * COPIES) + uncounted
+    pipe.send(counter.get_total_flops() / (STEPS * COPIES))
+    while (rollouts := pipe.recv()) > 0:
+        pipe.send(seconds(lambda n=rollouts: train(n)))  # type: ignore[misc]
 
 
-def fused_lstm_flops(inputs: int, hidden: int = 256) -> float:
+class Trainer:
+    """A trainer in a process of its own."""
+
+    def __init__(self, name: str, who: str, threads: int) -> None:
+        """Start it and let it warm up."""
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, name, who, threads))
+        self.process.start()
+        self.flops: float = self.pipe.recv()
+
+    def train(self, rollouts: int) -> float:
+        """Train for ``rollouts`` and return the seconds of one of them."""
+        self.pipe.send(rollouts)
+        return float(self.pipe.recv()) / rollouts
+
+    def close(self) -> None:
+        """End the process."""
+        self.pipe.send(0)
+        self.process.join()
+
+
+def measure(name: str, turns: int, budget: float, threads: int) -> dict[str, Any]:
+    """Let both train in turns and return speeds, operations and shares of the bound.
+
+    Args:
+        name: Of the case.
+        turns: Of each.
+        budget: Wall time of one turn, in s.
+        threads: Of torch.
+    """
+    trainer = {who: Trainer(name, who, threads) for who in MAKERS}
+    rollouts = {who: max(1, round(budget / t.train(1))) for who, t in trainer.items()}
+    times: dict[str, list[float]] = {who: [] for who in MAKERS}
+    peaks = []
+    for _ in range(turns):
+        peaks.append(peak_flops())
+        for who, t in trainer.items():
+            times[who].append(t.train(rollouts[who]))
+    for t in trainer.values():
+        t.close()
+    extra = {"ours": 0.0, "theirs": fused_lstm_flops() if CASES[name].recurrent else 0.0}
+    flops = {who: t.flops + extra[who] for who, t in trainer.items()}
+    return report(times, flops, max(peaks))
+
+
+def fused_lstm_flops(inputs: int = 256, hidden: int = 256) -> float:
     """Return operations per step of torch's fused LSTM, which its counter does not see.
 
     Two a weight, 4 H (I + H) weights, four passes: acting, forward, and twice as much backward.
@@ -261,38 +312,21 @@ def fused_lstm_flops(inputs: int, hidden: int = 256) -> float:
     return 4 * 2 * 4 * hidden * (inputs + hidden)
 
 
-def measure(case: Case, rounds: int, budget: float) -> dict[str, Any]:
-    """Train both in turns and return speeds, operations and shares of the bound.
-
-    Args:
-        case: What to train.
-        rounds: Turns of each.
-        budget: Wall time of one turn, in s.
-    """
-    run = trainers(case)
-    for train in run.values():
-        train(2)
-    once = {name: seconds(lambda train=train: train(1)) for name, train in run.items()}  # type: ignore[misc]
-    rollouts = {name: max(1, round(budget / t)) for name, t in once.items()}
-    rates: dict[str, list[float]] = {name: [] for name in run}
-    peaks = []
-    for _ in range(rounds):
-        peaks.append(peak_flops())
-        for name, train in run.items():
-            taken = seconds(lambda train=train, n=rollouts[name]: train(n))  # type: ignore[misc]
-            rates[name].append(rollouts[name] * STEPS * COPIES / taken)
-    speed = {name: statistics.median(values) for name, values in rates.items()}
-    fused = fused_lstm_flops(case.ours.get("hidden", 256)) if case.recurrent else 0.0
-    flops = {n: flops_per_step(train, fused * (n == "theirs")) for n, train in run.items()}
-    peak = statistics.median(peaks)
+def report(times: dict[str, list[float]], flops: dict[str, float], peak: float) -> dict[str, Any]:
+    """Turn seconds per rollout into what is stored."""
+    rates = {who: [STEPS * COPIES / t for t in values] for who, values in times.items()}
+    speed = {who: statistics.median(values) for who, values in rates.items()}
+    ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]
+    quarters = statistics.quantiles(ratios, n=4)
     return {
-        "steps/s": {name: round(value) for name, value in speed.items()},
-        "lowest and highest": {n: [round(min(v)), round(max(v))] for n, v in rates.items()},
-        "ratio": round(speed["ours"] / speed["theirs"], 2),
-        "MFLOP/step": {name: round(value / 1e6, 2) for name, value in flops.items()},
+        "steps/s": {who: round(value) for who, value in speed.items()},
+        "best steps/s": {who: round(max(values)) for who, values in rates.items()},
+        "ratio": round(statistics.median(ratios), 2),
+        "quartiles of the ratio": [round(quarters[0], 2), round(quarters[2], 2)],
+        "MFLOP/step": {who: round(value / 1e6, 2) for who, value in flops.items()},
         "peak GFLOP/s": round(peak / 1e9),
-        "bound steps/s": {name: round(peak / value) for name, value in flops.items()},
-        "share of bound": {n: round(speed[n] * flops[n] / peak, 3) for n in speed},
+        "bound steps/s": {who: round(peak / value) for who, value in flops.items()},
+        "share of bound": {w: round(max(rates[w]) * flops[w] / peak, 3) for w in rates},
     }
 
 
@@ -301,8 +335,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="wall time of one turn")
+    parser.add_argument("--turns", type=int, default=15, help="of each trainer")
+    parser.add_argument("--seconds", type=float, default=0.5, help="wall time of one turn")
     parser.add_argument("--json", help="file to write the figures to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -313,7 +347,7 @@ def main() -> None:
     print(f"{'case':<20}{'ours':>9}{'theirs':>9}{'ratio':>8}{'aim':>6}   share of FLOP bound")
     results = {}
     for name in options.cases:
-        results[name] = found = measure(CASES[name], options.rounds, options.seconds)
+        results[name] = found = measure(name, options.turns, options.seconds, options.threads)
         speed = found["steps/s"]
         shares = ", ".join(
             f"{who} {found['share of bound'][who]:.0%} of {found['bound steps/s'][who]:,} steps/s"

@@ -14,7 +14,7 @@ from daedalus.agents.actor_critic import ActorCritic, Config
 from daedalus.agents.base import Agent, Inputs, Spaces
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policies import policy_for
-from daedalus.agents.recurrent import LSTM
+from daedalus.agents.recurrent import LSTM, Recorded
 from daedalus.agents.spaces import space_from_json, space_to_json
 from daedalus.agents.unreal import UNREAL
 from daedalus.agents.unreal import Config as UnrealConfig
@@ -169,9 +169,16 @@ def test_lstm_backward_equals_automatic_differentiation(recorded: bool) -> None:
     x = torch.randn(6, 3, 4, dtype=torch.double, requires_grad=True)
     h, c = torch.randn(2, 3, 5, dtype=torch.double)
     start = torch.rand(6, 3) < 0.3
-    unrolled = lstm(x, h, c, start)
+    output = lstm(x, h, c, start)
     if recorded:
-        unrolled = lstm(x, h, c, start, (unrolled.gates, unrolled.cell))
+        known, now = Recorded([], [], []), (h, c)
+        for t in range(6):
+            h_t, c_t, gates = lstm.step(x[t], *now, start[t])
+            now = h_t, c_t
+            for part, value in zip(known, (h_t, gates, c_t), strict=True):
+                part.append(value)
+        torch.testing.assert_close(torch.stack(known.output), output)
+        output = lstm(x, h, c, start, known)
     outputs = []
     for t in range(6):
         keep = (~start[t]).double().unsqueeze(1)
@@ -182,10 +189,10 @@ def test_lstm_backward_equals_automatic_differentiation(recorded: bool) -> None:
         h = o.sigmoid() * c.tanh()
         outputs.append(h)
     expected = torch.stack(outputs)
-    torch.testing.assert_close(unrolled.output, expected)
+    torch.testing.assert_close(output, expected)
     weight = torch.randn_like(expected)
     leaves = [x, *lstm.parameters()]
-    mine = torch.autograd.grad((unrolled.output * weight).sum(), leaves)
+    mine = torch.autograd.grad((output * weight).sum(), leaves)
     theirs = torch.autograd.grad((expected * weight).sum(), leaves)
     for a, b in zip(mine, theirs, strict=True):
         torch.testing.assert_close(a, b)

@@ -89,7 +89,7 @@ def test_same_step_rollout_by_hand(mode: AutoresetMode, kind: type) -> None:
     assert rollout.previous_reward[:, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert rollout.action[:, 0].tolist() == [1, 2, 3, 4, 0, 1, 2]
     assert rollout.previous_action[1:, 0].tolist() == [1, 2, 3, 4, 0, 1, 2]
-    assert rollout.extras["twice"][:, 0, 0].tolist() == [2, 4, 6, 2, 4, 6, 2]
+    assert torch.stack(rollout.extras["twice"])[:, 0, 0].tolist() == [2, 4, 6, 2, 4, 6, 2]
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
