@@ -259,13 +259,13 @@ class Learner:
         self._kept = self._version if keep else -1
         output, state, extras = self.network.step(self.clip(inputs), state, keep)
         with torch.no_grad():
-            parameters, value = self.network.heads(output)
+            parameters = self.network.actor(output)
             policy = self.network.distribution
             chosen = (
                 policy.mode(parameters) if deterministic else policy.sample(parameters, generator)
             )
             if not training:
-                extras = {"value": value}
+                extras = {"value": self.network.critic(output).squeeze(-1)}
         return Acted(chosen, state, extras)
 
     def clip(self, inputs: Inputs) -> Inputs:
@@ -289,7 +289,8 @@ class Learner:
         """Return the values (N,) of ``inputs``, without a graph."""
         with torch.no_grad():
             output, _, _ = self.network.step(self.clip(inputs), state, keep=False)
-            return self.network.heads(output)[1]
+            value: Tensor = self.network.critic(output).squeeze(-1)
+            return value
 
     def next_value(self, rollout: Rollout) -> Tensor:
         """Return (T, B): the bootstrap values of the last step and of truncated ones, in one call.
