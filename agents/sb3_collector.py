@@ -17,7 +17,7 @@ from daedalus.accelerators.sb3_vec_env import BatchVecEnv
 from daedalus.envs.batch import Batch
 
 if TYPE_CHECKING:
-    from daedalus.agents.sb3 import SB3Agent
+    from daedalus.agents.sb3_adapter import SB3Agent
 
 
 class _StepCallback(BaseCallback):

@@ -17,10 +17,12 @@ this differs from the paper:
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
 from daedalus.accelerators.replay import SequenceReplay
@@ -69,7 +71,7 @@ class UNREAL(Agent):
         config = self.config
         network = A3CNetwork(self.spaces, config)
         tasks: dict[str, Any] = {}
-        if config.pixel_control > 0:
+        if config.pixel_control > 0 and self._can_control_pixels(network):
             tasks["pixel_control"] = PixelControl(
                 network, self.spaces.action, config.pixel_control, config.pixel_gamma
             )
@@ -85,6 +87,17 @@ class UNREAL(Agent):
         self.modules = {"network": network, "tasks": self.tasks}
         self.optimizers = {"rmsprop": self.learner.optimizer}
         self.stores = {"replay": self.replay}
+
+    def _can_control_pixels(self, network: A3CNetwork) -> bool:
+        """Whether there are pixels and actions for it; says so, in training, where not."""
+        fits = network.encoder.image() is not None and isinstance(self.spaces.action, Discrete)
+        if not fits and self.batch is not None:
+            warnings.warn(
+                "pixel control is off: it needs an image of 10 pixels or more a side and Discrete "
+                "actions; the other auxiliary tasks stay (pixel_control=0 silences this)",
+                stacklevel=3,
+            )
+        return fits
 
     def initial_state(self, num_envs: int) -> State:
         """Return the LSTM's zeros, or nothing."""

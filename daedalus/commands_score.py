@@ -20,10 +20,11 @@ class Evaluate:
       daedalus evaluate runs/last
       daedalus evaluate runs/last --episodes 500 --output scores.json
       daedalus evaluate runs/last --env nav_maze_all_random_01     in another environment
+      daedalus evaluate model.zip --agent ppo --env CartPole-v1 --trust     of stable-baselines3
     """
 
     path: Annotated[tyro.conf.Positional[str], positional("RUN")]
-    """Run directory."""
+    """Run directory, or a zip of stable-baselines3."""
     episodes: Count = 100
     """Episodes, each on a seed of its own."""
     env: MaybeText = None
@@ -40,6 +41,10 @@ class Evaluate:
     """Checkpoint to load (auto: the newest)."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    agent: MaybeText = None
+    """Algorithm of a stable-baselines3 zip, such as ppo (auto: a run knows its own)."""
+    trust: bool = False
+    """Read a stable-baselines3 zip although it runs code that it holds."""
     output: MaybeText = None
     """JSON file for the scores of every episode (auto: none)."""
 
@@ -78,12 +83,47 @@ def _open_run(path: str, options: Any) -> tuple[Any, Any]:
     from daedalus.evaluation.runs import load_run, read_run
     from daedalus.lookup import find_agent, find_task
 
+    if _is_archive(path):
+        return _open_archive(Path(path), options)
     config = read_run(path)
     find_agent(str(config["agent"]))
     task = find_task(options.env or str(config["env"]), options.env_kwargs)
     if options.env is None:
         task = replace(task, env_kwargs={**config["env_kwargs"], **task.env_kwargs})
     return load_run(path, step=options.step, device=options.device), task
+
+
+def _is_archive(path: str) -> bool:
+    return path.endswith(".zip")
+
+
+def _open_archive(path: Path, options: Any) -> tuple[Any, Any]:
+    """Load an agent from a zip of stable-baselines3, which says neither algorithm nor environment.
+
+    Raises:
+        UsageError: It is not there or not trusted, or one of the two was not given.
+    """
+    from daedalus.evaluation.runs import Trained
+    from daedalus.lookup import find_agent, find_task
+
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist")
+    if not options.trust:
+        raise UsageError(
+            f"{path} is an archive of stable-baselines3: reading it runs code that it holds; "
+            "if you trust whoever made it, add --trust"
+        )
+    if not options.agent or not options.env:
+        raise UsageError(
+            f"{path} does not say which algorithm it is and where it acts: "
+            "add --agent, such as ppo, and --env"
+        )
+    agent_class = find_agent(options.agent)
+    if not hasattr(agent_class, "algorithm"):
+        raise UsageError(f"{options.agent} is no algorithm of stable-baselines3")
+    task = find_task(options.env, options.env_kwargs)
+    agent = agent_class.load(path, device=options.device, trust=True)
+    return Trained(path, {}, agent, agent.num_timesteps), task
 
 
 @dataclass
@@ -101,7 +141,7 @@ class Watch:
     """
 
     what: Annotated[tyro.conf.Positional[str], positional("RUN_OR_ENV")]
-    """Run directory, environment id, package:Id or scenario."""
+    """Run directory, zip of stable-baselines3, environment id, package:Id or scenario."""
     episodes: Count = 3
     """Episodes to show."""
     video: MaybeText = None
@@ -122,6 +162,10 @@ class Watch:
     """Checkpoint to load (auto: the newest)."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    agent: MaybeText = None
+    """Algorithm of a stable-baselines3 zip, such as ppo (auto: a run knows its own)."""
+    trust: bool = False
+    """Read a stable-baselines3 zip although it runs code that it holds."""
 
     def run(self) -> int:
         """Open the window or write the video."""
@@ -131,13 +175,15 @@ class Watch:
         if self.policy not in (None, "random", "keyboard"):
             raise UsageError(f"--policy is keyboard or random, not {self.policy!r}")
         is_run = Path(self.what).is_dir() or self.what.startswith(("runs/", "./", "/"))
+        is_run = is_run or _is_archive(self.what)
         video = Path(self.video) if self.video else None
         policy: Any = self.policy
         if is_run:
             trained, task = _open_run(self.what, self)
             policy = policy or trained.agent
-            folder = trained.path / "videos"
-            default = folder / f"{trained.step}.mp4"
+            default = trained.path / "videos" / f"{trained.step}.mp4"
+            if _is_archive(self.what):
+                default = trained.path.with_suffix(".mp4")
         else:
             task = find_task(self.what, self.env_kwargs)
             policy = policy or ("keyboard" if has_display() and not video else "random")

@@ -1,6 +1,7 @@
 """Auxiliary tasks and the replay they learn from, against values worked out by hand."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from gymnasium.spaces import Box, Discrete
 from daedalus.accelerators.pixels import _cell_change, pixel_change
 from daedalus.accelerators.replay import SequenceReplay
 from daedalus.accelerators.rollout import Inputs, Rollout
-from daedalus.agents import auxiliary, losses
+from daedalus.agents import auxiliary, losses, make_agent
 from daedalus.agents.base import Spaces
 from daedalus.agents.learner import A3CConfig, A3CNetwork
 
@@ -398,3 +399,17 @@ def test_depth_heads_read_what_they_say(source: str) -> None:
     through_memory = any(p.grad is not None for p in net.core.parameters())
     assert through_memory == (source == "output")
     assert net.encoder.first.weight.grad is not None
+
+
+def test_unreal_without_pixels_to_control_says_so_once_and_trains() -> None:
+    kind = make_agent("unreal")
+    config = kind.Config(replay_start=8, hidden=8, lstm=8)
+    with pytest.warns(UserWarning, match="pixel control is off: it needs an image") as caught:
+        agent = kind("daedalus/Catch-v0", config, num_envs=2).learn(400)
+    assert len([w for w in caught if "pixel control" in str(w.message)]) == 1
+    assert set(agent.tasks) == {"value_replay", "reward_prediction"}
+    tensors, state = agent.get_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # to look at it is no reason to say it again
+        loaded = kind.from_state({k: np.asarray(v) for k, v in tensors.items()}, state)
+    assert set(loaded.tasks) == set(agent.tasks)

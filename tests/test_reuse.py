@@ -111,7 +111,7 @@ def _input(images: Tensor) -> Tensor:
 
 
 def test_images_and_vectors_are_kept_together() -> None:
-    spaces = {"image": IMAGE, "goal": Box(-1, 1, (4,), np.float32)}
+    spaces: dict[str, Any] = {"image": IMAGE, "goal": Box(-1, 1, (4,), np.float32)}
     encoder = Encoder(spaces, hidden=8)
     draw = torch.Generator().manual_seed(0)
     observation = {

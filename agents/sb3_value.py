@@ -1,0 +1,60 @@
+"""What a policy of stable-baselines3 expects to earn, to be shown beside its actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.policies import BaseModel
+from torch import Tensor
+
+from daedalus.accelerators.rollout import State
+
+
+def value_of(policy: Any, observation: Any, action: np.ndarray) -> Tensor | None:
+    """Return the expected discounted return (B,) as a policy without memory estimates it.
+
+    V(s) of an actor-critic, max_a Q(s, a) of a deep Q-network, and for the others the smallest of
+    their critics' Q(s, a) of the action taken (SAC and its kin count the entropy bonus in). Of
+    quantiles the mean. None where nothing is estimated.
+    """
+    seen, _ = policy.obs_to_tensor(observation)
+    if hasattr(policy, "predict_values"):
+        return policy.predict_values(seen).flatten()  # type: ignore[no-any-return]
+    if hasattr(policy, "q_net"):
+        return policy.q_net(seen).amax(1)  # type: ignore[no-any-return]
+    if hasattr(policy, "quantile_net"):
+        return policy.quantile_net(seen).mean(1).amax(1)  # type: ignore[no-any-return]
+    if not hasattr(policy, "critic"):
+        return None
+    scaled = torch.as_tensor(policy.scale_action(action), device=policy.device)
+    found = policy.critic(seen, scaled)
+    columns = torch.cat(found, 1) if isinstance(found, tuple) else found.mean(2)
+    return columns.amin(1)
+
+
+def recurrent_value(
+    policy: Any, observation: Any, memory: State, start: np.ndarray
+) -> tuple[Tensor, State]:
+    """Return V (B,) of a recurrent policy, and its critic's memory after the observation.
+
+    Args:
+        policy: Of ``RecurrentPPO``.
+        observation: (B, ...), one array or a dict of them.
+        memory: Before the observation, (B, layers, H) each; ``critic_*`` where the critic has an
+            LSTM of its own.
+        start: bool (B,), the observation is the first of its episode.
+    """
+    seen, _ = policy.obs_to_tensor(observation)
+    begins = torch.as_tensor(start, dtype=torch.float32, device=policy.device)
+    own = policy.lstm_critic is not None
+    names = ("critic_hidden", "critic_cell") if own else ("hidden", "cell")
+    before = tuple(memory[name].transpose(0, 1).contiguous() for name in names)
+    value = policy.predict_values(seen, before, begins).flatten()
+    if not own:
+        return value, {}
+    extractor = policy.vf_features_extractor
+    features = BaseModel.extract_features(policy, seen, extractor)
+    _, after = policy._process_sequence(features, before, begins, policy.lstm_critic)
+    return value, {n: v.transpose(0, 1) for n, v in zip(names, after, strict=True)}
