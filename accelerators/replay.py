@@ -66,8 +66,7 @@ class SequenceReplay:
         new.update({f"extra/{name}": value for name, value in (extra or {}).items()})
         if not self.fields:
             self.fields = {
-                name: value.new_zeros((self.capacity, *value.shape[1:])).contiguous()
-                for name, value in new.items()
+                name: self._allocate(value[:0]).contiguous() for name, value in new.items()
             }
         keep = min(steps, self.capacity)
         rows = (self.cursor + torch.arange(steps - keep, steps)) % self.capacity
@@ -219,16 +218,23 @@ class SequenceReplay:
         return self._take("reward", self._rows(position), env)
 
     def get_state(self) -> dict[str, Any]:
-        """Return all rows and counters."""
+        """Return the filled rows and the counters."""
         place = torch.tensor([self.count, self.cursor])
-        return {"place": place, **{f"field/{k}": v for k, v in self.fields.items()}}
+        rows = {f"field/{name}": value[: self.count] for name, value in self.fields.items()}
+        return {"place": place, **rows}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restore what `get_state` returned."""
         self.count, self.cursor = (int(n) for n in torch.as_tensor(state["place"]))
         device = next(iter(self.fields.values())).device if self.fields else None
         self.fields = {
-            name.removeprefix("field/"): torch.as_tensor(np.array(value), device=device)
+            name.removeprefix("field/"): self._allocate(torch.as_tensor(value).to(device))
             for name, value in state.items()
             if name.startswith("field/")
         }
+
+    def _allocate(self, rows: Tensor) -> Tensor:
+        """Return all rows of a field: ``rows``, then zeros."""
+        field = rows.new_zeros((self.capacity, *rows.shape[1:]))
+        field[: len(rows)] = rows
+        return field

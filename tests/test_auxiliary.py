@@ -401,6 +401,19 @@ def test_depth_heads_read_what_they_say(source: str) -> None:
     assert net.encoder.first.weight.grad is not None
 
 
+@pytest.mark.parametrize("steps", [5, 20, 33])
+def test_a_restored_replay_goes_on_as_the_old_one(steps: int) -> None:
+    old, new = filled(stream(steps, 2), capacity=20), SequenceReplay(20)
+    state = old.get_state()
+    assert len(state["field/reward"]) == min(steps, 20)  # only what is filled is saved
+    new.set_state({name: np.asarray(value) for name, value in state.items()})
+    for replay in (old, new):
+        replay.add(rollout(stream(9, 2), 0, 9), {"twice": torch.ones(9, 2)})
+    assert (old.count, old.cursor) == (new.count, new.cursor)
+    for name, field in old.fields.items():
+        assert torch.equal(field, new.fields[name])
+
+
 def test_unreal_without_pixels_to_control_says_so_once_and_trains() -> None:
     kind = make_agent("unreal")
     config = kind.Config(replay_start=8, hidden=8, lstm=8)
