@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.learner import A3CConfig, A3CNetwork, Learner, seeded_progress
+from daedalus.agents.learner import Learner, seeded_progress
 
 
 @dataclass(frozen=True)

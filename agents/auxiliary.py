@@ -1,14 +1,13 @@
 """Auxiliary tasks: heads and losses that shape the features, never the policy's input.
 
 Pixel control, reward prediction and value replay are UNREAL's (Jaderberg et al. 2016, 1611.05397);
-depth and loop closure are those of "Learning to navigate" (Mirowski et al. 2016, 1611.03673).
+those that learn from labels are in `daedalus.agents.auxiliary_labels`.
 Conventions: pixels in [0, 1]; pixel control sums over cells and time and averages over sequences;
 depth sums over its pixels and time; all average over environments, as the actor-critic's loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,11 +21,8 @@ from daedalus.accelerators.pixels import pixel_change
 from daedalus.accelerators.replay import SequenceReplay, Sequences
 from daedalus.accelerators.returns import n_step_map_return, n_step_return
 from daedalus.accelerators.rollout import Rollout
-from daedalus.agents.learner import A3CNetwork, Unrolled
+from daedalus.agents.a3c_network import A3CNetwork, Unrolled
 from daedalus.agents.losses import (
-    bernoulli_loss,
-    bin_loss,
-    f1_score,
     map_q_loss,
     masked_value_loss,
 )
@@ -269,80 +265,3 @@ def replayed_returns(sequences: Sequences, value: Tensor, cut: np.ndarray, gamma
     reward = sequences.reward.cpu().numpy()
     returns = n_step_return(reward, terminated, divided, following, gamma)
     return torch.from_numpy(returns).to(value.device)
-
-
-# ------------------------------------------------------------------------ depth and loop closure
-
-
-class LabelledRollout(NamedTuple):
-    """A rollout's labels with what the network made of the same images."""
-
-    unrolled: Unrolled  # (T, B)
-    label: Mapping[str, Tensor]  # (T, B, ...), aligned with the images
-    valid: Tensor  # (T, B) bool
-
-
-class Depth(nn.Module):
-    """Classify the depth of every pixel of a coarse map into bins.
-
-    ``D1`` predicts from the encoder's features, ``D2`` from the LSTM's output; one hidden layer of
-    128 units. Cross-entropy, summed over pixels and time, mean over environments.
-    """
-
-    def __init__(
-        self,
-        source: str,
-        space: Space[Any],
-        inputs: int,
-        weight: float,
-        bins: int,
-        units: int = 128,
-    ) -> None:
-        """Build the head.
-
-        Args:
-            source: ``"features"`` (D1) or ``"output"`` (D2).
-            space: Of the label: integers 0 .. bins - 1, any shape.
-            inputs: Size of the source.
-            weight: In the agent's loss.
-            bins: Classes.
-            units: Of the hidden layer.
-        """
-        super().__init__()
-        self.name = "depth_1" if source == "features" else "depth_2"
-        self.source, self.weight, self.bins = source, weight, bins
-        self.pixels = int(np.prod(space.shape or (1,)))
-        self.hidden = nn.Linear(inputs, units)
-        self.classes = nn.Linear(units, self.pixels * bins)
-
-    def loss(self, batch: LabelledRollout) -> Loss:
-        """Return the loss and the accuracy on a labelled rollout."""
-        steps, count = batch.valid.shape
-        source = getattr(batch.unrolled, self.source).flatten(0, 1)
-        logits = self.classes(F.relu(self.hidden(source), inplace=True))
-        logits = logits.view(steps, count, self.pixels, self.bins)
-        bins = batch.label["depth"].reshape(steps, count, self.pixels).long()
-        accuracy = (logits.argmax(-1) == bins).float().mean()
-        return bin_loss(logits, bins, batch.valid), {f"{self.name}_accuracy": accuracy}
-
-
-class LoopClosure(nn.Module):
-    """Tell from the LSTM's output whether this place was visited before and left in between."""
-
-    name = "loop_closure"
-
-    def __init__(self, inputs: int, weight: float) -> None:
-        """Build the single layer."""
-        super().__init__()
-        self.weight = weight
-        self.layer = nn.Linear(inputs, 1)
-
-    def loss(self, batch: LabelledRollout) -> Loss:
-        """Return the loss, F1 score and share of positives; the classes are far from balanced."""
-        shape = batch.valid.shape
-        logit = self.layer(batch.unrolled.output).squeeze(-1)
-        label = batch.label["loop_closure"].reshape(shape) > 0
-        return bernoulli_loss(logit, label, batch.valid), {
-            "loop_f1": f1_score(logit > 0, label),
-            "loop_share": label.float().mean(),
-        }

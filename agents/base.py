@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +15,12 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from daedalus.accelerators.rollout import Acted, Collector, Inputs, Rollout, State
+from daedalus.accelerators.collector import Collector
+from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
 from daedalus.accelerators.vector import EnvBatch, make_batch
 from daedalus.agents.logger import Logger
-from daedalus.agents.spaces import space_from_json, space_to_json
+from daedalus.agents.spaces import space_from_json
+from daedalus.agents.state import restore, state_of
 
 __all__ = ["Acted", "Agent", "Inputs", "Metrics", "Rollout", "Spaces", "State"]
 
@@ -271,37 +271,7 @@ class Agent(ABC):
 
     def get_state(self) -> tuple[dict[str, Tensor | np.ndarray], dict[str, Any]]:
         """Return everything that training depends on: named tensors, and a dict for JSON."""
-        tensors: dict[str, Tensor | np.ndarray] = {}
-        for name, module in self.modules.items():
-            tensors.update({f"{name}/{k}": v for k, v in module.state_dict().items()})
-        optimizers = {}
-        for name, optimizer in self.optimizers.items():
-            arrays, optimizers[name] = optimizer_state(optimizer)
-            tensors.update({f"optimizer/{name}/{k}": v for k, v in arrays.items()})
-        for name, generator in self.generators.items():
-            tensors[f"generator/{name}"] = generator.get_state()
-        for name, store in self.stores.items():
-            tensors.update({f"store/{name}/{k}": v for k, v in store.get_state().items()})
-        if self.collector is not None:
-            collected = self.collector.get_state()
-            tensors.update({f"collector/{k}": v for k, v in collected.items()})
-        return tensors, {**self._header(), "optimizers": optimizers}
-
-    def _header(self) -> dict[str, Any]:
-        return {
-            "agent": self.name,
-            "config": dataclasses.asdict(self.config),
-            "seed": self.seed,
-            "num_envs": self.num_envs,
-            "num_timesteps": self.num_timesteps,
-            "num_updates": self.num_updates,
-            "total_timesteps": self.total_timesteps,
-            "rng": self.rng.bit_generator.state,
-            "episodes": list(self.ep_info_buffer),
-            "observation_spaces": {k: space_to_json(s) for k, s in self.spaces.observation.items()},
-            "action_space": space_to_json(self.spaces.action),
-            "label_spaces": {k: space_to_json(s) for k, s in self.spaces.label.items()},
-        }
+        return state_of(self)
 
     def set_state(
         self, tensors: Mapping[str, np.ndarray | Tensor], state: Mapping[str, Any]
@@ -311,49 +281,7 @@ class Agent(ABC):
         Raises:
             ValueError: The state is of another agent or of other spaces.
         """
-        self._check(state)
-        parts = _Parts(tensors)
-        for name, module in self.modules.items():
-            _check_shapes(name, module, parts[name])
-        for name, module in self.modules.items():
-            module.load_state_dict({k: torch.as_tensor(v) for k, v in parts[name].items()})
-        for name, optimizer in self.optimizers.items():
-            load_optimizer_state(optimizer, parts[f"optimizer/{name}"], state["optimizers"][name])
-        for name, generator in self.generators.items():
-            generator.set_state(torch.as_tensor(parts["generator"][name]).cpu())
-        if self.collector is not None:
-            self._set_experience(parts, int(state["num_envs"]))
-        self.rng.bit_generator.state = state["rng"]
-        self.ep_info_buffer.clear()
-        self.ep_info_buffer.extend(state["episodes"])
-        for field in ("num_timesteps", "num_updates", "total_timesteps"):
-            setattr(self, field, int(state[field]))
-
-    def _set_experience(self, parts: _Parts, num_envs: int) -> None:
-        """Restore environments and replay; another number of environments starts anew."""
-        assert self.collector is not None
-        if num_envs != self.num_envs:
-            if num_envs:
-                warnings.warn(
-                    f"saved with {num_envs} environments, loaded with {self.num_envs}: episodes "
-                    "begin anew and the replay is empty; training does not go on bit for bit",
-                    stacklevel=4,
-                )
-            return
-        for name, store in self.stores.items():
-            store.set_state(parts[f"store/{name}"])
-        self.collector.set_state({k: np.asarray(v) for k, v in parts["collector"].items()})
-
-    def _check(self, state: Mapping[str, Any]) -> None:
-        if state["agent"] != self.name:
-            raise ValueError(f"this is a checkpoint of {state['agent']!r}, not of {self.name!r}")
-        mine = self._header()
-        for field in ("observation_spaces", "action_space"):
-            if mine[field] != state[field]:
-                raise ValueError(
-                    f"the checkpoint's {field.replace('_', ' ')} is {state[field]}, "
-                    f"the environment's is {mine[field]}"
-                )
+        restore(self, tensors, state)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint into the folder ``path`` (no pickle in it)."""
@@ -402,56 +330,6 @@ class Agent(ABC):
         )
         agent.set_state(tensors, state)
         return agent
-
-
-def _check_shapes(name: str, module: nn.Module, saved: Mapping[str, Any]) -> None:
-    """Raise in one line where ``load_state_dict`` would list every difference."""
-    mine = module.state_dict()
-    for key in [*mine, *saved]:
-        here = tuple(mine[key].shape) if key in mine else "nothing"
-        there = tuple(saved[key].shape) if key in saved else "nothing"
-        if here != there:
-            raise ValueError(
-                f"{name}/{key} has shape {there} in the checkpoint and {here} in this agent: "
-                "make the agent with the checkpoint's settings"
-            )
-
-
-class _Parts(dict[str, dict[str, Any]]):
-    """Tensors grouped by prefix: ``parts["a/b"]["c"]`` is the tensor ``"a/b/c"``."""
-
-    def __init__(self, tensors: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._tensors = tensors
-
-    def __missing__(self, prefix: str) -> dict[str, Any]:
-        head = prefix + "/"
-        found = {k[len(head) :]: v for k, v in self._tensors.items() if k.startswith(head)}
-        self[prefix] = found
-        return found
-
-
-def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of an optimiser's state by name, and the rest for JSON."""
-    full = optimizer.state_dict()
-    tensors: dict[str, Tensor] = {}
-    rest: dict[str, Any] = {}
-    for index, entries in full["state"].items():
-        for key, value in entries.items():
-            (tensors if isinstance(value, Tensor) else rest)[f"{index}/{key}"] = value
-    return tensors, {"rest": rest, "groups": full["param_groups"]}
-
-
-def load_optimizer_state(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Any], state: Mapping[str, Any]
-) -> None:
-    """Restore what `optimizer_state` returned."""
-    entries: dict[int, dict[str, Any]] = {}
-    for name, value in {**tensors, **state["rest"]}.items():
-        index, key = name.split("/", 1)
-        kept = torch.as_tensor(value) if name in tensors else value
-        entries.setdefault(int(index), {})[key] = kept
-    optimizer.load_state_dict({"state": entries, "param_groups": list(state["groups"])})
 
 
 def _device(name: str) -> torch.device:

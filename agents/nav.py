@@ -22,16 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daedalus.agents.auxiliary import Depth, LabelledRollout, LoopClosure
+from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, fed_back, recorded_lstm
+from daedalus.agents.auxiliary_labels import Depth, LabelledRollout, LoopClosure
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Spaces, State
-from daedalus.agents.learner import (
-    A3CConfig,
-    A3CNetwork,
-    Learner,
-    fed_back,
-    recorded_lstm,
-    seeded_progress,
-)
+from daedalus.agents.learner import Learner, seeded_progress
 from daedalus.agents.networks import Known, flat_size, flatten, is_image
 from daedalus.agents.recurrent import LSTM
 

@@ -26,6 +26,7 @@ from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
 from daedalus.accelerators.replay import SequenceReplay
+from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.auxiliary import (
     PixelControl,
     ReplayedSequences,
@@ -33,7 +34,7 @@ from daedalus.agents.auxiliary import (
     ValueReplay,
 )
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.learner import A3CConfig, A3CNetwork, Learner, seeded_progress
+from daedalus.agents.learner import Learner, seeded_progress
 
 
 @dataclass(frozen=True)

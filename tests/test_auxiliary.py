@@ -12,9 +12,9 @@ from gymnasium.spaces import Box, Discrete
 from daedalus.accelerators.pixels import _cell_change, pixel_change
 from daedalus.accelerators.replay import SequenceReplay
 from daedalus.accelerators.rollout import Inputs, Rollout
-from daedalus.agents import auxiliary, losses, make_agent
+from daedalus.agents import auxiliary, auxiliary_labels, losses, make_agent
+from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.base import Spaces
-from daedalus.agents.learner import A3CConfig, A3CNetwork
 
 IMAGE = Box(0, 255, (84, 84, 3), np.uint8)
 SMALL = Box(0, 255, (21, 21, 3), np.uint8)
@@ -390,11 +390,11 @@ def test_f1_by_hand() -> None:
 def test_depth_heads_read_what_they_say(source: str) -> None:
     net = network()
     space = Box(0, 7, (4, 16), np.uint8)
-    task = auxiliary.Depth(source, space, 16, 1.0, 8)
+    task = auxiliary_labels.Depth(source, space, 16, 1.0, 8)
     inputs = replayed([0.0] * 3, 3, False).inputs
     unrolled = net.unroll(inputs, net.core.initial_state(1))
     label = {"depth": torch.randint(0, 8, (4, 1, 4, 16), dtype=torch.uint8)}
-    batch = auxiliary.LabelledRollout(unrolled, label, torch.ones(4, 1, dtype=torch.bool))
+    batch = auxiliary_labels.LabelledRollout(unrolled, label, torch.ones(4, 1, dtype=torch.bool))
     task.loss(batch)[0].backward()
     through_memory = any(p.grad is not None for p in net.core.parameters())
     assert through_memory == (source == "output")

@@ -304,7 +304,7 @@ def test_a_bad_value_stops_before_a_weight_and_leaves_evidence(
 @pytest.mark.parametrize("name", ["reward", "board"])
 def test_without_the_guards_the_weights_would_be_lost(name: str, monkeypatch: Any) -> None:
     agent = CATCH.make()
-    monkeypatch.setattr("daedalus.accelerators.rollout.StepGuard.check", lambda *arguments: None)
+    monkeypatch.setattr("daedalus.accelerators.collector.StepGuard.check", lambda *arguments: None)
     monkeypatch.setattr("daedalus.agents.learner.check_gradients", lambda *arguments: None)
     Injection(agent, 8, 1, name, float("nan"))
     with contextlib.suppress(RuntimeError):  # sampling from NaN probabilities, too late
@@ -314,7 +314,7 @@ def test_without_the_guards_the_weights_would_be_lost(name: str, monkeypatch: An
 
 def test_the_last_guard_holds_without_the_first(monkeypatch: Any) -> None:
     agent = CATCH.make()
-    monkeypatch.setattr("daedalus.accelerators.rollout.StepGuard.check", lambda *arguments: None)
+    monkeypatch.setattr("daedalus.accelerators.collector.StepGuard.check", lambda *arguments: None)
     Injection(agent, 8, 1, "reward", float("nan"))
     with pytest.raises(NotFiniteError, match="loss is nan"):
         train(agent, CATCH.steps)

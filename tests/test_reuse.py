@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.patches import patches, sum_patches
 from daedalus.agents import reuse
-from daedalus.agents.learner import A3CConfig, A3CNetwork
+from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.networks import CHUNK, NATURE, ConvolutionStack, Encoder
 from daedalus.agents.spaces import space_from_json
 

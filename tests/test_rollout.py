@@ -9,7 +9,8 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from daedalus.accelerators.rollout import Acted, Collector, Inputs, Rollout, State
+from daedalus.accelerators.collector import Collector
+from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
 from daedalus.accelerators.vector import EnvBatch, VectorEnvBatch, make_batch
 
 LIMIT = 3
