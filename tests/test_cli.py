@@ -259,7 +259,7 @@ def test_new_refuses_names_and_files_that_are_there(
         ("train --steps 3 actor_critic CartPole-v1", "say AGENT and ENV first"),
         ("train actor_critik CartPole-v1", "unknown agent 'actor_critik'; did you mean 'actor_cri"),
         ("train actor_critic CartPol-v1", "'CartPol-v1'; did you mean 'CartPole-v"),
-        ("train actor_critic Catch", "did you mean 'daedalus/Catch-v0'"),
+        ("train actor_critic Catch", "did you mean 'catch'"),
         ("train actor_critic no_package:X-v0", "there is no module 'no_package'"),
         ("train actor_critic json:X-v0", "unknown environment or scenario 'X-v0' (after importing"),
         ("train no_package:Agent CartPole-v1", "there is no module 'no_package'"),
