@@ -9,6 +9,7 @@ seeds. The ``scores`` of the scenario files come from here.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any
 
 import gymnasium
@@ -60,10 +61,8 @@ def main() -> None:
         env: Any = gymnasium.make(scenario.env, **scenario.env_kwargs).unwrapped
         batch = Batch(env.family, arguments.episodes)
         players = {"random": random_player(batch)}
-        try:
+        with contextlib.suppress(ValueError):
             players["oracle"] = oracle_for(env.family, gamma=1 - 1e-6)
-        except ValueError:
-            pass
         for who, act in players.items():
             reward, cost = play(batch, act)
             print(f"{name}: {who} {reward:.4g}, cost {cost:.4g}", flush=True)

@@ -148,9 +148,7 @@ def _to_go(state: Any, params: NavigationParams) -> tuple[float, float]:
     return _distance(state, state.target, state.x, state.y), 0.0
 
 
-def navigation_step(
-    state: Any, action: np.ndarray, params: NavigationParams
-) -> tuple[float, bool]:
+def navigation_step(state: Any, action: np.ndarray, params: NavigationParams) -> tuple[float, bool]:
     """Move the robot and what it pushes; pay for the way, charge for what it should not touch."""
     x, y = state.x, state.y
     state.force = THRUST * action[0]
