@@ -136,9 +136,7 @@ def page(record: dict[str, Any]) -> str:
         if name in PEERS:
             continue
         peers = [p for p, mine in PEERS.items() if mine == name and p in speeds]
-        beside = ", ".join(
-            f"{value / speeds[p]:.1f} x {p} ({speeds[p] / 1e6:.2f})" for p in peers
-        )
+        beside = ", ".join(f"{value / speeds[p]:.1f} x {p} ({speeds[p] / 1e6:.2f})" for p in peers)
         lines.append(f"| `{name}` | {value / 1e6:.2f} | {beside} |")
     return "\n".join(lines) + "\n"
 
@@ -155,7 +153,8 @@ def main() -> None:
     found = measure(arguments.seconds, arguments.rounds, arguments.peers)
     record = {
         "command": "python benchmarks/probe_speed.py --peers PYTHON",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
         "load_average": os.getloadavg(),

@@ -13,6 +13,7 @@ import pytest
 from daedalus.envs.batch import Batch
 from daedalus.envs.safety.cpo import PointCircle, PointGather
 from daedalus.envs.safety.navigation import PointNavigation
+from daedalus.envs.safety.oracles import greedy_for
 from daedalus.envs.safety.wrappers import FiveTuple, SixTuple, SixTupleVector
 
 STILL = [[0.0, 0.0]]
@@ -171,6 +172,17 @@ def test_layouts_keep_their_distance() -> None:
 
 
 # --------------------------------------------------------------------------------------------- CPO
+
+
+def test_heading_straight_for_the_goal_pays_and_costs() -> None:
+    batch = started(PointNavigation(), 8)
+    act, reward, cost = greedy_for(batch.family), np.zeros(8), np.zeros(8)
+    for _ in range(999):
+        batch.step(act(batch))
+        reward += batch.reward
+        cost += batch.cost
+    assert reward.mean() > 5
+    assert cost.mean() > 25, "the usual limit"
 
 
 def test_the_circles_reward_at_its_edge() -> None:
