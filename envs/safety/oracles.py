@@ -10,7 +10,8 @@ import numpy as np
 from daedalus.envs.batch import Batch
 from daedalus.envs.core import Family
 from daedalus.envs.safety.cpo import APPLES, PointGather
-from daedalus.envs.safety.navigation import CIRCLE, PUSH, PointNavigation
+from daedalus.envs.safety.navigation import PointNavigation
+from daedalus.envs.safety.navigation_tasks import CIRCLE, PUSH
 
 
 def greedy_for(family: Family) -> Callable[[Batch], np.ndarray]:
