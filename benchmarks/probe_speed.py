@@ -124,8 +124,8 @@ def page(record: dict[str, Any]) -> str:
     lines = [
         "# Speed of the small worlds",
         "",
-        f"Steps a second of processor time on one core, {COPIES:,} copies, random actions, resets included; median of"
-        f" {record['rounds']} rounds of {record['seconds']:g} s in one run. Absolute figures drift"
+        f"Steps a second of processor time on one core, {COPIES:,} copies, random actions, resets"
+        f" included; median of {record['rounds']} rounds of {record['seconds']:g} s in one run. Absolute figures drift"
         " with the machine and what else it does; read ratios.",
         "",
         f"`python benchmarks/probe_speed.py --peers PYTHON` on {record['machine']}.",
