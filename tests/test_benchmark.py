@@ -231,7 +231,8 @@ def kill_writers(path: Path, rounds: int) -> int:
         ]
         for writer in writers:
             writer.start()
-        time.sleep(float(rng.uniform(0.05, 0.2)))
+        assert all(pipe[0].poll(60) for pipe in pipes)  # both write, however busy the machine is
+        time.sleep(float(rng.uniform(0.0, 0.1)))
         for i, writer in enumerate(writers):
             os.kill(int(writer.pid or 0), signal.SIGKILL)
             writer.join()
@@ -245,7 +246,7 @@ def kill_writers(path: Path, rounds: int) -> int:
                 np.testing.assert_array_equal(x[1], -y[1])  # both of a row, or none
                 assert len(x[0]) >= acknowledged[i]
                 acknowledged[i] = len(x[0])
-    assert min(acknowledged) > rounds
+    assert min(acknowledged) >= rounds
     return sum(acknowledged)
 
 
