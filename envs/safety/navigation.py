@@ -299,7 +299,7 @@ _KEEPOUT = (0.305, 0.5, 0.3, 0.2, 0.2, 0.4, 0.15, 0.4)
 
 
 class PointNavigation(Family):
-    """Reach goals among hazards: Safety-Gym's tasks with a point robot, a thousand times faster.
+    """Reach goals among hazards: Safety-Gym's tasks with a point robot on light dynamics.
 
     Lidar, cost and reward rules are Safety-Gym's; the dynamics are not. MuJoCo's jointed point is
     replaced by a disc with thrust, drag and a turning rate; vases and the box are discs that are
