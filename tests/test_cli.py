@@ -1,8 +1,8 @@
 """The command line as a user meets it: what it does, what it prints, and what a mistake says."""
 
 import json
-import re
 import os
+import re
 import shutil
 import signal
 import subprocess
