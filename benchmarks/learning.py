@@ -67,7 +67,7 @@ CLAIMS = {
         variants={
             "actor_critic (LSTM)": Variant("actor_critic"),
             "unreal": Variant("unreal"),
-            "only pixel control": Variant("unreal", {**_NONE, "pixel_control": 0.01}),
+            "only pixel control": Variant("unreal", {**_NONE, "pixel_control": 0.054}),
             "only reward prediction": Variant("unreal", {**_NONE, "reward_prediction": 1.0}),
             "only value replay": Variant("unreal", {**_NONE, "value_replay": 1.0}),
         },
