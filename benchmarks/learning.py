@@ -75,7 +75,7 @@ CLAIMS = {
     "nav-depth": Claim(
         question="Does predicting depth and loop closure help the two-LSTM navigation agent?",
         scenario="small_maze_random_goal",
-        total_timesteps=600_000,
+        total_timesteps=300_000,
         baseline="nav without auxiliary losses",
         variants={
             "nav without auxiliary losses": Variant(
