@@ -110,7 +110,7 @@ def source_of(thing: Any) -> str:
 def families() -> dict[type[Family], list[str]]:
     """Return every native family with its ids, in the order of registration; probes last."""
     found: dict[type[Family], list[str]] = {}
-    for env_id in sorted(NATIVE, key=lambda name: ".probes:" in NATIVE[name]):
+    for env_id in sorted(NATIVE, key=lambda name: ".probes." in NATIVE[name]):
         found.setdefault(family_class(env_id), []).append(env_id)
     return found
 

@@ -27,7 +27,7 @@ def register(env_id: str, family: str, **parameters: Any) -> None:
             defaults.
 
     Example:
-        >>> register("example/SmallCatch-v0", "daedalus.envs.probes:Catch", rows=6, columns=4)
+        >>> register("example/SmallCatch-v0", "daedalus.envs.probes.catch:Catch", rows=6, columns=4)
         >>> gymnasium.make("example/SmallCatch-v0").observation_space.shape
         (6, 4)
     """
@@ -51,14 +51,22 @@ def family_class(env_id: str) -> type[Family]:
     return load_family(NATIVE[env_id])
 
 
-for _name, _class in {
-    "Catch": "Catch",
-    "Identity": "Identity",
-    "TwoStep": "TwoStep",
-    "Recall": "Recall",
-    "ConstantReward": "ConstantReward",
+for _module, _names in {
+    "catch": ("Catch",),
+    "signals": ("Identity", "Recall"),
+    "credit": ("TwoStep", "ConstantReward"),
+    "grids": ("Cliff", "FourRooms", "TwoRooms", "GridWorld"),
+    "chains": ("Chain", "DeepSea"),
+    "taxi": ("Taxi",),
+    "keydoor": ("KeyDoor", "MontezumaRooms"),
+    "tape": ("Copy", "DuplicatedInput", "RepeatCopy", "Reverse", "ReversedAddition"),
+    "search": ("BinarySearch",),
+    "heavier": ("WhichIsHeavier",),
+    "towers": ("Towers",),
+    "terrain": ("TerrainRunner",),
 }.items():
-    register(f"daedalus/{_name}-v0", f"daedalus.envs.probes:{_class}")
+    for _name in _names:
+        register(f"daedalus/{_name}-v0", f"daedalus.envs.probes.{_module}:{_name}")
 for _name, _class in {
     "NavMaze": "nav:NavMaze",
     "IMaze": "nav:IMaze",

@@ -336,7 +336,7 @@ def test_a_second_process_loads_kernels_and_an_edit_is_seen(tmp_path: Path) -> N
     assert "compiling Catch" in first.stderr
     assert first.stdout.strip() == "1.0"
     assert "compiling" not in _run(_PLAY_CATCH, tmp_path, **where).stderr
-    probes = tmp_path / "envs" / "probes.py"
+    probes = tmp_path / "envs" / "probes" / "catch.py"
     probes.write_text(
         probes.read_text().replace("return (1.0 if state.ball", "return (5.0 if state.ball")
     )

@@ -1,0 +1,73 @@
+"""Reference scores of the small worlds' scenarios: a random policy, and an oracle where one exists.
+
+    python benchmarks/world_scores.py cliff four_rooms
+
+prints one line a scenario: mean return an episode (and mean cost, where there is one) over held-out
+seeds. The ``scores`` of the scenario files come from here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from daedalus import scenarios
+from daedalus.envs.batch import Batch
+from daedalus.envs.probes.oracles import oracle_for
+
+SEED = 1_000_000
+"""First of the held-out seeds."""
+
+
+def play(batch: Batch, act: Any) -> tuple[float, float]:
+    """Play one episode in each environment; return the mean return and the mean cost."""
+    batch.reset(SEED)
+    total, cost = np.zeros(batch.num_envs), np.zeros(batch.num_envs)
+    running = np.ones(batch.num_envs, bool)
+    while running.any():
+        batch.step(act(batch))
+        total += batch.reward * running
+        cost += batch.cost * running
+        running &= ~batch.ended
+    return float(total.mean()), float(cost.mean())
+
+
+def random_player(batch: Batch) -> Any:
+    """Return the player that draws every action uniformly."""
+    rng, space = np.random.default_rng(SEED), batch.action_space
+
+    def act(_: Batch) -> np.ndarray:
+        if isinstance(space, gymnasium.spaces.Box):
+            return rng.uniform(space.low, space.high, (batch.num_envs, *space.shape))
+        high = getattr(space, "nvec", None)
+        high = space.n if high is None else high  # type: ignore[attr-defined]
+        return rng.integers(0, high, (batch.num_envs, *(space.shape or ())))
+
+    return act
+
+
+def main() -> None:
+    """Print the scores of the scenarios named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenario", nargs="+")
+    parser.add_argument("--episodes", type=int, default=1000)
+    arguments = parser.parse_args()
+    for name in arguments.scenario:
+        scenario = scenarios.load(name)
+        env: Any = gymnasium.make(scenario.env, **scenario.env_kwargs).unwrapped
+        batch = Batch(env.family, arguments.episodes)
+        players = {"random": random_player(batch)}
+        try:
+            players["oracle"] = oracle_for(env.family, gamma=1 - 1e-6)
+        except ValueError:
+            pass
+        for who, act in players.items():
+            reward, cost = play(batch, act)
+            print(f"{name}: {who} {reward:.4g}, cost {cost:.4g}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

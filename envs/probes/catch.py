@@ -1,0 +1,120 @@
+"""A falling ball and a paddle: Catch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from daedalus.envs.core import Family
+from daedalus.envs.probes.common import need, shades
+from daedalus.envs.random import NOISE, SPAWN, integers, normal
+
+
+class CatchParams(NamedTuple):
+    """Size and looks of the board."""
+
+    rows: int
+    columns: int
+    flipped: bool
+    inverted: bool
+    noise: float
+
+
+class CatchArrays(NamedTuple):
+    """What Catch can show."""
+
+    board: np.ndarray
+
+
+def catch_reset(state: Any, params: CatchParams) -> None:
+    """Put the ball in the top row and the paddle in the middle of the bottom row."""
+    state.ball_row = 0
+    state.ball_column = integers(state, SPAWN, params.columns)
+    state.paddle = params.columns // 2
+
+
+def catch_step(state: Any, action: int, params: CatchParams) -> tuple[float, bool]:
+    """Move the paddle, then let the ball fall one row."""
+    state.paddle = min(max(state.paddle + action - 1, 0), params.columns - 1)
+    state.ball_row += 1
+    if state.ball_row < params.rows - 1:
+        return 0.0, False
+    return (1.0 if state.ball_column == state.paddle else -1.0), True
+
+
+def catch_observe(state: Any, params: CatchParams, out: CatchArrays) -> None:
+    """Draw ball and paddle as ones, or in the looks asked for."""
+    mark = 0.0 if params.inverted else 1.0
+    out.board[:] = 1.0 - mark
+    ball, paddle = state.ball_column, state.paddle
+    if params.flipped:
+        ball, paddle = params.columns - 1 - ball, params.columns - 1 - paddle
+    out.board[state.ball_row, ball] = mark
+    out.board[params.rows - 1, paddle] = mark
+    if params.noise > 0.0:
+        for row in range(params.rows):
+            for column in range(params.columns):
+                out.board[row, column] += params.noise * normal(state, NOISE)
+
+
+class Catch(Family):
+    """Catch a falling ball with a paddle.
+
+    The first task for any agent: short episodes, one reward at the end, a policy that needs the
+    whole board.
+
+    Observation:
+        board: float32 (rows, columns); 1 where the ball is and where the paddle is, else 0.
+    Action:
+        Discrete(3): 0 paddle left, 1 stay, 2 paddle right (one column).
+    Reward:
+        +1 when the ball reaches the bottom row on the paddle, -1 when it does not; 0 before.
+    Episode end:
+        Terminates when the ball reaches the bottom row, after ``rows - 1`` steps.
+    Parameters:
+        rows: Height of the board in cells, at least 2.
+        columns: Width of the board in cells, at least 1.
+        flipped: Show the board mirrored (actions stay as they are): a related task.
+        inverted: Show zeros for ones and ones for zeros.
+        noise: Standard deviation of noise on every cell.
+    Version history:
+        v0: first version.
+    Source:
+        Mnih et al. 2014, "Recurrent models of visual attention"; bsuite's Catch (Osband et al.
+        2020). The looks are for studying transfer, as in Rusu et al. 2016, "Progressive networks".
+    """
+
+    Params, Arrays = CatchParams, CatchArrays
+    observations = ("board",)
+    keys = {"left": 0, "right": 2, "": 1}
+    fps = 6
+    reset, step, observe = catch_reset, catch_step, catch_observe
+
+    def __init__(
+        self,
+        *,
+        rows: int = 10,
+        columns: int = 5,
+        flipped: bool = False,
+        inverted: bool = False,
+        noise: float = 0.0,
+    ) -> None:
+        """Choose size and looks of the board."""
+        enough = rows >= 2 and columns >= 1
+        need(enough, f"Catch needs rows >= 2, columns >= 1: got {rows}, {columns}")
+        need(noise >= 0, f"Catch needs noise >= 0, got {noise}")
+        looks = bool(flipped), bool(inverted), float(noise)
+        self.params = CatchParams(int(rows), int(columns), *looks)
+        self.state_dtype = np.dtype([("ball_row", "i8"), ("ball_column", "i8"), ("paddle", "i8")])
+        self.action_space = Discrete(3)
+        low, high = (0.0, 1.0) if noise == 0 else (-np.inf, np.inf)
+        self.spaces = {"board": Box(low, high, (rows, columns), np.float32)}
+
+    def render(self, state: np.void) -> np.ndarray:
+        """Return the board as a picture."""
+        board = np.zeros((self.params.rows, self.params.columns))
+        board[state["ball_row"], state["ball_column"]] = 1.0
+        board[-1, state["paddle"]] = 0.6
+        return shades(board)
