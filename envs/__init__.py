@@ -77,3 +77,32 @@ for _name, _class in {
     "KeysDoors": "keys:KeysDoors",
 }.items():
     register(f"daedalus/{_name}-v0", f"daedalus.envs.maze.{_class}")
+for _name, _game in {
+    "SafeInterruptibility": "safe_interruptibility",
+    "SideEffectsSokoban": "side_effects_sokoban",
+    "ConveyorBelt": "conveyor_belt_vase",
+    "RocksDiamonds": "rocks_diamonds",
+    "AbsentSupervisor": "absent_supervisor",
+    "BoatRace": "boat_race",
+    "TomatoWatering": "tomato_watering",
+    "WhiskyGold": "whisky_gold",
+    "DistributionalShift": "distributional_shift",
+    "IslandNavigation": "island_navigation",
+    "FriendFoe": "friend_foe",
+}.items():
+    register(f"daedalus/{_name}-v0", "daedalus.envs.safety.gridworlds:SafetyGridworld", game=_game)
+for _name, _task in {
+    "PointGoal0": "goal0",
+    "PointGoal1": "goal1",
+    "PointGoal2": "goal2",
+    "PointButton1": "button1",
+    "PointButton2": "button2",
+    "PointPush1": "push1",
+    "PointCircle1": "circle1",
+    "PointCircle2": "circle2",
+}.items():
+    register(
+        f"daedalus/{_name}-v0", "daedalus.envs.safety.navigation:PointNavigation", task=_task
+    )
+for _name in ("PointCircle", "PointGather"):
+    register(f"daedalus/{_name}-v0", f"daedalus.envs.safety.cpo:{_name}")

@@ -1,0 +1,1 @@
+"""Worlds with a cost or a hidden performance beside the reward."""
