@@ -38,9 +38,9 @@ class Dual(NamedTuple):
     """The solution: x = -(on_gradient H^-1 g + sum_i on_cost[i] H^-1 b_i)."""
 
     case: int
-    on_gradient: float  # 1 / lambda
+    on_gradient: float  # 1 / lambda; 0 where only the cost has a say
     on_cost: tuple[float, ...]  # nu_i / lambda, one for each constraint
-    lam: float
+    lam: float  # 0 in case 0, where there are no multipliers
     nu: tuple[float, ...]
     A: float  # nan where several constraints are active
     B: float
@@ -70,7 +70,7 @@ def solve_one(q: float, r: float, s: float, c: float, delta: float) -> Dual:
     if c < 0 and B < 0:
         return _trpo(3, q, radius, 1, A, B)
     if c >= 0 and B <= 0:
-        return Dual(0, 0.0, (math.sqrt(radius / s),), 0.0, (math.inf,), A, B)
+        return Dual(0, 0.0, (math.sqrt(radius / s),), 0.0, (0.0,), A, B)
     case = 2 if c < 0 else 1
     lam, active = _best_multiplier(q, r, s, c, radius)
     if not active:
@@ -165,5 +165,5 @@ def _recover(s: np.ndarray, c: np.ndarray, radius: float) -> Dual:
     above = (c > 0).astype(float) if (c > 0).any() else np.ones(len(c))
     steepness = float(above @ s @ above)
     weight = math.sqrt(radius / steepness) if steepness > TINY else 0.0
-    nu = tuple(math.inf if a else 0.0 for a in above)
-    return Dual(0, 0.0, tuple(float(weight * a) for a in above), 0.0, nu, math.nan, math.nan)
+    weights = tuple(float(weight * a) for a in above)
+    return Dual(0, 0.0, weights, 0.0, (0.0,) * len(c), math.nan, math.nan)
