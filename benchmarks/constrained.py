@@ -48,11 +48,7 @@ _BASELINES: dict[str, dict[str, Any]] = {
     "CPO": {"agent": "cpo"},
 }
 TASKS = {
-    "point-circle-kinematic": Task(
-        "point_circle_kinematic",
-        600_000,
-        {**_BASELINES, "CPO, shaped cost": {"agent": "cpo", "shaping": 0.1}},
-    ),
+    "point-circle-kinematic": Task("point_circle_kinematic", 360_000, _BASELINES),
     "point-circle": Task("point_circle", 1_000_000, _BASELINES),
     "point-gather": Task("point_gather", 1_200_000, _BASELINES),
     "point-goal1": Task("point_goal1", 1_000_000, _BASELINES),
