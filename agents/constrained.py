@@ -47,7 +47,7 @@ class ConstrainedConfig:
     """Discount in the cost's advantages; below 1 less noise and a bias. The limit knows none."""
     cost_lambda: float = 1.0
     """Decay of the cost's advantage estimate; the paper has 1 for points, 0.5 for ants."""
-    hidden: tuple[int, ...] = (64, 32)
+    net_arch: tuple[int, ...] = (64, 32)
     """Units of the tanh layers, of policy and values alike."""
     log_std: float = -0.5
     """Logarithm of the policy's standard deviation at the start (continuous actions)."""
@@ -66,7 +66,7 @@ class Policy(nn.Module):
         """Build with a last layer near zero, so that all actions begin alike."""
         super().__init__()
         self.distribution = policy_for(action_space)
-        self.layers = _tanh_layers(inputs, config.hidden, self.distribution.size)
+        self.layers = _tanh_layers(inputs, config.net_arch, self.distribution.size)
         with torch.no_grad():
             for parameter in self.layers[-1].parameters():
                 parameter.mul_(0.1)
@@ -144,7 +144,7 @@ class Network(nn.Module):
                 )
         self.inputs = sum(flat_size(space) for space in self.spaces.values())
         self.policy = Policy(self.inputs, spaces.action, config)
-        self.values = Values(self.inputs, config.hidden, 1 + constraints)
+        self.values = Values(self.inputs, config.net_arch, 1 + constraints)
 
     def flatten(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Return observations as rows (N, D)."""
