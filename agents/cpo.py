@@ -30,7 +30,8 @@ import numpy as np
 from torch import Tensor
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.constrained import ConstrainedConfig, Experience, Learner, Network
+from daedalus.agents.constrained import Experience, Learner
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.costs import FailurePredictor, costs_of
 from daedalus.agents.dual import Dual, solve
 from daedalus.agents.trust_region import LocalModel, Trial, searched, standardised

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.constrained import ConstrainedConfig, Learner, Network
+from daedalus.agents.constrained import Learner
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.trust_region import LocalModel, standardised, trpo_step
 
 

@@ -20,13 +20,8 @@ from torch import Tensor
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.constrained import (
-    ConstrainedConfig,
-    Experience,
-    Learner,
-    Network,
-    minibatches,
-)
+from daedalus.agents.constrained import Experience, Learner, minibatches
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.trust_region import standardised
 
 

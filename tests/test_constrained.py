@@ -14,7 +14,8 @@ from daedalus import scenarios
 from daedalus.accelerators.rollout import Rollout
 from daedalus.agents import make_agent
 from daedalus.agents.base import Spaces
-from daedalus.agents.constrained import ConstrainedConfig, EpisodeLengths, Learner, Ledger, Network
+from daedalus.agents.constrained import EpisodeLengths, Learner, Ledger
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.costs import FailurePredictor, costs_of, unsafe_within
 from daedalus.agents.cpo import refusal
 from daedalus.agents.policies import Categorical, Gaussian, MultiCategorical
