@@ -322,16 +322,21 @@ def test_renormalising_changes_no_value() -> None:
 # ------------------------------------------------------------------------ the agents
 
 
-def train(name: str, steps: int, seed: int = 1, envs: int = 50, **settings: Any) -> list[Any]:
-    """Train on the kinematic Point-Circle with a limit of 5; return the logged rows."""
+def train(name: str, steps: int, push: float = 0.0, **settings: Any) -> list[Any]:
+    """Train on the kinematic Point-Circle with a limit of 5; return the logged rows.
+
+    The policy starts with ``push`` added to the force along x.
+    """
     cls, rows = make_agent(name), []
     small = {"cost_limit": 5.0, "n_steps": 60, "net_arch": (16,), "log_std": -1.0}
     world = {"convention": "kinematic"}
     config = cls.Config(**small | settings)
     where = "daedalus/PointCircle-v0"
-    agent = cls(where, config, num_envs=envs, seed=seed, device="cpu", env_kwargs=world)
+    agent = cls(where, config, num_envs=50, seed=1, device="cpu", env_kwargs=world)
+    with torch.no_grad():
+        agent.learner.network.policy.layers[-1].bias[0] += push
     agent.logger.sinks.append(lambda step, values: rows.append(dict(values)))
-    agent.learn(steps, log_interval=60 * envs)
+    agent.learn(steps, log_interval=3_000)
     return rows
 
 
@@ -348,12 +353,12 @@ def test_cpo_keeps_the_limit_that_trpo_breaks() -> None:
 
 
 def test_recovery_brings_the_cost_down() -> None:
-    """A limit of 0.5 from a start above it: cases 0 and 1 lower the cost, batch after batch."""
-    rows = train("cpo", 24_000, cost_limit=0.5)
+    """A policy that drifts out of the slab and stays there: only the cost counts at first."""
+    rows = train("cpo", 24_000, push=0.2)
     costs = [row["train/cost_return"] for row in rows]
-    assert costs[0] > 2
-    assert np.mean(costs[-3:]) < 0.5 * costs[0]
-    assert rows[0]["train/case"] in (0, 1)
+    assert costs[0] > 30
+    assert [row["train/case"] for row in rows[:3]] == [0, 0, 0]
+    assert costs[-1] < 0.5 * costs[0]
 
 
 def test_several_limits_at_once() -> None:
