@@ -51,7 +51,7 @@ TASKS = {
     "point-circle-kinematic": Task("point_circle_kinematic", 360_000, _BASELINES),
     "point-circle": Task("point_circle", 1_000_000, _BASELINES),
     "point-gather": Task("point_gather", 1_200_000, _BASELINES),
-    "point-goal1": Task("point_goal1", 1_000_000, _BASELINES),
+    "point-goal-1": Task("point_goal_1", 1_000_000, _BASELINES),
 }
 
 

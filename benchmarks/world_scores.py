@@ -1,4 +1,4 @@
-"""Reference scores of the small worlds' scenarios: a random policy, and an oracle where one exists.
+"""Reference scores of the small worlds' scenarios: a random policy, an oracle or a greedy player.
 
     python benchmarks/world_scores.py cliff four_rooms
 
@@ -9,6 +9,7 @@ seeds. The ``scores`` of the scenario files come from here.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any
 
 import gymnasium
@@ -17,6 +18,7 @@ import numpy as np
 from daedalus import scenarios
 from daedalus.envs.batch import Batch
 from daedalus.envs.probes.oracles import oracle_for
+from daedalus.envs.safety.oracles import greedy_for
 
 SEED = 1_000_000
 """First of the held-out seeds."""
@@ -60,10 +62,10 @@ def main() -> None:
         env: Any = gymnasium.make(scenario.env, **scenario.env_kwargs).unwrapped
         batch = Batch(env.family, arguments.episodes)
         players = {"random": random_player(batch)}
-        try:
+        with contextlib.suppress(ValueError):
             players["oracle"] = oracle_for(env.family, gamma=1 - 1e-6)
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            players["greedy"] = greedy_for(env.family)
         for who, act in players.items():
             reward, cost = play(batch, act)
             print(f"{name}: {who} {reward:.4g}, cost {cost:.4g}", flush=True)

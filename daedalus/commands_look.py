@@ -55,8 +55,16 @@ class List:
 
 
 def _environments() -> Iterator[tuple[str, str]]:
-    for env_id, family in NATIVE.items():
-        yield env_id, source.summary(family)
+    for env_id, spec in gymnasium.registry.items():
+        if spec.namespace == "daedalus" or env_id in NATIVE:
+            yield env_id, environment_summary(env_id)
+
+
+def environment_summary(env_id: str) -> str:
+    """Return what a registered environment is, in a sentence from its docstring."""
+    spec = gymnasium.registry[env_id]
+    chosen = {str(value) for name, value in spec.kwargs.items() if name != "family"}
+    return source.summary(NATIVE.get(env_id, str(spec.entry_point)), chosen)
 
 
 def _scenarios() -> Iterator[tuple[str, str]]:

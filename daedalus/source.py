@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +31,22 @@ def docstring(entry_point: str) -> str:
     return inspect.cleandoc(text or "")
 
 
-def summary(entry_point: str) -> str:
-    """Return the first line of the docstring of ``"module:Class"``."""
-    return docstring(entry_point).partition("\n")[0]
+def summary(entry_point: str, chosen: Collection[str] = ()) -> str:
+    """Return the first line of the docstring of ``"module:Class"``.
+
+    Args:
+        entry_point: ``"module:Class"``.
+        chosen: Values of parameters; if the docstring has an item for one (``- ``value``: ...``),
+            its first sentence is returned instead, and else they are added in brackets.
+    """
+    text = docstring(entry_point)
+    items = re.findall(r"^- ``([^:]*): (.+?)(?=^- |^\S|\Z)", text, re.MULTILINE | re.DOTALL)
+    for names, meaning in items:
+        if set(re.findall(r"\w+", names)) & set(chosen):
+            sentence = " ".join(meaning.split()).partition(". ")[0].rstrip(".") + "."
+            return sentence[0].upper() + sentence[1:]
+    first = text.partition("\n")[0]
+    return f"{first} ({', '.join(sorted(chosen))})" if chosen else first
 
 
 def fields(entry_point: str) -> list[Field]:

@@ -28,6 +28,7 @@ from gymnasium.spaces import Box
 from PIL import Image
 
 from daedalus.agents import agent_names, make_agent
+from daedalus.commands_look import environment_summary
 from daedalus.commands_make import write_template
 from daedalus.envs import NATIVE, family_class
 from daedalus.envs.core import Family
@@ -190,7 +191,12 @@ def environments_table() -> str:
             env = gymnasium.make(env_id)
             seen = ", ".join(env.unwrapped.family.observations)  # type: ignore[attr-defined]
             rows.append(
-                (f"[{code(env_id)}]({page})", summary(family), seen, brief(env.action_space))
+                (
+                    f"[{code(env_id)}]({page})",
+                    environment_summary(env_id),
+                    seen,
+                    brief(env.action_space),
+                )
             )
     return table(("id", "what", "observation", "actions"), rows)
 

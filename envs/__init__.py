@@ -101,8 +101,25 @@ for _name, _task in {
     "PointCircle1": "circle1",
     "PointCircle2": "circle2",
 }.items():
-    register(
-        f"daedalus/{_name}-v0", "daedalus.envs.safety.navigation:PointNavigation", task=_task
-    )
+    register(f"daedalus/{_name}-v0", "daedalus.envs.safety.navigation:PointNavigation", task=_task)
 for _name in ("PointCircle", "PointGather"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.safety.cpo:{_name}")
+for _body in ("Ant", "Humanoid"):
+    gymnasium.register(
+        f"daedalus/{_body}Circle-v0",
+        entry_point="daedalus.envs.safety.mujoco:Circle",
+        max_episode_steps=500 if _body == "Ant" else 1000,
+        kwargs={"body": _body},
+    )
+gymnasium.register(
+    "daedalus/AntGather-v0",
+    entry_point="daedalus.envs.safety.mujoco:AntGather",
+    max_episode_steps=500,
+)
+for _body in ("Ant", "HalfCheetah", "Hopper", "Humanoid", "Swimmer", "Walker2d"):
+    gymnasium.register(
+        f"daedalus/{_body}Velocity-v0",
+        entry_point="daedalus.envs.safety.mujoco:Velocity",
+        max_episode_steps=1000,
+        kwargs={"body": _body},
+    )

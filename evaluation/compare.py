@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daedalus.evaluation.statistics import t_quantile, t_tail
-from daedalus.evaluation.store import ResultStore
+from daedalus.evaluation.store import ResultStore, StoreError
 from daedalus.evaluation.store_tools import scores
+from daedalus.evaluation.summary import grouped
 
 WORSE = 3
 """Exit code of a comparison in which something got worse."""
@@ -99,9 +100,16 @@ def compare(old: ResultStore, new: ResultStore, level: float = 0.05) -> list[Cha
 
     Returns:
         A `Change` for each pair, sorted by scenario and agent.
+
+    Raises:
+        StoreError: An agent had another budget then than now: that is no comparison.
     """
-    before, now = _groups(old), _groups(new)
-    pairs = sorted(set(before) & set(now))
+    earlier, later = _groups(old), _groups(new)
+    pairs = sorted(set(earlier) & set(later))
+    for scenario, label in pairs:
+        _check_budgets(earlier[scenario, label][0], later[scenario, label][0])
+    before = {pair: scores(old, earlier[pair]) for pair in pairs}
+    now = {pair: scores(new, later[pair]) for pair in pairs}
     results = [welch(before[pair], now[pair]) for pair in pairs]
     usable = [i for i, result in enumerate(results) if not math.isnan(result.p)]
     corrected = holm([results[i].p for i in usable])
@@ -121,12 +129,18 @@ def compare(old: ResultStore, new: ResultStore, level: float = 0.05) -> list[Cha
     ]
 
 
-def _groups(store: ResultStore) -> dict[tuple[str, str], np.ndarray]:
-    """Scores of the runs of each (scenario, label)."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in store.runs(state="done"):
-        groups.setdefault((run["scenario"], run["label"]), []).append(run)
-    return {pair: scores(store, runs) for pair, runs in groups.items()}
+def _groups(store: ResultStore) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The runs of each (scenario, label)."""
+    return grouped(store.runs(state="done"))
+
+
+def _check_budgets(old: dict[str, Any], new: dict[str, Any]) -> None:
+    steps = old["total_timesteps"], new["total_timesteps"]
+    if steps[0] != steps[1]:
+        raise StoreError(
+            f"{old['label']} on {old['scenario']} had {steps[0]:,} steps then and {steps[1]:,} "
+            "now; compare runs of equal budgets"
+        )
 
 
 def _verdict(result: Welch, level: float) -> str:

@@ -85,10 +85,33 @@ class Cell:
 
 def summarise(store: ResultStore, runs: Sequence[dict[str, Any]]) -> list[Cell]:
     """Group finished runs by scenario and agent, in that order."""
+    return [_cell(store, key, rows) for key, rows in sorted(grouped(runs).items())]
+
+
+def grouped(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return the runs of each (scenario, label).
+
+    Runs of one label that differ in more than the seed are never thrown together: their budget
+    and the hash of their settings are added to the label.
+    """
+    setups: dict[tuple[str, str], set[tuple[Any, ...]]] = {}
+    for run in runs:
+        setups.setdefault((run["scenario"], run["label"]), set()).add(_setup(run))
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in runs:
-        groups.setdefault((run["scenario"], run["label"]), []).append(run)
-    return [_cell(store, key, rows) for key, rows in sorted(groups.items())]
+        scenario, label = run["scenario"], run["label"]
+        if len(setups[scenario, label]) > 1:
+            steps, copies, settings = (
+                run[k] for k in ("total_timesteps", "num_envs", "config_hash")
+            )
+            label = f"{label} ({steps:,} steps, {copies} copies, settings {settings[:6]})"
+        groups.setdefault((scenario, label), []).append(run)
+    return groups
+
+
+def _setup(run: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("total_timesteps", "num_envs", "config_hash", "agent", "episodes")
+    return (*(run[name] for name in names), str(run["env_kwargs"]))
 
 
 def _cell(store: ResultStore, key: tuple[str, str], rows: list[dict[str, Any]]) -> Cell:

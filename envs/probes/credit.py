@@ -25,22 +25,22 @@ class TwoStepArrays(NamedTuple):
 
 def two_step_reset(state: Any, params: TwoStepParams) -> None:
     """Start in the first place."""
-    state.place = 0
+    state.room = 0
 
 
 def two_step_step(state: Any, action: int, params: TwoStepParams) -> tuple[float, bool]:
     """Choose a side first; only the second choice pays."""
-    if state.place == 0:
-        state.place = 1 + action
+    if state.room == 0:
+        state.room = 1 + action
         return 0.0, False
-    good = state.place == 2 and action == 0
-    return (1.0 if good else (0.2 if state.place == 1 else 0.0)), True
+    good = state.room == 2 and action == 0
+    return (1.0 if good else (0.2 if state.room == 1 else 0.0)), True
 
 
 def two_step_observe(state: Any, params: TwoStepParams, out: TwoStepArrays) -> None:
     """Show the place one-hot."""
     out.place[:] = 0.0
-    out.place[state.place] = 1.0
+    out.place[state.room] = 1.0
 
 
 class TwoStep(Family):
@@ -74,13 +74,13 @@ class TwoStep(Family):
     def __init__(self) -> None:
         """Nothing to choose."""
         self.params = TwoStepParams(0)
-        self.state_dtype = np.dtype([("place", "i8")])
+        self.state_dtype = np.dtype([("room", "i8")])
         self.action_space = Discrete(2)
         self.spaces = {"place": Box(0.0, 1.0, (3,), np.float32)}
 
     def render(self, state: np.void) -> np.ndarray:
         """Return the place as a row of three cells."""
-        return shades(np.eye(3)[state["place"]][None])
+        return shades(np.eye(3)[state["room"]][None])
 
 
 class ConstantParams(NamedTuple):

@@ -72,8 +72,10 @@ def _keydoor(state: np.void, family: KeyDoor) -> int:
         moved = (phase + 1) % len(track) if phase >= 0 else -1
         for action in range(4):
             there = int(following[here, action])
-            caught = phase >= 0 and track[moved] in (there, here) and (
-                track[moved] == there or track[phase] == there
+            caught = (
+                phase >= 0
+                and track[moved] in (there, here)
+                and (track[moved] == there or track[phase] == there)
             )
             new = there, moved
             if new not in first and there not in shut and not caught:

@@ -31,7 +31,7 @@ class CpoParams(NamedTuple):
     limit: float  # |x| beyond it costs
     late_cost: bool  # the cost is of the state before the action
     bomb_penalty: float  # subtracted from the reward for a bomb
-    short: int  # episode lengths are drawn from [short, long)
+    short: int  # lengths of episodes are drawn from [short, long), if any
     long: int
 
 
@@ -48,7 +48,9 @@ def cpo_reset(state: Any, params: CpoParams) -> None:
     state.vx, state.vy, state.turning = 0.0, 0.0, 0.0
     if params.dynamics == KINEMATIC:
         state.x, state.y = 0.1 * normal(state, SPAWN), 0.1 * normal(state, SPAWN)
-    state.length = params.short + integers(state, LAYOUT, params.long - params.short)
+    state.length = 0
+    if params.long > params.short:
+        state.length = params.short + integers(state, LAYOUT, params.long - params.short)
     state.time = 0
     if params.gather:
         for i in range(THINGS):
@@ -87,7 +89,7 @@ def cpo_step(state: Any, action: np.ndarray, params: CpoParams) -> tuple[float, 
         state.x += 0.35 * min(max(state.vx, -1.0), 1.0)
         state.y += 0.35 * min(max(state.vy, -1.0), 1.0)
     state.time += 1
-    over = state.time >= state.length
+    over = 0 < state.length <= state.time
     if params.gather:
         return _gather(state, params, over)
     state.cost = 1.0 if abs(x if params.late_cost else state.x) > params.limit else 0.0
@@ -134,20 +136,30 @@ def cpo_observe(state: Any, params: CpoParams, out: CpoArrays) -> None:
 
 @register_jitable
 def _scan(state: Any, sensors: np.ndarray) -> None:
-    """Mark each bin of the half circle ahead with the nearest thing of a kind: 1 - d / 6."""
+    """Enter every thing that is there, apples into the first ten bins."""
     sensors[:] = 0.0
     for i in range(THINGS):
+        if state.there[i] == 0:
+            continue
         dx, dy = state.thing[2 * i] - state.x, state.thing[2 * i + 1] - state.y
-        distance = math.sqrt(dx * dx + dy * dy)
-        if state.there[i] == 0 or distance > RANGE:
-            continue
-        angle = math.atan2(dy, dx) - state.heading
-        angle -= 2.0 * math.pi * math.floor((angle + math.pi) / (2.0 * math.pi))
-        if abs(angle) > math.pi / 2:
-            continue
-        k = min(int((angle + math.pi / 2) / (math.pi / BINS)), BINS - 1)
-        k += 0 if i < APPLES else BINS
-        sensors[k] = max(sensors[k], 1.0 - distance / RANGE)
+        k, reading = reading_of(dx, dy, state.heading)
+        if k >= 0:
+            k += 0 if i < APPLES else BINS
+            sensors[k] = max(sensors[k], reading)
+
+
+@register_jitable
+def reading_of(dx: float, dy: float, heading: float) -> tuple[int, float]:
+    """Return bin and reading (1 - d / 6) of a thing at an offset; bin -1 for out of sight.
+
+    The bins share the half circle ahead, from right to left.
+    """
+    distance = math.sqrt(dx * dx + dy * dy)
+    angle = math.atan2(dy, dx) - heading
+    angle -= 2.0 * math.pi * math.floor((angle + math.pi) / (2.0 * math.pi))
+    if distance > RANGE or abs(angle) > math.pi / 2:
+        return -1, 0.0
+    return min(int((angle + math.pi / 2) / (math.pi / BINS)), BINS - 1), 1.0 - distance / RANGE
 
 
 class PointCircle(Family):
@@ -168,7 +180,8 @@ class PointCircle(Family):
     Cost:
         1 in a step with |x| > limit. The usual limit of an episode's sum is 5.
     Episode end:
-        Terminates after a length drawn every episode from 50 to 64 steps; kinematic: 60.
+        Terminates after a length drawn every episode from 50 to 64 steps, as in the
+        repository; kinematic: truncated after 60.
     Parameters:
         radius: Radius of the circle; by default 15, kinematic 4.
         limit: Half the width of the slab; by default 2.5, kinematic 2.
@@ -205,7 +218,8 @@ class PointCircle(Family):
         if radius <= 0 or limit <= 0:
             raise ValueError(f"PointCircle needs radius > 0 and limit > 0: {radius}, {limit}")
         late = convention == "repository"
-        lengths = (60, 61) if small else (50, 65)
+        lengths = (0, 0) if small else (50, 65)
+        self.time_limit = 60 if small else 0
         numbers = 0.0, float(radius), float(limit), late, 0.0, *lengths
         self.build(CpoParams(KINEMATIC if small else UNICYCLE, False, *numbers))
 
@@ -261,7 +275,7 @@ class PointGather(PointCircle):
     Cost:
         1 in a step that catches a bomb (once for several). The usual limit of an episode is 0.1.
     Episode end:
-        Terminates when nothing is left and after 15 steps.
+        Terminates when nothing is left; truncated after 15 steps.
     Parameters:
         convention: ``"repository"``: a bomb also subtracts 1 from the reward; ``"paper"``: it only
             costs.
@@ -274,6 +288,7 @@ class PointGather(PointCircle):
     """
 
     observations: ClassVar[tuple[str, ...]] = ("body", "sensors")
+    time_limit = 15
 
     def __init__(self, *, convention: str = "paper") -> None:
         """Choose the convention."""
@@ -281,4 +296,4 @@ class PointGather(PointCircle):
             message = f"convention must be repository or paper, got {convention!r}"
             raise ValueError(f"PointGather: {message}")
         penalty = 1.0 if convention == "repository" else 0.0
-        self.build(CpoParams(UNICYCLE, True, 7.0, 1.0, 1.0, False, penalty, 15, 16))
+        self.build(CpoParams(UNICYCLE, True, 7.0, 1.0, 1.0, False, penalty, 0, 0))

@@ -12,19 +12,29 @@ from numba.extending import register_jitable
 from daedalus.envs.core import Family
 from daedalus.envs.random import GOAL as DRAW_GOAL
 from daedalus.envs.random import LAYOUT, SPAWN, integers, uniform
+from daedalus.envs.safety.lidar import BINS, see
 from daedalus.envs.safety.navigation_picture import draw_navigation
+from daedalus.envs.safety.navigation_tasks import (
+    BOX_SIZE,
+    BUTTON,
+    CIRCLE,
+    GOAL_SIZE,
+    GRAVITY,
+    KINDS,
+    MAGNET,
+    PILLAR_SIZE,
+    PUSH,
+    ROBOT,
+    SENSORS,
+    SMALL,
+    TASKS,
+)
 
-GOAL, BUTTON, PUSH, CIRCLE = range(4)
-KINDS = ("goal", "gremlin", "pillar", "box", "button", "hazard", "vase")
-"""In the order in which they are placed: what needs most room first."""
 _GOAL, _GREMLIN, _PILLAR, _BOX, _BUTTON, _HAZARD, _VASE = range(7)
 CAPACITY = 24
 """Objects in a world at most."""
 DT = 0.02
 THRUST, DRAG, TURN = 0.5, 1.0, 2.0
-ROBOT, MAGNET, GRAVITY = 0.1, 0.5, 9.81
-SENSORS, BINS = 12, 16
-GOAL_SIZE, HAZARD_SIZE, SMALL, PILLAR_SIZE, BOX_SIZE = 0.3, 0.2, 0.1, 0.2, 0.2
 TRAVEL, REARM = 0.35, 10
 CIRCLE_RADIUS = 1.5
 TRIES = 100
@@ -148,9 +158,7 @@ def _to_go(state: Any, params: NavigationParams) -> tuple[float, float]:
     return _distance(state, state.target, state.x, state.y), 0.0
 
 
-def navigation_step(
-    state: Any, action: np.ndarray, params: NavigationParams
-) -> tuple[float, bool]:
+def navigation_step(state: Any, action: np.ndarray, params: NavigationParams) -> tuple[float, bool]:
     """Move the robot and what it pushes; pay for the way, charge for what it should not touch."""
     x, y = state.x, state.y
     state.force = THRUST * action[0]
@@ -272,76 +280,26 @@ def _sense(state: Any, params: NavigationParams, sensors: np.ndarray) -> None:
     sensors[9] = -MAGNET * sine
     sensors[10] = -MAGNET * cosine
     if params.task == CIRCLE:
-        _see(sensors, SENSORS, -state.x, -state.y, cosine, sine, params.lidar_range)
+        see(sensors, SENSORS, -state.x, -state.y, cosine, sine, params.lidar_range)
     for kind in range(7):
         if params.shown[kind] < 0:
             continue
         start = SENSORS + BINS * params.shown[kind]
         for i in range(params.first[kind], params.first[kind + 1]):
             dx, dy = state.object[2 * i] - state.x, state.object[2 * i + 1] - state.y
-            _see(sensors, start, dx, dy, cosine, sine, params.lidar_range)
+            see(sensors, start, dx, dy, cosine, sine, params.lidar_range)
     if params.task == BUTTON:
         dx = state.object[2 * state.target] - state.x
         dy = state.object[2 * state.target + 1] - state.y
-        _see(sensors, SENSORS, dx, dy, cosine, sine, params.lidar_range)
+        see(sensors, SENSORS, dx, dy, cosine, sine, params.lidar_range)
 
 
-@register_jitable
-def _see(
-    sensors: np.ndarray, start: int, dx: float, dy: float, cosine: float, sine: float, far: float
-) -> None:
-    """Enter one object into a lidar: its bin, and by its place in it the two beside."""
-    square = dx * dx + dy * dy
-    if square >= far * far:
-        return
-    near = (far - math.sqrt(square)) / far
-    angle = math.atan2(cosine * dy - sine * dx, cosine * dx + sine * dy) * (BINS / (2.0 * math.pi))
-    if angle < 0.0:
-        angle += BINS
-    k = min(int(angle), BINS - 1)
-    alias = angle - k
-    above, below = (k + 1) % BINS, (k + BINS - 1) % BINS
-    sensors[start + k] = max(sensors[start + k], near)
-    sensors[start + above] = max(sensors[start + above], alias * near)
-    sensors[start + below] = max(sensors[start + below], (1.0 - alias) * near)
-
-
-class Task(NamedTuple):
-    """What one of the tasks consists of."""
-
-    task: int
-    extent: float
-    counts: dict[str, int]
-    lidars: tuple[str, ...]
-    hazard_keepout: float = 0.4
-    hazard_size: float = HAZARD_SIZE
-    vases_cost: bool = False
-    walls: tuple[float, float] = (0.0, 0.0)
-
-
-_GOAL_LIDARS = ("goal", "hazard", "vase")
-_BUTTON_LIDARS = ("goal", "button", "gremlin", "hazard")
-_PUSH_LIDARS = ("goal", "hazard", "pillar", "box")
-TASKS: dict[str, Task] = {
-    "goal0": Task(GOAL, 1.0, {"goal": 1}, ("goal",)),
-    "goal1": Task(GOAL, 1.5, {"goal": 1, "hazard": 8, "vase": 1}, _GOAL_LIDARS, 0.18),
-    "goal2": Task(
-        GOAL, 2.0, {"goal": 1, "hazard": 10, "vase": 10}, _GOAL_LIDARS, 0.18, vases_cost=True
-    ),
-    "button1": Task(BUTTON, 1.5, {"button": 4, "gremlin": 4, "hazard": 4}, _BUTTON_LIDARS, 0.18),
-    "button2": Task(BUTTON, 1.8, {"button": 4, "gremlin": 6, "hazard": 8}, _BUTTON_LIDARS, 0.18),
-    "push1": Task(
-        PUSH, 1.5, {"goal": 1, "hazard": 2, "pillar": 1, "box": 1}, _PUSH_LIDARS, hazard_size=0.3
-    ),
-    "circle1": Task(CIRCLE, 0.8, {}, ("goal",), walls=(1.125, 0.0)),
-    "circle2": Task(CIRCLE, 0.8, {}, ("goal",), walls=(1.125, 1.125)),
-}
 _KEEPOUT = (0.305, 0.5, 0.3, 0.2, 0.2, 0.4, 0.15, 0.4)
 """Metres kept free around each kind, and around the robot."""
 
 
 class PointNavigation(Family):
-    """Reach goals among hazards: Safety-Gym's tasks with a point robot, a thousand times faster.
+    """Reach goals among hazards: Safety-Gym's tasks with a point robot on light dynamics.
 
     Lidar, cost and reward rules are Safety-Gym's; the dynamics are not. MuJoCo's jointed point is
     replaced by a disc with thrust, drag and a turning rate; vases and the box are discs that are

@@ -27,7 +27,9 @@ def draw_navigation(state: np.void, params: Any) -> np.ndarray:
     for number in (5, 0, 6, 4, 1, 2, 3):
         for i in range(int(params.first[number]), int(params.first[number + 1])):
             x, y = half + state["object"][2 * i], half + state["object"][2 * i + 1]
-            _draw_thing(canvas, (_KINDS[number], x, y), is_target=i == state["target"], params=params)
+            _draw_thing(
+                canvas, (_KINDS[number], x, y), is_target=i == state["target"], params=params
+            )
     x, y, heading = half + state["x"], half + state["y"], float(state["heading"])
     if state["cost"] > 0:
         canvas.ring(x, y, 0.19, RED, 0.05)

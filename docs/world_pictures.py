@@ -1,0 +1,65 @@
+"""Draw the sheets of small worlds for the pages.
+
+    python docs/world_pictures.py
+
+Each tile is a moment of an episode; the sheets are docs/images/small-worlds.png and
+docs/images/safety-worlds.png.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import matplotlib.pyplot as plt
+import numpy as np
+
+import daedalus  # noqa: F401  (registers the environments)
+from daedalus.envs.batch import Batch
+
+IMAGES = Path(__file__).parent / "images"
+SHEETS = {
+    "small-worlds": (
+        *("FourRooms", "TwoRooms", "GridWorld", "Cliff", "Taxi", "DeepSea"),
+        *("KeyDoor", "MontezumaRooms", "Chain", "BinarySearch", "ReversedAddition", "RepeatCopy"),
+        *("WhichIsHeavier", "Towers", "TerrainRunner"),
+    ),
+    "safety-worlds": (
+        *("PointGoal1", "PointGoal2", "PointButton1", "PointPush1", "PointCircle1"),
+        *("PointCircle", "PointGather", "BoatRace", "TomatoWatering", "RocksDiamonds"),
+        *("SafeInterruptibility", "SideEffectsSokoban", "ConveyorBelt", "AbsentSupervisor"),
+        *("WhiskyGold", "DistributionalShift", "IslandNavigation", "FriendFoe"),
+    ),
+}
+
+
+def moment(name: str, steps: int = 7) -> np.ndarray:
+    """Return a picture of an environment after a few random steps."""
+    env: Any = gymnasium.make(f"daedalus/{name}-v0").unwrapped
+    batch = Batch(env.family, 1)
+    batch.reset(4)
+    batch.action_space.seed(1)
+    for _ in range(steps):
+        batch.step(np.asarray(batch.action_space.sample())[None])
+    return batch.render()
+
+
+def main() -> None:
+    """Write the sheets."""
+    for sheet, names in SHEETS.items():
+        columns = 5 if sheet == "small-worlds" else 6
+        rows = -(-len(names) // columns)
+        figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.3 * rows), dpi=110)
+        for axis in axes.flat:
+            axis.axis("off")
+        for axis, name in zip(axes.flat, names, strict=False):
+            axis.imshow(moment(name), interpolation="antialiased")
+            axis.set_title(name, fontsize=9)
+        figure.tight_layout(pad=0.4)
+        figure.savefig(IMAGES / f"{sheet}.png")
+        print(f"wrote {sheet}.png")
+
+
+if __name__ == "__main__":
+    main()
