@@ -271,7 +271,7 @@ def _section(name: str, task: Task) -> list[str]:
         f"`results/constrained/{name}/`.",
     ]
     if "criteria" in summary:
-        lines += ["", "| asked beforehand | found | holds |", "|---|---|---|"]
+        lines += ["", "| criterion | found | holds |", "|---|---|---|"]
         for what, answer in summary["criteria"].items():
             lines.append(
                 f"| {what} | {answer['found']} | {'yes' if answer['holds'] else '**no**'} |"
