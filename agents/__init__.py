@@ -74,6 +74,10 @@ def make_agent(name: str) -> Any:
 register_agent("actor_critic", "daedalus.agents.actor_critic:ActorCritic")
 register_agent("unreal", "daedalus.agents.unreal:UNREAL")
 register_agent("nav", "daedalus.agents.nav:Nav")
+register_agent("cpo", "daedalus.agents.cpo:CPO")
+register_agent("pdo", "daedalus.agents.pdo:PDO")
+register_agent("trpo_penalty", "daedalus.agents.trpo_penalty:TRPOPenalty")
+register_agent("ppo_lagrangian", "daedalus.agents.ppo_lagrangian:PPOLagrangian")
 
 for _name, _class in {
     "a2c": "A2C",

@@ -193,16 +193,17 @@ def _row(group: list[dict[str, Any]], goal: float, claim: Claim) -> dict[str, An
     spent = [min(steps, total) if there else total for steps, there in reached]
     return {
         "runs": len(group),
-        "area_under_curve": _with_interval([area_under_curve(curve, total) for curve in curves]),
-        "held_out_return": _with_interval([np.mean(run["held_out_returns"]) for run in group]),
-        "steps_to_baseline_final": _with_interval(spent),
+        "area_under_curve": with_interval([area_under_curve(curve, total) for curve in curves]),
+        "held_out_return": with_interval([np.mean(run["held_out_returns"]) for run in group]),
+        "steps_to_baseline_final": with_interval(spent),
         "share_of_budget": round(float(np.mean(spent)) / total, 4),
         "never_reached": sum(not there for _, there in reached),
         "steps_per_second": round(float(np.mean([run["steps_per_second"] for run in group])), 1),
     }
 
 
-def _with_interval(values: Any) -> dict[str, float]:
+def with_interval(values: Any) -> dict[str, float]:
+    """Return the interquartile mean of one value a run, and its 95 % bootstrap interval."""
     scores = np.array(values, dtype=np.float64)
     interval = bootstrap_interval(scores, np.random.default_rng(0))
     return {
@@ -238,7 +239,8 @@ def _per_point(table: np.ndarray, percentile: float) -> np.ndarray:
     return np.asarray(np.percentile(table, percentile, axis=0))
 
 
-def _show(value: dict[str, float], form: str) -> str:
+def show(value: dict[str, float], form: str) -> str:
+    """Return what `with_interval` made as text."""
     return f"{value['iqm']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
@@ -256,9 +258,9 @@ def _write_page(name: str, summary: dict[str, Any]) -> None:
     ]
     for variant, row in summary["variants"].items():
         lines.append(
-            f"| {variant} | {row['runs']} | {_show(row['area_under_curve'], '.2f')} "
-            f"| {_show(row['held_out_return'], '.2f')} "
-            f"| {_show(row['steps_to_baseline_final'], ',.0f')} | {row['share_of_budget']:.0%} "
+            f"| {variant} | {row['runs']} | {show(row['area_under_curve'], '.2f')} "
+            f"| {show(row['held_out_return'], '.2f')} "
+            f"| {show(row['steps_to_baseline_final'], ',.0f')} | {row['share_of_budget']:.0%} "
             f"| {row['never_reached']} | {row['steps_per_second']:,.0f} |"
         )
     source = summary["provenance"]

@@ -28,8 +28,12 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents import agent_names, make_agent, register_agent
     from daedalus.agents.actor_critic import ActorCritic
     from daedalus.agents.base import Agent
+    from daedalus.agents.cpo import CPO
     from daedalus.agents.nav import Nav
+    from daedalus.agents.pdo import PDO
+    from daedalus.agents.ppo_lagrangian import PPOLagrangian
     from daedalus.agents.training import train
+    from daedalus.agents.trpo_penalty import TRPOPenalty
     from daedalus.agents.unreal import UNREAL
     from daedalus.envs.batch import Batch
     from daedalus.envs.core import Family
@@ -44,9 +48,13 @@ _LAZY = {
     "Agent": "daedalus.agents.base",
     "ActorCritic": "daedalus.agents.actor_critic",
     "Batch": "daedalus.envs.batch",
+    "CPO": "daedalus.agents.cpo",
     "Family": "daedalus.envs.core",
     "Nav": "daedalus.agents.nav",
+    "PDO": "daedalus.agents.pdo",
+    "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
     "Scenario": "daedalus.scenarios",
+    "TRPOPenalty": "daedalus.agents.trpo_penalty",
     "UNREAL": "daedalus.agents.unreal",
     "agent_names": "daedalus.agents",
     "benchmark": "daedalus.evaluation.benchmark",
@@ -64,13 +72,17 @@ _LAZY = {
 _FOLDERS = ("accelerators", "agents", "evaluation", "scenarios")
 
 __all__ = [
+    "CPO",
+    "PDO",
     "UNREAL",
     "ActorCritic",
     "Agent",
     "Batch",
     "Family",
     "Nav",
+    "PPOLagrangian",
     "Scenario",
+    "TRPOPenalty",
     "agent_names",
     "benchmark",
     "evaluate",

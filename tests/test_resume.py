@@ -297,7 +297,7 @@ def test_a_bad_value_stops_before_a_weight_and_leaves_evidence(
         bad = "rollout/reward" if name == "reward" else f"rollout/last_observation/{array}"
         assert not np.isfinite(evidence.tensors[bad]).all()
         assert len(evidence.tensors["rollout/action"]) == (step - 1) % 5 + 1
-        assert "network/actor.weight" in str(list(evidence.tensors))
+        assert any(name.startswith("network/") for name in evidence.tensors)
         json.dumps(evidence.state)
 
 

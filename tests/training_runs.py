@@ -91,6 +91,10 @@ TASKS = [
     Task("actor_critic", "tests/Steer-v0"),
     Task("unreal", "tests/Pixels-v0", updates=12),
     Task("nav", "tests/Pixels-v0", {"depth_1": 1.0}, updates=12),
+    Task("cpo", "tests/Steer-v0", {"shaping": 0.1}, updates=8),
+    Task("pdo", "daedalus/Catch-v0", updates=8),
+    Task("trpo_penalty", "tests/Steer-v0", updates=8),
+    Task("ppo_lagrangian", "tests/Steer-v0", updates=8),
 ]
 """Our agents, with every kind of memory, action and observation."""
 SB3_TASKS = [

@@ -1,0 +1,231 @@
+"""What `cpo`, `pdo`, `trpo_penalty` and `ppo_lagrangian` share: costs, advantages, values.
+
+A constraint is J_C = E[sum_t C_t] <= d: the undiscounted cost of an *episode*. From here come
+
+- J_C of the present policy, from the present batch alone: cost per step times steps per episode
+  (with whole episodes in the batch this is their mean cost, exactly);
+- advantages by generalised advantage estimation (Schulman et al. 2016, 1506.02438). Those of the
+  reward bootstrap at a time limit; those of a cost do not, as a cost after the cut is not counted;
+- the factor from a mean over steps to an episode: dJ_C = T E[A_C ratio], T the mean length.
+  `Experience.cost_advantage` is only centred, never divided by its standard deviation, so that T
+  times its gradient is that of J_C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from daedalus.accelerators.guards import check_gradients
+from daedalus.accelerators.returns import gae
+from daedalus.accelerators.rollout import Acted, Inputs, Rollout
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.losses import explained_variance
+
+
+class Experience(NamedTuple):
+    """The N valid steps of a rollout, and what they say of episodes."""
+
+    observation: Tensor  # (N, D)
+    action: Tensor  # (N, ...)
+    advantage: Tensor  # (N,), of the reward, centred
+    cost_advantage: Tensor  # (K, N), centred
+    target: Tensor  # (1 + K, N), what the values should be
+    cost_return: np.ndarray  # float64 (K,), J_C: what is limited of an episode
+    length: float  # steps of an episode
+    metrics: dict[str, float]
+
+
+class Learner:
+    """Acts, judges rollouts and fits values; the agents decide how the policy moves."""
+
+    def __init__(self, network: Network, config: ConstrainedConfig, num_envs: int) -> None:
+        """Make the optimiser of the values and the counters."""
+        self.network, self.config = network, config
+        self.lengths = EpisodeLengths(num_envs)
+        self.ledger = Ledger()
+        parameters = network.values.parameters()
+        self.optimizer = torch.optim.Adam(parameters, config.value_learning_rate, fused=True)
+
+    def act(self, inputs: Inputs, generator: torch.Generator, deterministic: bool) -> Acted:
+        """Sample or take the most likely actions; outside training with the reward's value."""
+        extras = {}
+        showing = not torch.is_grad_enabled()
+        with torch.no_grad():
+            rows = self.network.flatten(inputs.observation)
+            output = self.network.policy(rows)
+            if showing:
+                extras = {"value": self.network.values(rows)[0]}
+            policy = self.network.policy.distribution
+            action = policy.mode(output) if deterministic else policy.sample(output, generator)
+        return Acted(action, {}, extras)
+
+    def judge(
+        self, rollout: Rollout, reward: Tensor | None = None, cost: Tensor | None = None
+    ) -> Experience:
+        """Return what a rollout says of the policy that made it.
+
+        Args:
+            rollout: (T, B).
+            reward: (T, B) to learn from instead of the rollout's.
+            cost: (K, T, B) to limit instead of the rollout's.
+        """
+        cost = rollout.cost[None] if cost is None else cost
+        reward = rollout.reward if reward is None else reward
+        valid = rollout.valid
+        length = self.lengths.update(rollout)
+        value, following = self._values(rollout)
+        signals = torch.cat([reward[None], cost])
+        advantage = self._advantages(rollout, signals, value, following)[:, valid]
+        target = advantage + value[:, valid]
+        paid = signals[1:, valid].double().mean(1).cpu().numpy() * length
+        gained = float(rollout.reward[valid].double().mean()) * length
+        metrics = {"episode_return": gained, "episode_length": length}
+        metrics["explained_variance"] = float(explained_variance(value[0][valid], target[0]))
+        metrics["cost_explained_variance"] = float(explained_variance(value[1][valid], target[1]))
+        spent = float(rollout.cost[valid].double().mean()) * length  # without any shaping
+        rows = {name: x[:-1][valid] for name, x in rollout.observation.items()}
+        centred = advantage - advantage.mean(1, keepdim=True)
+        return Experience(
+            self.network.flatten(rows),
+            rollout.action[valid],
+            centred[0],
+            centred[1:],
+            target,
+            paid,
+            length,
+            metrics | self.ledger.pay(spent, self.config.cost_limit),
+        )
+
+    @torch.no_grad()
+    def _values(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Return V(s_t) and V of the true successors, (1 + K, T, B) each."""
+        steps, envs = rollout.reward.shape
+        rows = {name: x.flatten(0, 1) for name, x in rollout.observation.items()}
+        value = self.network.values(self.network.flatten(rows)).view(-1, steps + 1, envs)
+        following = value[:, 1:].clone()
+        if len(rollout.final_index):
+            t, b = rollout.final_index.unbind(1)
+            last = self.network.flatten(rollout.final_observation)
+            following[:, t, b] = self.network.values(last)
+        return value[:, :-1], following
+
+    def _advantages(
+        self, rollout: Rollout, signals: Tensor, value: Tensor, following: Tensor
+    ) -> Tensor:
+        """Return advantages (1 + K, T, B): of the reward, and of costs that end with an episode."""
+        config = self.config
+        over = rollout.terminated | rollout.truncated
+        rest = torch.zeros_like(over)
+        found = []
+        for i, (signal, v, w) in enumerate(zip(signals, value, following, strict=True)):
+            ends = (over, rest) if i else (rollout.terminated, rollout.truncated)
+            arrays = (x.cpu().numpy() for x in (signal, v, w, *ends))
+            decay = (config.cost_gamma, config.cost_lambda)
+            found.append(gae(*arrays, *(decay if i else (config.gamma, config.gae_lambda))))
+        return torch.from_numpy(np.stack(found)).to(value.device)
+
+    def fit(self, experience: Experience, rng: np.random.Generator) -> dict[str, float]:
+        """Fit the values to their targets; return the mean loss in normalised units.
+
+        Raises:
+            NotFiniteError: The loss or a gradient is not finite; no value has changed by it.
+        """
+        values, total, count = self.network.values, 0.0, 0
+        values.renormalise(experience.target)
+        wanted = (experience.target - values.mean[:, None]) / values.std[:, None]
+        for rows in minibatches(len(experience.advantage), self.config, rng):
+            index = torch.from_numpy(rows).to(wanted.device)
+            error = values.normalised(experience.observation[index]) - wanted[:, index]
+            loss = 0.5 * error.square().mean(1).sum()
+            self.optimizer.zero_grad()
+            loss.backward()
+            slopes = [p.grad for p in values.parameters() if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(slopes)
+            check_gradients(values.named_parameters, loss, norm)
+            self.optimizer.step()
+            total, count = total + float(loss.detach()), count + 1
+        return {"value_loss": total / max(count, 1)}
+
+
+def minibatches(
+    count: int, config: ConstrainedConfig, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Return the rows of each minibatch of ``value_epochs`` passes over ``count`` steps."""
+    parts = max(1, round(count / config.value_batch))
+    for _ in range(config.value_epochs):
+        yield from np.array_split(rng.permutation(count), parts)
+
+
+class EpisodeLengths:
+    """The mean length of the episodes that ended in the latest rollout where any did."""
+
+    def __init__(self, num_envs: int) -> None:
+        """Begin with no episode."""
+        self.running = np.zeros(num_envs, np.int64)
+        self.mean = 0.0
+
+    def update(self, rollout: Rollout) -> float:
+        """Count the steps of ``rollout`` and return the mean length.
+
+        Before any episode has ended it is that of the running ones so far: a lower bound.
+        """
+        counted = rollout.valid.cpu().numpy().cumsum(0)
+        self.running[rollout.episode_start[0].cpu().numpy()] = 0
+        base, lengths = -self.running, []
+        for t, b in rollout.final_index.tolist():
+            lengths.append(int(counted[t, b] - base[b]))
+            base[b] = counted[t, b]
+        self.running = counted[-1] - base
+        if lengths:
+            self.mean = float(np.mean(lengths))
+        return self.mean or float(self.running.mean())
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Return everything for a checkpoint."""
+        return {"running": self.running.copy(), "mean": np.array(self.mean)}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restore what `get_state` returned."""
+        self.running = np.array(state["running"])
+        self.mean = float(state["mean"])
+
+
+class Ledger(nn.Module):
+    """What training has paid so far; part of a checkpoint."""
+
+    updates: Tensor
+    violations: Tensor
+    worst: Tensor
+    cases: Tensor
+    multiplier: Tensor
+
+    def __init__(self) -> None:
+        """Begin with nothing paid."""
+        super().__init__()
+        for name, size in (("updates", 1), ("violations", 1), ("worst", 1), ("cases", 5)):
+            self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("multiplier", torch.zeros(1, dtype=torch.float64))
+
+    def pay(self, cost: float, limit: float) -> dict[str, float]:
+        """Enter the cost of an episode of this batch; return what to log."""
+        self.updates += 1
+        self.violations += cost > limit
+        self.worst.clamp_(min=cost)
+        share = float(self.violations / self.updates)
+        return {
+            "cost_return": cost,
+            "cost_limit": limit,
+            "violation_rate": share,
+            "worst_cost_return": float(self.worst),
+        }
+
+    def price(self, step: float, excess: float) -> float:
+        """Move the multiplier of a primal-dual agent: nu <- max(0, nu + step * excess)."""
+        self.multiplier += step * excess
+        self.multiplier.clamp_(min=0.0)
+        return float(self.multiplier)

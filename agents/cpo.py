@@ -1,0 +1,205 @@
+"""CPO: constrained policy optimisation (Achiam et al. 2017, 1705.10528).
+
+Each update maximises the return within a trust region and under a limit on the cost of an episode,
+
+    max_pi E[A(s, a)]   s.t.   J_C(pi_k) + T E[A_C(s, a)] <= d,   E[KL(pi || pi_k)] <= delta,
+
+linearised around theta_k: with g = -grad J, b = grad J_C, c = J_C - d and H the Hessian of the
+divergence, the step is -(1 / lambda) H^-1 (g + nu b) by the closed form of `daedalus.agents.dual`,
+lambda and nu anew in every update. A line search over 0.8^j, j = 0 .. 14, then asks, on the sampled
+surrogates and not on the linear ones,
+
+    KL <= delta,   dJ_C <= max(-c, 0),   and, where the start is allowed, dJ >= 0;
+
+if nothing is acceptable the policy stays. With nothing allowed in reach (case 0) the step only
+lowers the cost. Where this differs from the paper:
+
+- the limit is on the undiscounted cost of an episode, so the mean over steps is multiplied by the
+  mean length T of episodes, where the discounted form has 1 / (1 - gamma);
+- values are fitted by Adam, where the authors' code has a trust region of its own for them;
+- cost shaping is an option (``shaping``), and several limits at once are (``extra_costs``,
+  ``extra_limits``): the same dual over all sets of active constraints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.constrained import Experience, Learner
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.costs import FailurePredictor, costs_of
+from daedalus.agents.dual import Dual, solve
+from daedalus.agents.trust_region import LocalModel, Trial, searched, standardised
+
+
+@dataclass(frozen=True)
+class Config(ConstrainedConfig):
+    """Settings of `CPO`: those of constrained agents, the trust region's and the shaping's."""
+
+    delta: float = 0.01
+    """Bound of the mean divergence of an update."""
+    damping: float = 0.01
+    """Added to the diagonal of H; the authors' code has 1e-5."""
+    cg_iterations: int = 10
+    """Iterations of conjugate gradients, at most."""
+    fisher_stride: int = 5
+    """H is the mean over every so many-th step; a fifth of the batch in the authors' code too."""
+    shaping: float = 0.0
+    """alpha: weight of the predicted probability of a cost soon, added to the cost; 0 for none."""
+    shaping_horizon: int = 5
+    """Steps that the predictor looks ahead."""
+    shaping_steps: int = 25
+    """Gradient steps of the predictor in each update."""
+    extra_costs: tuple[str, ...] = ()
+    """Further costs to limit: "effort" (squared length of the action), "failure" (termination)."""
+    extra_limits: tuple[float, ...] = ()
+    """A limit per episode for each of ``extra_costs``."""
+
+
+class CPO(Agent):
+    """Constrained policy optimisation."""
+
+    name = "cpo"
+    Config: ClassVar[type[Any]] = Config
+    default_num_envs = 50
+
+    def build(self) -> None:
+        """Make policy, values and, with shaping, the predictor."""
+        config = self.config
+        if len(config.extra_costs) != len(config.extra_limits):
+            raise ValueError(
+                f"cpo needs a limit for each extra cost: {len(config.extra_costs)} costs and "
+                f"{len(config.extra_limits)} limits were given"
+            )
+        network = Network(self.spaces, config, 1 + len(config.extra_costs)).to(self.device)
+        self.learner = Learner(network, config, self.num_envs)
+        self.modules = {"network": network, "ledger": self.learner.ledger}
+        self.optimizers = {"values": self.learner.optimizer}
+        self.stores = {"lengths": self.learner.lengths}
+        self.predictor = None
+        if config.shaping > 0:
+            self.predictor = FailurePredictor(network.inputs).to(self.device)
+            self.modules["predictor"] = self.predictor
+            self.optimizers["predictor"] = self.predictor.optimizer
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Sample actions, or take the most likely."""
+        return self.learner.act(inputs, self.generators["act"], deterministic)
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Take one constrained step of the policy; then fit the values."""
+        config = self.config
+        cost = costs_of(rollout, ("cost", *config.extra_costs), self.spaces.action)
+        shaped, more = self._shaped(rollout, cost)
+        experience = self.learner.judge(rollout, cost=shaped)
+        metrics = {**experience.metrics, **more, **self._step(experience)}
+        return {**metrics, **self.learner.fit(experience, self.rng)}
+
+    def _shaped(self, rollout: Rollout, cost: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Return the costs (K, T, B), the first with alpha * P(unsafe soon | s) added."""
+        if self.predictor is None:
+            return cost, {}
+        config, network = self.config, self.learner.network
+        rows = {name: x[:-1].flatten(0, 1) for name, x in rollout.observation.items()}
+        seen = network.flatten(rows)
+        loss = self.predictor.fit(rollout, seen, config.shaping_horizon, config.shaping_steps)
+        bonus = config.shaping * self.predictor.probability(seen).view_as(cost[0])
+        unshaped = float(cost[0][rollout.valid].double().mean())
+        shaped = cost.clone()
+        shaped[0] += bonus
+        share = float(shaped[0][rollout.valid].double().mean()) - unshaped
+        return shaped, {"predictor_loss": loss, "predicted_cost_rate": share}
+
+    def _step(self, experience: Experience) -> dict[str, float]:
+        """Move the policy and return what to log."""
+        config = self.config
+        limits = np.array([config.cost_limit, *config.extra_limits])
+        above = experience.cost_return - limits
+        model = LocalModel(
+            self.learner.network.policy,
+            experience.observation,
+            experience.action,
+            damping=config.damping,
+            iterations=config.cg_iterations,
+            stride=config.fisher_stride,
+        )
+        advantage = standardised(experience.advantage)
+        cost_advantage = experience.length * experience.cost_advantage  # of an episode, (K, N)
+        g = -model.gradient(advantage)
+        b = [model.gradient(a) for a in cost_advantage]
+        (x_g, residual), *solved = (model.natural(v) for v in (g, *b))
+        x_b = [x for x, _ in solved]
+        q, r, s = dot(g, x_g), np.array([dot(g, x) for x in x_b]), gram(b, x_b)
+        dual = solve(q, r, s, above, config.delta)
+        step = -dual.on_gradient * x_g
+        for weight, x in zip(dual.on_cost, x_b, strict=True):
+            step = step - weight * x
+
+        def refuse(trial: Trial) -> str:
+            return refusal(trial, dual.case, advantage, cost_advantage, above, config.delta)
+
+        search = model.search(step, refuse)
+        self.learner.ledger.cases[dual.case] += 1
+        predicted = search.scale * dot(b[0], step)
+        realised = 0.0 if search.trial is None else changes(search.trial, cost_advantage)[0]
+        return {
+            **{"q": q, "r": float(r[0]), "s": float(s[0, 0]), "c": float(above[0])},
+            **{"cg_residual": max(residual, *(e for _, e in solved))},
+            **{"predicted_cost_change": predicted, "cost_change": realised},
+            **self._dual_metrics(dual),
+            **searched(search),
+        }
+
+    def _dual_metrics(self, dual: Dual) -> dict[str, float]:
+        ledger = self.learner.ledger
+        share = ledger.cases / ledger.cases.sum()
+        shares = {f"share_case_{i}": float(n) for i, n in enumerate(share)}
+        found = {"A": dual.A, "B": dual.B, "lambda": dual.lam, "nu": dual.nu[0]}
+        return {"case": float(dual.case), **found, **shares}
+
+
+def refusal(
+    trial: Trial,
+    case: int,
+    advantage: Tensor,
+    cost_advantage: Tensor,
+    above: np.ndarray,
+    delta: float,
+) -> str:
+    """Return why the line search passes over a trial: "kl", "reward", "cost", or "" to take it.
+
+    Args:
+        trial: The policy after the step, on the batch.
+        case: Of the dual; in 0 and 1, from a start that is not allowed, the reward may fall.
+        advantage: (N,), of the reward.
+        cost_advantage: (K, N), of the cost of an episode.
+        above: (K,), J_C - d.
+        delta: Bound of the mean divergence.
+    """
+    if not trial.kl <= delta:
+        return "kl"
+    if case >= 2 and not float((trial.ratio * advantage).mean()) >= 0:
+        return "reward"
+    return "" if (changes(trial, cost_advantage) <= np.maximum(-above, 0)).all() else "cost"
+
+
+def changes(trial: Trial, cost_advantage: Tensor) -> np.ndarray:
+    """Return by how much the sampled costs of an episode changed, (K,)."""
+    moved = ((trial.ratio - 1).double() * cost_advantage.double()).mean(1)
+    return np.asarray(moved.cpu().numpy())
+
+
+def dot(a: Tensor, b: Tensor) -> float:
+    """Return the inner product of two vectors in double precision."""
+    return float(a.double() @ b.double())
+
+
+def gram(b: list[Tensor], x: list[Tensor]) -> np.ndarray:
+    """Return s_ij = b_i'H^-1 b_j (K, K), symmetric, from x_j = H^-1 b_j."""
+    s = np.array([[dot(bi, xj) for xj in x] for bi in b])
+    return np.asarray((s + s.T) / 2)

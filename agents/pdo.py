@@ -1,0 +1,81 @@
+"""PDO: primal-dual optimisation, the constrained baseline of Achiam et al. 2017 (1705.10528).
+
+A step of TRPO up the Lagrangian at the present price nu of a cost, then a step of the price:
+
+    x = sqrt(2 delta / (l'H^-1 l)) H^-1 l,   l = grad J - nu grad J_C
+    nu <- max(0, nu + a (J_C - d))
+
+nu is learned and remembered, where `cpo` computes it anew in every update: the cost ends near its
+limit and is above it, or far below, on the way. After Chow et al. 2015 (1512.01629). l is the
+gradient of E[(A - nu A_C) ratio] with both advantages in their own units (nothing is divided by a
+standard deviation before they are added), so nu is in units of return per cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.constrained import Learner
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.trust_region import LocalModel, standardised, trpo_step
+
+
+@dataclass(frozen=True)
+class Config(ConstrainedConfig):
+    """Settings of `PDO`: those of constrained agents, the trust region's and the price's."""
+
+    delta: float = 0.01
+    """Bound of the mean divergence of an update."""
+    damping: float = 0.01
+    """Added to the diagonal of H."""
+    cg_iterations: int = 10
+    """Iterations of conjugate gradients, at most."""
+    fisher_stride: int = 5
+    """H is the mean over every so many-th step."""
+    multiplier_rate: float = 0.01
+    """a: step size of the price; 0.1 reacts sooner and swings more."""
+    multiplier_start: float = 0.0
+    """nu at the start; a large one is safe and learns little."""
+
+
+class PDO(Agent):
+    """Primal-dual optimisation with a trust region."""
+
+    name = "pdo"
+    Config: ClassVar[type[Any]] = Config
+    default_num_envs = 50
+
+    def build(self) -> None:
+        """Make policy, values and the price."""
+        network = Network(self.spaces, self.config).to(self.device)
+        self.learner = Learner(network, self.config, self.num_envs)
+        self.learner.ledger.multiplier.fill_(self.config.multiplier_start)
+        self.modules = {"network": network, "ledger": self.learner.ledger}
+        self.optimizers = {"values": self.learner.optimizer}
+        self.stores = {"lengths": self.learner.lengths}
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Sample actions, or take the most likely."""
+        return self.learner.act(inputs, self.generators["act"], deterministic)
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Take a step of the policy at the present price, then one of the price."""
+        config, ledger = self.config, self.learner.ledger
+        experience = self.learner.judge(rollout)
+        nu = float(ledger.multiplier)
+        advantage = standardised(experience.advantage - nu * experience.cost_advantage[0])
+        model = LocalModel(
+            self.learner.network.policy,
+            experience.observation,
+            experience.action,
+            damping=config.damping,
+            iterations=config.cg_iterations,
+            stride=config.fisher_stride,
+        )
+        _, metrics = trpo_step(model, advantage, config.delta)
+        excess = float(experience.cost_return[0]) - config.cost_limit
+        priced = ledger.price(config.multiplier_rate, excess)
+        fitted = self.learner.fit(experience, self.rng)
+        return {**experience.metrics, **metrics, **fitted, "nu": nu, "next_nu": priced}

@@ -1,0 +1,310 @@
+"""Constrained agents against their baselines: return and cost, of all seeds, all through training.
+
+    python benchmarks/constrained.py point-circle-kinematic --seeds 5 --workers 1
+    python benchmarks/constrained.py --list
+
+As `benchmarks/learning.py`: the runs are those of `daedalus benchmark`, each finished one is kept
+as a file under ``results/constrained/<task>/`` and not run again. ``docs/constrained.md`` and its
+figures are written from those files alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from learning import DOCS, EPISODES, RESULTS, STORES, show, with_interval
+
+from daedalus import scenarios
+from daedalus.accelerators.files import write_file
+from daedalus.evaluation.benchmark import State, benchmark
+from daedalus.evaluation.constrained import constrained, violation_area
+from daedalus.evaluation.plan import Group, Plan
+from daedalus.evaluation.store import ResultStore
+
+RETURN, COST = "train/episode_return", "train/cost_return"
+HOME = RESULTS / "constrained"
+SETTLED = 10
+"""Updates after which an agent is asked to keep its limit."""
+
+
+class Task(NamedTuple):
+    """A scenario, its budget, and the lines of its figure: label -> agent and settings."""
+
+    scenario: str
+    total_timesteps: int
+    agents: dict[str, dict[str, Any]]
+
+
+_BASELINES: dict[str, dict[str, Any]] = {
+    "TRPO": {"agent": "trpo_penalty", "penalty": 0.0},
+    "PDO": {"agent": "pdo"},
+    "PPO-Lagrangian": {"agent": "ppo_lagrangian"},
+    "CPO": {"agent": "cpo"},
+}
+TASKS = {
+    "point-circle-kinematic": Task("point_circle_kinematic", 360_000, _BASELINES),
+    "point-circle": Task("point_circle", 1_000_000, _BASELINES),
+    "point-gather": Task("point_gather", 1_200_000, _BASELINES),
+    "point-goal-1": Task("point_goal_1", 1_000_000, _BASELINES),
+}
+
+
+def run_all(name: str, seeds: int, workers: int, only: list[str]) -> None:
+    """Run what is missing, all agents of a seed before the next seed."""
+    task = TASKS[name]
+    agents = {label: task.agents[label] for label in only or task.agents}
+    group = Group((task.scenario,), agents, task.total_timesteps)
+    specs = Plan((group,), seeds=seeds, episodes=EPISODES).specs()
+    missing = [spec for spec in specs if not _file(name, spec.label, spec.seed).exists()]
+    print(f"{name}: {len(missing)} runs to do", flush=True)
+    if missing:
+        benchmark(missing, STORES / name, workers=workers, watch=lambda state: _told(name, state))
+
+
+def _file(name: str, label: str, seed: int) -> Path:
+    plain = "-".join("".join(c if c.isalnum() else " " for c in label).split())
+    return HOME / name / f"{plain}-{seed}.json"
+
+
+def _told(name: str, state: State) -> None:
+    if state.event:
+        print(f"[{state.done}/{state.total}] {state.event}", flush=True)
+        with ResultStore(STORES / name) as store:
+            for run in store.runs(state="done"):
+                _keep(name, store, run)
+
+
+def _keep(name: str, store: ResultStore, run: dict[str, Any]) -> None:
+    """Write a run as a file; it appears whole or not at all."""
+    path = _file(name, run["label"], run["seed"])
+    if path.exists():
+        return
+    (steps, returns), (_, costs) = (store.curve(run["id"], metric) for metric in (RETURN, COST))
+    held_out = store.episodes(run["id"])
+    result = {
+        "label": run["label"],
+        **{key: run[key] for key in ("agent", "config", "seed", "num_envs", "cost_limit")},
+        "steps": [int(step) for step in steps],
+        "return": [round(float(value), 4) for value in returns],
+        "cost": [round(float(value), 4) for value in costs],
+        "held_out_returns": [round(float(value), 4) for value in held_out["returns"]],
+        "held_out_costs": [round(float(value), 4) for value in held_out["costs"]],
+        "seconds": round(run["seconds"], 1),
+        "provenance": {
+            "command": run["command"],
+            "commit": run["git_commit"],
+            "date": run["started"][:10],
+            "versions": run["versions"],
+            "hardware": f"{run['hardware']['processor']}, {run['hardware']['cores']} cores, "
+            f"{run['threads']} thread a run",
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, (json.dumps(result) + "\n").encode())
+
+
+def stored(name: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the stored runs of a task by label, in the order of its agents."""
+    runs = [json.loads(path.read_text()) for path in sorted((HOME / name).glob("*-*.json"))]
+    groups = {label: [r for r in runs if r["label"] == label] for label in TASKS[name].agents}
+    return {label: group for label, group in groups.items() if group}
+
+
+Measure = Callable[[dict[str, Any]], float]
+
+
+def _last_tenth(run: dict[str, Any], key: str) -> float:
+    values = run[key]
+    return float(np.mean(values[-max(1, len(values) // 10) :]))
+
+
+def _area(run: dict[str, Any]) -> float:
+    curve = np.array(run["steps"], float), np.array(run["cost"])
+    return violation_area(curve, run["cost_limit"])
+
+
+MEASURES: dict[str, Measure] = {
+    "final return": lambda run: _last_tenth(run, "return"),
+    "final cost": lambda run: _last_tenth(run, "cost"),
+    "highest cost": lambda run: max(run["cost"][SETTLED:]),
+    "mean excess": _area,
+    "held-out return": lambda run: float(np.mean(run["held_out_returns"])),
+    "held-out cost": lambda run: (
+        constrained(np.array(run["held_out_costs"]), run["cost_limit"]).mean_cost
+    ),
+}
+
+
+def summarise(name: str) -> None:
+    """Write summary.json and the figure of a task from its stored runs."""
+    groups = stored(name)
+    rows = {
+        label: {
+            "runs": len(group),
+            **{
+                k: with_interval([measure(run) for run in group]) for k, measure in MEASURES.items()
+            },
+        }
+        for label, group in groups.items()
+    }
+    path = HOME / name / "summary.json"
+    first = next(iter(groups.values()))[0]["provenance"]
+    found = {"task": TASKS[name].scenario, "agents": rows, "provenance": first}
+    if name == "point-circle-kinematic":
+        found["criteria"] = criteria(groups)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    _draw(name, groups)
+
+
+def criteria(groups: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Return what was asked of the kinematic Point-Circle, what came out, and whether it holds.
+
+    Costs are those of the batches from update `SETTLED` on, in units of the limit.
+    """
+    limit = next(iter(groups.values()))[0]["cost_limit"]
+    costs = {label: np.array([run["cost"] for run in group]) for label, group in groups.items()}
+    late = {label: cost[:, SETTLED:] / limit for label, cost in costs.items()}
+    cpo, inside = late["CPO"], (late["CPO"] >= 0.7) & (late["CPO"] <= 1.4)
+    peaks = {label: float(np.median(cost.max(1))) for label, cost in late.items()}
+    initial = costs["CPO"][:, 0] / limit
+    rise = costs["CPO"].max(1) / limit / initial
+    mean = cpo.mean(1)
+    return {
+        "CPO: mean cost of each seed within 0.7 and 1.4 of the limit": {
+            "found": [round(float(v), 3) for v in mean],
+            "holds": bool(((mean >= 0.7) & (mean <= 1.4)).all()),
+        },
+        "CPO: every batch within 0.7 and 1.4 of the limit": {
+            "found": f"{inside.mean():.1%} of the batches",
+            "holds": bool(inside.all()),
+        },
+        "CPO: never above 1.2 times its cost at the start": {
+            "found": [round(float(v), 3) for v in rise],
+            "holds": bool((rise <= 1.2).all()),
+        },
+        "TRPO: ends above 5 times the limit": {
+            "found": [round(float(v), 2) for v in late["TRPO"][:, -10:].mean(1)],
+            "holds": bool((late["TRPO"][:, -10:].mean(1) > 5).all()),
+        },
+        "PDO: its peak is above 1.4 times that of CPO (medians over seeds)": {
+            "found": round(peaks["PDO"] / peaks["CPO"], 3),
+            "holds": peaks["PDO"] > 1.4 * peaks["CPO"],
+        },
+    }
+
+
+def _draw(name: str, groups: dict[str, list[dict[str, Any]]]) -> None:
+    """Draw return and cost of every run; the medians thick, the limit dashed."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 1, figsize=(8, 7), dpi=120, sharex=True)
+    for label, group in groups.items():
+        for ax, key in zip(axes, ("return", "cost"), strict=True):
+            steps = np.array(group[0]["steps"])
+            table = np.array([run[key] for run in group])
+            (line,) = ax.plot(
+                steps, np.median(table, 0), lw=2, label=f"{label} ({len(group)} seeds)"
+            )
+            ax.plot(steps, table.T, lw=0.5, alpha=0.45, color=line.get_color())
+    limit = next(iter(groups.values()))[0]["cost_limit"]
+    axes[1].axhline(limit, color="black", ls="--", lw=1)
+    axes[1].set_yscale("symlog", linthresh=2 * limit)
+    axes[1].annotate(f"limit {limit:g}", (0.005, limit), xycoords=("axes fraction", "data"))
+    axes[0].set(ylabel="return of an episode", title=TASKS[name].scenario)
+    axes[1].set(xlabel="environment steps", ylabel="cost of an episode")
+    axes[0].legend(frameon=False, fontsize=8)
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    (DOCS / "images").mkdir(parents=True, exist_ok=True)
+    figure.savefig(DOCS / "images" / f"{name}.png")
+    plt.close(figure)
+
+
+def write_page() -> None:
+    """Write docs/constrained.md from the summaries that there are."""
+    lines = [
+        "# Which agents keep a limit on cost while they learn?",
+        "",
+        "Return and undiscounted cost of an episode, measured on the batch of every update. Thin "
+        "lines are seeds, thick ones their medians; the dashed line is the limit (the cost axis is "
+        "logarithmic above twice the limit). TRPO here is `trpo_penalty` with a price of 0: the "
+        "same batches, networks and trust region, and no constraint.",
+    ]
+    for name, task in TASKS.items():
+        if (HOME / name / "summary.json").is_file():
+            lines += _section(name, task)
+    (DOCS / "constrained.md").write_text("\n".join([*lines, ""]))
+
+
+def _section(name: str, task: Task) -> list[str]:
+    summary = json.loads((HOME / name / "summary.json").read_text())
+    scenario, source = scenarios.load(task.scenario), summary["provenance"]
+    lines = ["", f"## {task.scenario}", "", scenario.description, ""]
+    lines += [f"![return and cost](images/{name}.png)", ""]
+    lines += [
+        f"| agent | seeds | {' | '.join(MEASURES)} |",
+        "|---|" + "---:|" * (len(MEASURES) + 1),
+    ]
+    for label, row in summary["agents"].items():
+        cells = " | ".join(show(row[measure], ".2f") for measure in MEASURES)
+        lines.append(f"| {label} | {row['runs']} | {cells} |")
+    lines += [
+        "",
+        f"Limit {scenario.cost_limit:g}. Interquartile means with 95 % bootstrap intervals over "
+        f"seeds. *Final*: last tenth of training. *Highest cost*: of any batch after the first "
+        f"{SETTLED} updates. *Mean excess*: area between the cost and the limit where it is above, "
+        f"per step. *Held out*: {EPISODES} episodes on seeds that training never saw. "
+        f"{task.total_timesteps:,} steps a run; "
+        f"`python benchmarks/constrained.py {name}`; {source['hardware']}; "
+        f"{', '.join(f'{k} {v}' for k, v in source['versions'].items())}; commit "
+        f"`{source['commit'][:10]}`, {source['date']}. Every run is in "
+        f"`results/constrained/{name}/`.",
+    ]
+    if "criteria" in summary:
+        lines += ["", "| criterion | found | holds |", "|---|---|---|"]
+        for what, answer in summary["criteria"].items():
+            lines.append(
+                f"| {what} | {answer['found']} | {'yes' if answer['holds'] else '**no**'} |"
+            )
+    return lines
+
+
+def main() -> None:
+    """Run or summarise a task."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("task", nargs="?", choices=sorted(TASKS), help="which task to run")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each agent")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
+    parser.add_argument("--only", nargs="+", default=[], help="run these agents only")
+    parser.add_argument("--summary", action="store_true", help="only rewrite the summary")
+    parser.add_argument("--list", action="store_true", help="list the tasks")
+    arguments = parser.parse_args()
+    if arguments.list or arguments.task is None:
+        for name, task in TASKS.items():
+            print(
+                f"{name}: {task.scenario}, {task.total_timesteps:,} steps, {', '.join(task.agents)}"
+            )
+        return
+    if unknown := set(arguments.only) - set(TASKS[arguments.task].agents):
+        parser.error(
+            f"no agent {unknown.pop()!r}; there are: {', '.join(TASKS[arguments.task].agents)}"
+        )
+    if not arguments.summary:
+        run_all(arguments.task, arguments.seeds, arguments.workers, arguments.only)
+    summarise(arguments.task)
+    write_page()
+    print("see docs/constrained.md")
+
+
+if __name__ == "__main__":
+    main()

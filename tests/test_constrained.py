@@ -1,0 +1,393 @@
+"""Constrained agents: each known pitfall with numbers counted by hand, and that limits are kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+
+from daedalus import scenarios
+from daedalus.accelerators.rollout import Rollout
+from daedalus.agents import make_agent
+from daedalus.agents.base import Spaces
+from daedalus.agents.constrained import EpisodeLengths, Learner, Ledger
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.costs import FailurePredictor, costs_of, unsafe_within
+from daedalus.agents.cpo import refusal
+from daedalus.agents.policies import Categorical, Gaussian, MultiCategorical
+from daedalus.agents.ppo_lagrangian import clipped_loss
+from daedalus.agents.trust_region import (
+    LocalModel,
+    Trial,
+    conjugate_gradients,
+    kl_divergence,
+    standardised,
+)
+
+AGENTS = ("cpo", "pdo", "trpo_penalty", "ppo_lagrangian")
+SPACES = Spaces({"vector": Box(-1, 1, (2,), np.float32)}, Box(-1, 1, (1,), np.float32), {})
+
+
+def column(*values: float) -> torch.Tensor:
+    """Return (T, 1) float32: one environment."""
+    return torch.tensor(values)[:, None].float()
+
+
+def rollout(
+    cost: torch.Tensor, ends: tuple[tuple[int, int], ...] = (), truncated: bool = False
+) -> Rollout:
+    """Return a rollout of zeros with these costs (T, B) and ends (t, b)."""
+    steps, envs = cost.shape
+    over = torch.zeros(steps, envs, dtype=torch.bool)
+    for t, b in ends:
+        over[t, b] = True
+    no, zeros = torch.zeros_like(over), torch.zeros(steps + 1, envs)
+    starts = torch.zeros(steps + 1, envs, dtype=torch.bool)
+    starts[1:] = over
+    return Rollout(
+        observation={"vector": torch.zeros(steps + 1, envs, 2)},
+        action=torch.zeros(steps, envs, 1),
+        reward=torch.ones(steps, envs),
+        terminated=no if truncated else over,
+        truncated=over if truncated else no,
+        valid=torch.ones_like(over),
+        episode_start=starts,
+        previous_action=torch.zeros(steps + 1, envs, 1),
+        previous_reward=zeros,
+        label={},
+        cost=cost,
+        final_index=torch.tensor(ends, dtype=torch.int64).reshape(-1, 2),
+        final_observation={"vector": torch.zeros(len(ends), 2)},
+        final_state={},
+        extras={},
+        initial_state={},
+        state={},
+    )
+
+
+def learner(envs: int = 1, value: float = 0.0, **settings: Any) -> Learner:
+    """Return a learner whose values are ``value`` everywhere."""
+    config = ConstrainedConfig(net_arch=(4,), **settings)
+    network = Network(SPACES, config)
+    with torch.no_grad():
+        network.values.weights[-1].zero_()
+        network.values.biases[-1].fill_(value)
+    return Learner(network, config, envs)
+
+
+# ------------------------------------------------------------------------ costs of episodes
+
+
+def test_the_cost_of_an_episode_with_whole_episodes_in_the_batch() -> None:
+    """Episodes of 2, 3 and 5 steps that cost 1, 0 and 3: 4 / 3 each, whatever the discount."""
+    cost = torch.tensor([[0, 1], [1, 0], [0, 1], [0, 1], [0, 0]]).float()
+    for gamma in (1.0, 0.5):
+        found = learner(2, cost_gamma=gamma).judge(rollout(cost, ((1, 0), (4, 0), (4, 1))))
+        assert found.cost_return.tolist() == pytest.approx([4 / 3])
+        assert found.length == pytest.approx(10 / 3)
+        assert found.metrics["episode_return"] == pytest.approx(10 / 3)
+
+
+def test_the_cost_is_that_of_the_present_batch_alone() -> None:
+    """Ten batches that cost 3 an episode leave no trace in one that costs nothing."""
+    made = learner()
+    for _ in range(10):
+        assert made.judge(rollout(column(1, 1, 1), ((2, 0),))).cost_return[0] == pytest.approx(3)
+    assert made.judge(rollout(column(0, 0, 0), ((2, 0),))).cost_return[0] == 0
+
+
+def test_episodes_longer_than_a_rollout() -> None:
+    """Episodes of 4 steps in rollouts of 2 (or 3): the length goes on from batch to batch."""
+    lengths = EpisodeLengths(1)
+    assert lengths.update(rollout(column(0, 0))) == 2  # nothing has ended: so far
+    assert lengths.update(rollout(column(0, 0), ((1, 0),))) == 4
+    assert lengths.update(rollout(column(0, 0, 0))) == 4  # none ended: the last one known
+    assert lengths.update(rollout(column(0, 0, 0), ((0, 0),))) == 4
+    restored = EpisodeLengths(1)
+    restored.set_state(lengths.get_state())
+    assert restored.running.tolist() == [2]
+    assert restored.update(rollout(column(0, 0, 0), ((0, 0),))) == 3
+
+
+def test_steps_that_only_reset_do_not_count() -> None:
+    made = rollout(column(1, 1, 9, 1), ((1, 0), (3, 0)))
+    made.valid[2, 0] = False
+    found = learner().judge(made)
+    assert found.length == 1.5  # of 2 steps and of 1
+    assert found.cost_return[0] == pytest.approx(1.5)
+    assert found.observation.shape == (3, 2)
+
+
+# ------------------------------------------------------------------------ advantages
+
+
+def test_a_time_limit_bootstraps_the_reward_and_not_the_cost() -> None:
+    """V = 10 everywhere, both discounts 1: A = 1 + 10 - 10 for the reward, 0 + 0 - 10 for the cost.
+
+    What the policy would cost after the cut is not in the cost of an episode, nor in its limit.
+    """
+    made = learner(value=10.0, gamma=1.0, gae_lambda=0.0, cost_lambda=0.0)
+    cut = made.judge(rollout(column(0, 0), ((1, 0),), truncated=True))
+    assert cut.target[0].tolist() == pytest.approx([11, 11])
+    assert cut.target[1].tolist() == pytest.approx([10, 0])
+    ended = made.judge(rollout(column(0, 0), ((1, 0),)))
+    assert ended.target[0].tolist() == pytest.approx([11, 1])
+
+
+def test_cost_advantages_are_centred_and_keep_their_size() -> None:
+    """Costs to go 6, 4, 0 minus their mean 10 / 3; twice the cost, twice the advantage."""
+    found = learner().judge(rollout(column(2, 4, 0), ((2, 0),)))
+    assert found.cost_advantage[0].tolist() == pytest.approx([6 - 10 / 3, 4 - 10 / 3, -10 / 3])
+    twice = learner().judge(rollout(column(4, 8, 0), ((2, 0),)))
+    assert twice.cost_advantage[0].tolist() == pytest.approx((2 * found.cost_advantage[0]).tolist())
+    assert standardised(twice.cost_advantage[0]).tolist() == pytest.approx(
+        standardised(found.cost_advantage[0]).tolist()
+    )
+
+
+def test_the_gradient_of_the_cost_is_that_of_an_episode() -> None:
+    """Bernoulli policy p = 1/2, an episode of 2 steps that costs its 1s: J_C = 2 p, dJ_C/dl = 1/2.
+
+    l is the logit of action 1, dp/dl = p (1 - p) = 1/4. The mean over steps alone would be 1/4.
+    """
+    spaces = SPACES._replace(action=Discrete(2))
+    made = Learner(Network(spaces, ConstrainedConfig(net_arch=())), ConstrainedConfig(), 4)
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            parameter.zero_()
+    action = torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1]])
+    ends = tuple((1, b) for b in range(4))
+    batch = rollout(action.float(), ends)._replace(action=action)
+    found = made.judge(batch)
+    model = LocalModel(
+        made.network.policy, found.observation, found.action, damping=0.0, iterations=1
+    )
+    gradient = model.gradient(found.length * found.cost_advantage[0])
+    assert gradient[-2:].tolist() == pytest.approx([-0.5, 0.5])  # the biases are last
+    assert found.cost_return[0] == 1
+
+
+# ------------------------------------------------------------------------ the trust region
+
+
+def test_divergence_of_gaussians_is_of_the_new_from_the_old() -> None:
+    """N(1, 2^2) from N(0, 1): ln(1/2) + (4 + 1) / 2 - 1/2; the other way ln 2 + 2/8 - 1/2."""
+    policy = Gaussian(Box(-1, 1, (1,)))
+    one, zero, two = torch.ones(1, 1), torch.zeros(1, 1), torch.tensor([math.log(2)])
+    with torch.no_grad():
+        policy.log_std.fill_(math.log(2))
+    found = kl_divergence(policy, one, zero, torch.zeros(1)).detach()
+    assert float(found) == pytest.approx(2 - math.log(2))
+    with torch.no_grad():
+        policy.log_std.zero_()
+    assert float(kl_divergence(policy, zero, one, two).detach()) == pytest.approx(
+        math.log(2) - 0.25
+    )
+
+
+def test_divergence_of_discrete_policies_adds_over_components() -> None:
+    """(3/4, 1/4) from (1/2, 1/2): 3/4 ln 3/2 + 1/4 ln 1/2; two components have twice that."""
+    new, old = torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2)
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert float(kl_divergence(Categorical(Discrete(2)), new, old)) == pytest.approx(expected)
+    pair = MultiCategorical(MultiDiscrete([2, 2]))
+    found = kl_divergence(pair, new.repeat(1, 2), old.repeat(1, 2))
+    assert float(found) == pytest.approx(2 * expected)
+
+
+def test_conjugate_gradients() -> None:
+    """(4 1; 1 3) x = (1, 2) has x = (1/11, 7/11), exact after two iterations."""
+    matrix = torch.tensor([[4.0, 1.0], [1.0, 3.0]])
+    x, residual = conjugate_gradients(lambda v: matrix @ v, torch.tensor([1.0, 2.0]), 2)
+    assert x.tolist() == pytest.approx([1 / 11, 7 / 11])
+    assert residual < 1e-6
+    assert conjugate_gradients(lambda v: matrix @ v, torch.zeros(2), 5)[0].tolist() == [0, 0]
+
+
+def model(damping: float = 0.0) -> LocalModel:
+    """Return a linear Gaussian policy with mean w x + b and sigma = 1 on x = (1, 0), (0, 1)."""
+    network = Network(SPACES, ConstrainedConfig(net_arch=(), log_std=0.0))
+    with torch.no_grad():
+        for parameter in network.policy.parameters():
+            parameter.zero_()
+    seen, action = torch.eye(2), torch.tensor([[1.0], [-1.0]])
+    return LocalModel(network.policy, seen, action, damping=damping, iterations=10)
+
+
+def test_fisher_products_counted_by_hand() -> None:
+    """H of (log sigma, w_1, w_2, b): 2 for log sigma, E[x x'] = 1/2 each, E[x] = 1/2 with b."""
+    made = model(damping=0.5)
+    names = [tuple(p.shape) for p in made.parameters]
+    assert names == [(1,), (1, 2), (1,)]
+    hessian = torch.stack([made.product(row) for row in torch.eye(4)])
+    expected = [[2, 0, 0, 0], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1]]
+    assert torch.allclose(hessian, torch.tensor(expected) + 0.5 * torch.eye(4), atol=1e-6)
+
+
+def test_the_search_restores_every_bit_where_nothing_is_acceptable() -> None:
+    made = model()
+    before = [p.detach().clone() for p in made.parameters]
+    search = made.search(torch.ones(4), lambda trial: "kl")
+    assert (search.scale, search.rejected, search.trial) == (0.0, {"kl": 15}, None)
+    assert all(torch.equal(a, b) for a, b in zip(before, made.parameters, strict=True))
+
+
+def test_the_search_takes_the_longest_acceptable_share() -> None:
+    """A step of b by 1 has a divergence of 1/2 a^2: a = 0.8^j <= 0.2 from j = 8 on (0.168)."""
+    made, step = model(), torch.tensor([0.0, 0.0, 0.0, 1.0])
+    search = made.search(step, lambda trial: "kl" if trial.kl > 0.02 else "")
+    assert (search.backtracks, search.scale) == (8, pytest.approx(0.8**8))
+    assert search.trial is not None
+    assert search.trial.kl == pytest.approx(0.5 * 0.8**16, rel=1e-3)
+
+
+def test_the_search_asks_the_sampled_cost_and_not_the_linear_one() -> None:
+    """Ratios 2 and 1/2 with cost advantages 1 and -1: the sample says + 0.75 an episode."""
+    trial = Trial(0.005, torch.tensor([2.0, 0.5]))
+    reward, cost = torch.tensor([1.0, -1.0]), torch.tensor([[1.0, -1.0]])
+
+    def asked(above: float, case: int, reward: torch.Tensor = reward, kl: float = 0.005) -> str:
+        return refusal(trial._replace(kl=kl), case, reward, cost, np.array([above]), 0.01)
+
+    assert asked(-0.8, 2) == ""
+    assert asked(-0.7, 2) == "cost"
+    assert asked(0.5, 1) == "cost"
+    assert asked(-0.8, 2, -reward) == "reward"
+    assert asked(-0.8, 1, -reward) == ""  # on the way back to the limit the return may fall
+    assert asked(-0.8, 2, kl=0.011) == "kl"
+    assert asked(-0.8, 2, kl=math.nan) == "kl"
+
+
+# ------------------------------------------------------------------------ prices, shaping, values
+
+
+def test_the_price_moves_with_the_excess_and_never_below_zero() -> None:
+    ledger = Ledger()
+    prices = [ledger.price(0.1, excess) for excess in (20.0, 5.0, -10.0, -30.0, 1.0)]
+    assert prices == pytest.approx([2.0, 2.5, 1.5, 0.0, 0.1])
+    paid = [ledger.pay(cost, 5.0) for cost in (4.0, 8.0, 5.0, 6.0)]
+    assert [p["violation_rate"] for p in paid] == [0, 1 / 2, 1 / 3, 1 / 2]
+    assert paid[-1]["worst_cost_return"] == 8
+
+
+def test_ppo_clips_what_would_go_too_far() -> None:
+    """Ratios 1.5 and 0.5: gains count up to 1.2 and 0.8, losses in full."""
+    ratio = torch.tensor([1.5, 0.5])
+    assert float(clipped_loss(ratio, torch.ones(2), 0.2)) == pytest.approx(-(1.2 + 0.5) / 2)
+    assert float(clipped_loss(ratio, -torch.ones(2), 0.2)) == pytest.approx((1.5 + 0.8) / 2)
+
+
+def test_unsafe_within_looks_ahead_and_not_into_the_next_episode() -> None:
+    """Costs 0 0 1 | 0 2 with an end after the third step, two steps ahead."""
+    found = unsafe_within(rollout(column(0, 0, 1, 0, 2), ((2, 0),)), 2)
+    assert found[:, 0].tolist() == [0, 1, 1, 1, 1]
+    assert unsafe_within(rollout(column(0, 1, 0, 1), ((0, 0),)), 3)[:, 0].tolist() == [0, 1, 1, 1]
+
+
+def test_the_predictor_learns_which_states_are_unsafe() -> None:
+    torch.manual_seed(0)
+    made = rollout(column(*[0, 1] * 50))
+    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat(50, 1)
+    predictor = FailurePredictor(2)
+    assert predictor.probability(rows).tolist() == pytest.approx([1 / (1 + math.exp(3))] * 100)
+    predictor.fit(made, rows, 1, 300)
+    low, high = predictor.probability(rows[:2]).tolist()
+    assert low < 0.05
+    assert high > 0.95
+
+
+def test_costs_by_name() -> None:
+    made = rollout(column(1, 2), ((1, 0),))._replace(action=column(0.5, 3.0)[..., None])
+    found = costs_of(made, ("cost", "effort", "failure"), Box(-2, 2, (1,)))
+    assert found[..., 0].tolist() == [[1, 2], [0.25, 4], [0, 1]]
+    with pytest.raises(ValueError, match="no cost 'costs'; there are: cost, effort, failure"):
+        costs_of(made, ("costs",), Box(-1, 1, (1,)))
+
+
+def test_renormalising_changes_no_value() -> None:
+    made, rows = learner().network.values, torch.tensor([[0.3, -0.8], [1.0, 0.0]])
+    with torch.no_grad():
+        made.weights[-1].fill_(0.7)
+        before = made(rows)
+        made.renormalise(torch.tensor([[90.0, 110.0], [0.0, 2.0]]))
+        assert torch.allclose(made(rows), before, atol=1e-4)
+    assert made.mean.tolist() == [100, 1]
+    assert made.std.tolist() == [10, 1]
+
+
+# ------------------------------------------------------------------------ the agents
+
+
+def train(name: str, steps: int, push: float = 0.0, **settings: Any) -> list[Any]:
+    """Train on the kinematic Point-Circle with a limit of 5; return the logged rows.
+
+    The policy starts with ``push`` added to the force along x.
+    """
+    cls, rows = make_agent(name), []
+    small = {"cost_limit": 5.0, "n_steps": 60, "net_arch": (16,), "log_std": -1.0}
+    world = {"convention": "kinematic"}
+    config = cls.Config(**small | settings)
+    where = "daedalus/PointCircle-v0"
+    agent = cls(where, config, num_envs=50, seed=1, device="cpu", env_kwargs=world)
+    with torch.no_grad():
+        agent.learner.network.policy.layers[-1].bias[0] += push
+    agent.logger.sinks.append(lambda step, values: rows.append(dict(values)))
+    agent.learn(steps, log_interval=3_000)
+    return rows
+
+
+def test_cpo_keeps_the_limit_that_trpo_breaks() -> None:
+    """12 updates with a limit of 5: TRPO is far above, CPO near it and better than standing."""
+    constrained, free = train("cpo", 36_000), train("trpo_penalty", 36_000, penalty=0.0)
+    cost = [np.mean([r["train/cost_return"] for r in rows[-4:]]) for rows in (constrained, free)]
+    gain = [np.mean([r["train/episode_return"] for r in rows[-4:]]) for rows in (constrained, free)]
+    assert cost[0] < 8 < 15 < cost[1]
+    assert 5 < gain[0] < gain[1]
+    last = constrained[-1]
+    assert sum(last[f"train/share_case_{i}"] for i in range(5)) == pytest.approx(1)
+    assert last["train/kl"] <= 0.01
+
+
+def test_recovery_brings_the_cost_down() -> None:
+    """A policy that drifts out of the slab and stays there: only the cost counts at first."""
+    rows = train("cpo", 24_000, push=0.2)
+    costs = [row["train/cost_return"] for row in rows]
+    assert costs[0] > 30
+    assert [row["train/case"] for row in rows[:3]] == [0, 0, 0]
+    assert costs[-1] < 0.5 * costs[0]
+
+
+def test_several_limits_at_once() -> None:
+    rows = train("cpo", 9_000, extra_costs=("effort",), extra_limits=(15.0,))
+    assert np.isfinite(rows[-1]["train/nu"])
+    with pytest.raises(ValueError, match="1 costs and 0 limits"):
+        train("cpo", 60, extra_costs=("effort",))
+
+
+def test_shaping_logs_what_it_adds() -> None:
+    rows = train("cpo", 6_000, shaping=0.5)
+    assert rows[-1]["train/predicted_cost_rate"] > 0
+    assert rows[-1]["train/predictor_loss"] < 0.7
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_images_are_refused_in_one_line_that_names_another_agent(name: str) -> None:
+    cls = make_agent(name)
+    image = Spaces({"image": Box(0, 255, (84, 84, 3), np.uint8)}, Discrete(2), {})
+    with pytest.raises(TypeError, match="'image' is an image of 84 x 84 x 3: take ppo") as caught:
+        cls(image, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_scenarios_tell_agents_the_limit_that_they_are_judged_by() -> None:
+    found = 0
+    for name in scenarios.names():
+        scenario = scenarios.load(name)
+        for agent in set(AGENTS) & set(scenario.agents):
+            assert scenario.agents[agent]["cost_limit"] == scenario.cost_limit, (name, agent)
+            found += 1
+    assert found >= 16
