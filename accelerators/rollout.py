@@ -32,6 +32,13 @@ class Acted(NamedTuple):
     extras: dict[str, Tensor]  # (B, ...) by name; one per step in Rollout.extras
 
 
+class Seen(NamedTuple):
+    """A step of acting, to be explained to people."""
+
+    inputs: Inputs
+    acted: Acted
+
+
 class Actor(Protocol):
     """The part of an agent that collecting needs."""
 

@@ -12,11 +12,14 @@ its conventions are in `daedalus.agents.learner`. Where this differs from the pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, State
 from daedalus.agents.learner import Learner, seeded_progress
 
 
@@ -46,6 +49,12 @@ class ActorCritic(Agent):
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
         return self.learner.act(inputs, state, self.generators["act"], deterministic)
+
+    def inspect(
+        self, now: Seen, before: Seen | None, label: Mapping[str, Tensor]
+    ) -> dict[str, Any]:
+        """Show the policy."""
+        return self.learner.inspect(now)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the loss of ``rollout``."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from daedalus.accelerators.pixels import pixel_change
 from daedalus.accelerators.replay import SequenceReplay, Sequences
 from daedalus.accelerators.returns import n_step_map_return, n_step_return
-from daedalus.accelerators.rollout import Rollout
+from daedalus.accelerators.rollout import Rollout, Seen
 from daedalus.agents.a3c_network import A3CNetwork, Unrolled
 from daedalus.agents.losses import (
     map_q_loss,
@@ -155,6 +155,22 @@ class PixelControl(nn.Module):
         action = sequences.action.long() - self.start
         loss = map_q_loss(q[:-1], action, target, sequences.mask)
         return loss, {"pixel_change": change.mean(), "pixel_q": best.mean()}
+
+    def inspect(self, now: Seen, before: Seen) -> dict[str, Tensor]:
+        """Return Q^c(s, a) of the step before and r^c + gamma max_a Q^c of now, (B, rows, columns).
+
+        Needs steps without gradients: their extras hold the core's output.
+        """
+        images = (step.inputs.observation[self.image] for step in (before, now))
+        seen, after = (channels_last(image, self.space).contiguous() for image in images)
+        change = pixel_change(seen, after, self.head.grid, self.cell)
+        then, new = (self.head(step.acted.extras["output"]) for step in (before, now))
+        taken = (now.inputs.previous_action.long() - self.start).view(-1, 1, 1)
+        forecast = then.gather(-1, taken.expand(-1, then.shape[1], 1)).view_as(change)
+        return {
+            "prediction": forecast,
+            "target": change + self.gamma * new.amax(-1).view_as(change),
+        }
 
     @property
     def head_actions(self) -> int:

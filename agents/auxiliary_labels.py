@@ -59,12 +59,20 @@ class Depth(nn.Module):
         self.hidden = nn.Linear(inputs, units)
         self.classes = nn.Linear(units, self.pixels * bins)
 
+    def forward(self, source: Tensor) -> Tensor:
+        """Map (N, inputs) to logits (N, pixels, bins)."""
+        logits = self.classes(F.relu(self.hidden(source), inplace=True))
+        return logits.view(len(source), self.pixels, self.bins)
+
+    def inspect(self, source: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """Return the most likely bins and the true ones, each as the label (B, ...)."""
+        return {"prediction": self(source).argmax(-1).view_as(label), "target": label}
+
     def loss(self, batch: LabelledRollout) -> Loss:
         """Return the loss and the accuracy on a labelled rollout."""
         steps, count = batch.valid.shape
         source = getattr(batch.unrolled, self.source).flatten(0, 1)
-        logits = self.classes(F.relu(self.hidden(source), inplace=True))
-        logits = logits.view(steps, count, self.pixels, self.bins)
+        logits = self(source).view(steps, count, self.pixels, self.bins)
         bins = batch.label["depth"].reshape(steps, count, self.pixels).long()
         accuracy = (logits.argmax(-1) == bins).float().mean()
         return bin_loss(logits, bins, batch.valid), {f"{self.name}_accuracy": accuracy}

@@ -16,13 +16,13 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from daedalus.accelerators.collector import Collector
-from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
+from daedalus.accelerators.rollout import Acted, Inputs, Rollout, Seen, State
 from daedalus.accelerators.vector import EnvBatch, make_batch
 from daedalus.agents.logger import Logger
 from daedalus.agents.spaces import space_from_json
 from daedalus.agents.state import restore, state_of
 
-__all__ = ["Acted", "Agent", "Inputs", "Metrics", "Rollout", "Spaces", "State"]
+__all__ = ["Acted", "Agent", "Inputs", "Metrics", "Rollout", "Seen", "Spaces", "State"]
 
 Metric = float | Tensor | Callable[[], Tensor]
 """A number to log; tensors and functions are read only when a row is due, so no update waits."""
@@ -131,6 +131,26 @@ class Agent(ABC):
     def labels_needed(self) -> tuple[str, ...]:
         """Return the names of the label arrays that the losses use; none by default."""
         return ()
+
+    def inspect(
+        self, now: Seen, before: Seen | None, label: Mapping[str, Tensor]
+    ) -> dict[str, Any]:
+        """Return what to show people who watch, by name; nothing by default.
+
+        Called without gradients, and only when somebody watches.
+
+        Args:
+            now: What the agent has just acted on and how, (B, ...); its extras are those of
+                acting without gradients.
+            before: The step before in the same episode, if any.
+            label: (B, ...) each, the labels of `labels_needed` that the environment gives.
+
+        Returns:
+            Tensors (B, ...), of which the first row is shown, dicts of them, or plain values as
+            `daedalus.evaluation.panels.as_panel` takes them. ``"probabilities"`` (B, A) stand
+            under the names of the actions.
+        """
+        return {}
 
     @property
     def rollout_length(self) -> int:

@@ -9,6 +9,7 @@ to the end of the rollout (Mnih et al. 2016, 1602.01783).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import n_step_return
-from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
+from daedalus.accelerators.rollout import Acted, Inputs, Rollout, Seen, State
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
 from daedalus.agents.base import Metric
 from daedalus.agents.losses import actor_critic_loss, explained_variance
@@ -47,7 +48,8 @@ class Learner:
     ) -> Acted:
         """Sample (or take the most likely) actions; keeps graphs if gradients are enabled.
 
-        Without gradients, so outside training, the extras hold the values ``"value"`` (B,) to show.
+        Without gradients, so outside training, the extras hold what can be shown: ``"value"`` (B,),
+        the ``"policy"``'s parameters (B, P) and the core's ``"output"`` (B, H).
         """
         training = torch.is_grad_enabled()
         keep = self.config.reuse_acting and training
@@ -60,8 +62,13 @@ class Learner:
                 policy.mode(parameters) if deterministic else policy.sample(parameters, generator)
             )
             if not training:
-                extras = {"value": self.network.critic(output).squeeze(-1)}
+                value = self.network.critic(output).squeeze(-1)
+                extras = {"value": value, "policy": parameters, "output": output}
         return Acted(chosen, state, extras)
+
+    def inspect(self, now: Seen) -> dict[str, Any]:
+        """Return the distribution over actions of a step without gradients."""
+        return {**self.network.distribution.describe(now.acted.extras["policy"])}
 
     def clip(self, inputs: Inputs) -> Inputs:
         """Return ``inputs`` with the reward clipped as the losses see it."""

@@ -15,6 +15,7 @@ from the second LSTM's output (D2); loop closure from the output. Labels come fr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, fed_back, recorded_lstm
 from daedalus.agents.auxiliary_labels import Depth, LabelledRollout, LoopClosure
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Spaces, State
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, Spaces, State
 from daedalus.agents.learner import Learner, seeded_progress
 from daedalus.agents.networks import Known, flat_size, flatten, is_image
 from daedalus.agents.recurrent import LSTM
@@ -151,6 +152,23 @@ class Nav(Agent):
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
         return self.learner.act(inputs, state, self.generators["act"], deterministic)
+
+    def inspect(
+        self, now: Seen, before: Seen | None, label: Mapping[str, Tensor]
+    ) -> dict[str, Any]:
+        """Show the policy, and the auxiliary predictions beside the labels."""
+        shown, output = self.learner.inspect(now), now.acted.extras["output"]
+        for name, task in self.tasks.items():
+            if isinstance(task, Depth) and "depth" in label:
+                features, _ = self.learner.network.encoder.step(now.inputs.observation)
+                source = features if task.source == "features" else output
+                shown[name.replace("_", " ")] = task.inspect(source, label["depth"])
+            elif isinstance(task, LoopClosure) and "loop_closure" in label:
+                shown["loop closure"] = {
+                    "prediction": task.layer(output).sigmoid(),
+                    "target": label["loop_closure"].float(),
+                }
+        return shown
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the sum of all losses of ``rollout``."""

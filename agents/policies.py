@@ -32,6 +32,9 @@ class Policy(Protocol):
     def log_prob_entropy(self, output: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Return log pi(action) and the entropy of every row, (N,) each."""
 
+    def describe(self, output: Tensor) -> dict[str, Tensor]:
+        """Return the parameters that people understand, (N, ...) by name."""
+
 
 class Categorical(nn.Module):
     """A softmax over the values of a Discrete space."""
@@ -55,6 +58,10 @@ class Categorical(nn.Module):
         log_pi = F.log_softmax(output, -1)
         chosen = log_pi.gather(-1, (action.long() - self.start).unsqueeze(-1)).squeeze(-1)
         return chosen, -(log_pi.exp() * log_pi).sum(-1)
+
+    def describe(self, output: Tensor) -> dict[str, Tensor]:
+        """Return the probabilities (N, A)."""
+        return {"probabilities": output.softmax(-1)}
 
 
 class MultiCategorical(nn.Module):
@@ -97,6 +104,11 @@ class MultiCategorical(nn.Module):
         log_pi = torch.stack([log for log, _ in terms]).sum(0)
         return log_pi, torch.stack([entropy for _, entropy in terms]).sum(0)
 
+    def describe(self, output: Tensor) -> dict[str, Tensor]:
+        """Return the probabilities of every component."""
+        split = output.split(self.sizes, -1)
+        return {f"probabilities of component {i}": o.softmax(-1) for i, o in enumerate(split)}
+
 
 class Gaussian(nn.Module):
     """Independent normals: the outputs are the means, the log standard deviations parameters."""
@@ -124,6 +136,10 @@ class Gaussian(nn.Module):
         log_pi = (-0.5 * scaled * scaled - self.log_std - constant).sum(-1)
         entropy = (self.log_std + 0.5 + constant).sum().expand(len(output))
         return log_pi, entropy
+
+    def describe(self, output: Tensor) -> dict[str, Tensor]:
+        """Return means and standard deviations (N, size)."""
+        return {"mean action": output, "deviation": self.log_std.exp().expand_as(output)}
 
 
 def policy_for(space: Space[Any]) -> Categorical | MultiCategorical | Gaussian:

@@ -10,6 +10,7 @@ which their ``NatureCNN`` is too large, get the convolutions of `daedalus.agents
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import reduce
 from pathlib import Path
@@ -28,12 +29,12 @@ from torch import nn
 
 from daedalus.accelerators.guards import check_finite, check_gradients
 from daedalus.accelerators.sb3_vec_env import BatchVecEnv, as_vec_env
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Spaces, State
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Seen, Spaces, State
 from daedalus.agents.sb3_collector import SB3Collector
 from daedalus.agents.sb3_config import policy_name
 from daedalus.agents.sb3_features import Features, needs_features
 from daedalus.agents.sb3_state import Counters, Replay, Streams, Variables
-from daedalus.agents.sb3_value import recurrent_value, value_of
+from daedalus.agents.sb3_value import distribution_of, recurrent_value, value_of
 
 
 class SB3Agent(Agent):
@@ -165,6 +166,13 @@ class SB3Agent(Agent):
         elif (value := value_of(self.model.policy, observation, action)) is not None:
             extras["value"] = value
         return Acted(torch.as_tensor(action, device=self.device), new, extras)
+
+    def inspect(self, now: Seen, before: Seen | None, label: Mapping[str, Any]) -> dict[str, Any]:
+        """Show probabilities or values of the actions, where the algorithm has them."""
+        arrays = {name: value.cpu().numpy() for name, value in now.inputs.observation.items()}
+        masks = arrays["action_mask"] if self.name == "maskable_ppo" else None
+        observation: Any = arrays if len(arrays) > 1 else next(iter(arrays.values()))
+        return {**distribution_of(self.model.policy, observation, masks)}
 
     def update(self, rollout: Any) -> Metrics:
         """Run the algorithm's ``train`` on what it collected."""

@@ -34,6 +34,24 @@ def value_of(policy: Any, observation: Any, action: np.ndarray) -> Tensor | None
     return columns.amin(1)
 
 
+def distribution_of(policy: Any, observation: Any, masks: Any = None) -> dict[str, Tensor]:
+    """Return what decides over the actions of a policy without memory, (B, A) by name.
+
+    The probabilities of an actor-critic over Discrete actions, the action values of a deep
+    Q-network; nothing of the others.
+    """
+    seen, _ = policy.obs_to_tensor(observation)
+    if hasattr(policy, "q_net"):
+        return {"action values": policy.q_net(seen)}
+    if hasattr(policy, "quantile_net"):
+        return {"action values": policy.quantile_net(seen).mean(1)}
+    if not hasattr(policy, "get_distribution") or hasattr(policy, "lstm_actor"):
+        return {}
+    found = policy.get_distribution(seen, **({} if masks is None else {"action_masks": masks}))
+    probabilities = getattr(found.distribution, "probs", None)
+    return {} if probabilities is None else {"probabilities": probabilities}
+
+
 def recurrent_value(
     policy: Any, observation: Any, memory: State, start: np.ndarray
 ) -> tuple[Tensor, State]:

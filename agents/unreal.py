@@ -18,6 +18,7 @@ this differs from the paper:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,7 +34,7 @@ from daedalus.agents.auxiliary import (
     RewardPrediction,
     ValueReplay,
 )
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, State
 from daedalus.agents.learner import Learner, seeded_progress
 
 
@@ -108,6 +109,15 @@ class UNREAL(Agent):
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
         return self.learner.act(inputs, state, self.generators["act"], deterministic)
+
+    def inspect(
+        self, now: Seen, before: Seen | None, label: Mapping[str, Tensor]
+    ) -> dict[str, Any]:
+        """Show the policy, and pixel control's forecast of the last step beside its target."""
+        shown = self.learner.inspect(now)
+        if "pixel_control" in self.tasks and before is not None:
+            shown["pixel control"] = self.tasks["pixel_control"].inspect(now, before)  # type: ignore[operator]
+        return shown
 
     def update(self, rollout: Rollout) -> Metrics:
         """Store ``rollout`` and take one step on the sum of all losses."""

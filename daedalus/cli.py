@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("daedalus.commands_benchmark:Benchmark", "agents x scenarios x seeds, resumable"),
     "results": ("daedalus.commands_benchmark:Results", "list, filter, export, merge, verify"),
     "report": ("daedalus.commands_benchmark:Report", "results as one HTML page"),
-    "watch": ("daedalus.commands_score:Watch", "see a run, or play: a window or an mp4"),
+    "watch": ("daedalus.commands_watch:Watch", "see a run, or play: window, live page, video"),
     "check": ("daedalus.commands_make:Check", "test an environment against its contract"),
     "new env": ("daedalus.commands_make:NewEnv", "start a new environment from a template"),
     "new agent": ("daedalus.commands_make:NewAgent", "start a new agent from a template"),

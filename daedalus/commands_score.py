@@ -1,4 +1,4 @@
-"""``daedalus evaluate``, ``watch`` and ``demo``."""
+"""``daedalus evaluate`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Evaluate:
         from daedalus.evaluation.report import as_json, score_table
         from daedalus.lookup import naming_parameters
 
-        trained, task = _open_run(self.path, self)
+        trained, task = open_run(self.path, self)
         if self.episodes < 1:
             raise UsageError("--episodes must be at least 1")
         seeds = held_out_seeds(self.episodes, self.seed)
@@ -78,12 +78,12 @@ class Evaluate:
         return 0
 
 
-def _open_run(path: str, options: Any) -> tuple[Any, Any]:
+def open_run(path: str, options: Any) -> tuple[Any, Any]:
     """Load a run's agent and decide on the environment: the run's, or the one asked for."""
     from daedalus.evaluation.runs import load_run, read_run
     from daedalus.lookup import find_agent, find_task
 
-    if _is_archive(path):
+    if is_archive(path):
         return _open_archive(Path(path), options)
     config = read_run(path)
     find_agent(str(config["agent"]))
@@ -93,7 +93,8 @@ def _open_run(path: str, options: Any) -> tuple[Any, Any]:
     return load_run(path, step=options.step, device=options.device), task
 
 
-def _is_archive(path: str) -> bool:
+def is_archive(path: str) -> bool:
+    """Whether a name is that of a zip of stable-baselines3."""
     return path.endswith(".zip")
 
 
@@ -124,87 +125,6 @@ def _open_archive(path: Path, options: Any) -> tuple[Any, Any]:
     task = find_task(options.env, options.env_kwargs)
     agent = agent_class.load(path, device=options.device, trust=True)
     return Trained(path, {}, agent, agent.num_timesteps), task
-
-
-@dataclass
-class Watch:
-    """See a run, or an environment: a window where there is a display, an mp4 where there is none.
-
-    With an environment instead of a run you play it yourself by keyboard (Escape ends); where
-    there is no display, or with --policy random, a random policy acts.
-
-    Examples:
-      daedalus watch runs/last
-      daedalus watch runs/last --video maze.mp4 --episodes 5
-      daedalus watch daedalus/NavMaze-v0               play
-      daedalus watch CartPole-v1 --policy random
-    """
-
-    what: Annotated[tyro.conf.Positional[str], positional("RUN_OR_ENV")]
-    """Run directory, zip of stable-baselines3, environment id, package:Id or scenario."""
-    episodes: Count = 3
-    """Episodes to show."""
-    video: MaybeText = None
-    """File to write, .mp4 (auto: a window, or a file where there is no display)."""
-    policy: MaybeText = None
-    """keyboard or random (auto: the run's agent; for an environment keyboard in a window)."""
-    seed: Count = 0
-    """Chooses the held-out seeds."""
-    deterministic: bool = False
-    """Take the most likely action instead of drawing from the policy."""
-    fps: MaybeCount = None
-    """Steps in a second (auto: the environment's)."""
-    env: MaybeText = None
-    """Environment or scenario for a run's agent (auto: the one it was trained in)."""
-    env_kwargs: tuple[str, ...] = ()
-    """Parameters of the environment as key=value."""
-    step: MaybeCount = None
-    """Checkpoint to load (auto: the newest)."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    agent: MaybeText = None
-    """Algorithm of a stable-baselines3 zip, such as ppo (auto: a run knows its own)."""
-    trust: bool = False
-    """Read a stable-baselines3 zip although it runs code that it holds."""
-
-    def run(self) -> int:
-        """Open the window or write the video."""
-        from daedalus.evaluation.watch import has_display, watch
-        from daedalus.lookup import find_task, naming_parameters
-
-        if self.policy not in (None, "random", "keyboard"):
-            raise UsageError(f"--policy is keyboard or random, not {self.policy!r}")
-        is_run = Path(self.what).is_dir() or self.what.startswith(("runs/", "./", "/"))
-        is_run = is_run or _is_archive(self.what)
-        video = Path(self.video) if self.video else None
-        policy: Any = self.policy
-        if is_run:
-            trained, task = _open_run(self.what, self)
-            policy = policy or trained.agent
-            default = trained.path / "videos" / f"{trained.step}.mp4"
-            if _is_archive(self.what):
-                default = trained.path.with_suffix(".mp4")
-        else:
-            task = find_task(self.what, self.env_kwargs)
-            policy = policy or ("keyboard" if has_display() and not video else "random")
-            default = Path(task.env.rpartition(":")[2].rpartition("/")[2] + ".mp4")
-        if video is None and not has_display():
-            video = default
-            print("no display: writing a video instead")
-        with naming_parameters(task):
-            written = watch(
-                policy,
-                task.env,
-                episodes=max(1, self.episodes),
-                video=video,
-                seed=self.seed,
-                deterministic=self.deterministic,
-                fps=self.fps,
-                env_kwargs=task.env_kwargs,
-            )
-        if written is not None:
-            print(f"wrote {written}")
-        return 0
 
 
 @dataclass

@@ -16,6 +16,7 @@ class Window:
     """Shows pictures at a steady rate and reports the keys that are held.
 
     Attributes:
+        fps: Pictures in a second.
         is_open: False once the person closed it.
     """
 
@@ -30,8 +31,9 @@ class Window:
             MissingExtraError: pygame-ce is not installed.
         """
         self._pygame = require("pygame", extra="watch")
-        self._title, self._fps = title, fps
+        self._title, self.fps = title, float(fps)
         self._screen: Any = None
+        self._pressed: list[str] = []
         self.is_open = True
 
     def show(self, picture: np.ndarray) -> None:
@@ -45,9 +47,17 @@ class Window:
         surface = pygame.surfarray.make_surface(picture.swapaxes(0, 1))
         self._screen.blit(surface, (0, 0))
         pygame.display.flip()
-        if any(event.type == pygame.QUIT for event in pygame.event.get()):
-            self.is_open = False
-        self._clock.tick(self._fps)
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                self.is_open = False
+            elif event.type == pygame.KEYDOWN:
+                self._pressed.append(event.unicode or pygame.key.name(event.key))
+        self._clock.tick(self.fps)
+
+    def pressed(self) -> list[str]:
+        """Return the keys that went down since the last call: what they type, or their names."""
+        pressed, self._pressed = self._pressed, []
+        return pressed
 
     def held(self) -> set[str]:
         """Return the names of the keys that are down, as pygame names them, such as "left"."""

@@ -1,148 +1,284 @@
-"""Frames of videos: pictures, texts and running curves side by side, drawn with Pillow."""
+"""Painters of panels: SVG for pages, pixels for videos and windows; and the stage of a moment."""
 
 from __future__ import annotations
 
+import base64
+import functools
+import io
 from collections import deque
+from collections.abc import Iterable, Mapping
+from html import escape
 from typing import Any
 
 import numpy as np
 
+from daedalus.evaluation.panels import (
+    EDGE,
+    ROW,
+    Bars,
+    Box,
+    Curve,
+    Fill,
+    Image,
+    Line,
+    Panel,
+    Pictures,
+    Shape,
+    Text,
+    as_panel,
+)
 from daedalus.evaluation.rollout import Moment
 from daedalus.scenarios.extras import needed
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
-Colour = tuple[int, int, int]
-
 WIDTH, HEIGHT = 960, 544  # multiples of 16, as video codecs like them
-BACKGROUND: Colour = (17, 20, 28)
-PANEL: Colour = (27, 31, 43)
-TEXT: Colour = (226, 230, 240)
-FAINT: Colour = (130, 138, 158)
-VALUE: Colour = (92, 172, 255)
-RETURN: Colour = (255, 196, 70)
-GAIN: Colour = (90, 214, 130)
-LOSS: Colour = (255, 104, 96)
-GAP, HEADER, CURVES = 16, 40, 128
+GAP, HEADER, CURVES, SIDE = 16, 40, 128, 288
 HISTORY = 300
 """Steps that the curves show."""
+COLOURS = {
+    "back": (17, 20, 28),
+    "panel": (27, 31, 43),
+    "line": (52, 58, 76),
+    "text": (226, 230, 240),
+    "faint": (130, 138, 158),
+    "value": (92, 172, 255),
+    "return": (255, 196, 70),
+    "gain": (90, 214, 130),
+    "loss": (255, 104, 96),
+}
+"""Colour of every role, red, green and blue; a page has its own, by the same names."""
+PICTURES = ("agent's view", "world")
+"""The large panels."""
+SHARP = 160
+"""Sides of a picture in pixels up to which it travels without loss."""
 
 
-class Stage:
-    """Turns the moments of rollouts into frames of equal size.
+# ------------------------------------------------------------------------------------------- SVG
 
-    Left is what the policy observes, where that is an image, beside it the environment's own
-    picture; below run the policy's value estimate and the return. Reward flashes in the header.
-    """
 
-    def __init__(self, title: str, action_names: dict[Any, str] | None = None) -> None:
-        """Prepare fonts.
+def to_svg(panel: Panel, width: float = 320.0) -> str:
+    """Return a panel as an SVG element whose colours are CSS variables, such as ``--value``."""
+    height = panel.height(width)
+    inside = "".join(_svg(shape) for shape in panel.shapes(width, height))
+    box = f"0 0 {width:g} {height:.0f}"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{inside}</svg>'
 
-        Args:
-            title: Text at the top left.
-            action_names: Words for actions.
+
+def _svg(shape: Shape) -> str:
+    if isinstance(shape, Line):
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+        style = f'stroke="var(--{shape.colour})" stroke-width="{shape.width:g}"'
+        return f'<polyline fill="none" {style} points="{points}"/>'
+    if isinstance(shape, Text):
+        anchor = {"l": "start", "m": "middle", "r": "end"}[shape.anchor]
+        where = f'x="{shape.x:.1f}" y="{shape.y + 0.9 * shape.size:.1f}" text-anchor="{anchor}"'
+        style = f'font-size="{shape.size}" fill="var(--{shape.colour})"'
+        return f"<text {where} {style}>{escape(shape.text)}</text>"
+    left, top, right, bottom = shape.box
+    box = f'x="{left:.1f}" y="{top:.1f}" width="{max(right - left, 0):.1f}"'
+    box += f' height="{max(bottom - top, 0):.1f}"'
+    if isinstance(shape, Fill):
+        return f'<rect {box} fill="var(--{shape.colour})"/>'
+    return f'<image {box} href="{data_url(shape.pixels)}"/>'
+
+
+def data_url(pixels: np.ndarray) -> str:
+    """Return a picture, uint8 (H, W, 3), as text: PNG where it is small, else JPEG."""
+    with needed(extra="watch"):
+        from PIL import Image as Pillow
+    kind = "png" if max(pixels.shape[:2]) <= SHARP else "jpeg"
+    options = {"compress_level": 3} if kind == "png" else {"quality": 85}
+    file = io.BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(pixels)).save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+# ---------------------------------------------------------------------------------------- pixels
+
+
+@functools.cache
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+class Canvas:
+    """Pixels to paint shapes on."""
+
+    def __init__(self, width: int, height: int) -> None:
+        """Begin with the background.
 
         Raises:
             MissingExtraError: Pillow is not installed.
         """
         with needed(extra="watch"):
-            from PIL import Image, ImageDraw, ImageFont
-        self._image, self._draw_on = Image, ImageDraw
-        self._font = ImageFont.load_default(17)
-        self._small = ImageFont.load_default(13)
-        self._title, self._names = title, action_names or {}
-        self._values: deque[float] = deque(maxlen=HISTORY)
-        self._returns: deque[float] = deque(maxlen=HISTORY)
-        self._rewards: deque[float] = deque(maxlen=HISTORY)
+            from PIL import Image as Pillow
+            from PIL import ImageDraw
+        self._pillow = Pillow
+        self.image = Pillow.new("RGB", (width, height), COLOURS["back"])
+        self._draw = ImageDraw.Draw(self.image)
 
-    def frame(self, moment: Moment) -> np.ndarray:
-        """Return the frame of a moment: uint8 (HEIGHT, WIDTH, 3)."""
-        if moment.step == 0:
-            for series in (self._values, self._returns, self._rewards):
-                series.clear()
-        self._returns.append(moment.episode_return)
-        self._rewards.append(moment.reward)
-        if moment.value is not None:
-            self._values.append(moment.value)
-        image = self._image.new("RGB", (WIDTH, HEIGHT), BACKGROUND)
-        draw = self._draw_on.Draw(image)
-        self._header(draw, moment)
-        self._pictures(image, draw, moment)
-        self._curves(draw)
-        return np.asarray(image)
+    def paint(self, shapes: Iterable[Shape], left: float = 0, top: float = 0) -> None:
+        """Paint shapes with their (0, 0) at a place."""
+        for shape in shapes:
+            if isinstance(shape, Line):
+                points = [(x + left, y + top) for x, y in shape.points]
+                self._draw.line(points, COLOURS[shape.colour], round(shape.width))
+            elif isinstance(shape, Text):
+                place = (shape.x + left, shape.y + top)
+                font, colour = _font(shape.size), COLOURS[shape.colour]
+                self._draw.text(place, shape.text, colour, font, f"{shape.anchor}a")
+            else:
+                x, y, right, bottom = shape.box
+                box = (x + left, y + top, right + left, bottom + top)
+                if isinstance(shape, Image):
+                    self._paste(shape.pixels, box)
+                elif box[2] > box[0] and box[3] > box[1]:
+                    self._draw.rectangle(box, COLOURS[shape.colour])
 
-    def _header(self, draw: Any, moment: Moment) -> None:
-        draw.text((GAP, 11), self._title, font=self._font, fill=TEXT)
-        action = "end"
-        if moment.action is not None:
-            action = self._names.get(_key(moment.action), _words(moment.action))
-        text = f"episode {moment.episode + 1}   step {moment.step}   {action}"
-        draw.text((WIDTH - GAP, 11), text, font=self._font, fill=FAINT, anchor="ra")
-        recent = sum(list(self._rewards)[-8:])
-        if recent:
-            colour = GAIN if recent > 0 else LOSS
-            draw.text((WIDTH / 2, 11), f"{recent:+g}", font=self._font, fill=colour, anchor="ma")
+    def panel(self, title: str, panel: Panel, box: Box) -> None:
+        """Paint a panel on a ground of its own, its title above it."""
+        left, top, right, bottom = box
+        above = ROW * bool(title)
+        words = [Text(EDGE, 6, title)] if title else []
+        self.paint([Fill((0, 0, right - left, bottom - top), "panel"), *words], left, top)
+        width, height = right - left - 2 * EDGE, bottom - top - above - 2 * EDGE
+        if height > 0:
+            self.paint(panel.shapes(width, height), left + EDGE, top + EDGE + above)
 
-    def _pictures(self, image: Any, draw: Any, moment: Moment) -> None:
-        shown = [("agent's view", moment.view), ("world", moment.picture)]
-        present = [(title, picture) for title, picture in shown if picture is not None]
-        bottom = HEIGHT - CURVES - 2 * GAP
-        shapes = [picture.shape[1] / picture.shape[0] for _, picture in present]
-        room, left = WIDTH - GAP * (len(present) + 1), GAP
-        for (title, picture), shape in zip(present, shapes, strict=True):
-            right = left + int(room * shape / sum(shapes))
-            draw.rectangle((left, HEADER, right, bottom), fill=PANEL)
-            if len(present) > 1:
-                draw.text((left + 8, HEADER + 6), title, font=self._small, fill=FAINT)
-            self._paste(image, picture, (left, HEADER + 24 * (len(present) > 1), right, bottom))
-            left = right + GAP
-
-    def _paste(self, image: Any, picture: np.ndarray, box: Box) -> None:
+    def _paste(self, picture: np.ndarray, box: Box) -> None:
         """Put a picture into a box, as large as it goes, pixels kept square and sharp."""
         height, width = picture.shape[:2]
-        room_x, room_y = box[2] - box[0] - 8, box[3] - box[1] - 8
+        room_x, room_y = box[2] - box[0], box[3] - box[1]
         scale = min(room_x / width, room_y / height)
         scale = int(scale) if scale >= 2 else scale
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        kind = self._image.Resampling.NEAREST if scale >= 2 else self._image.Resampling.BILINEAR
-        scaled = self._image.fromarray(np.ascontiguousarray(picture)).resize(size, kind)
-        left = box[0] + 4 + (room_x - size[0]) // 2
-        top = box[1] + 4 + (room_y - size[1]) // 2
-        image.paste(scaled, (left, top))
+        resampling = self._pillow.Resampling
+        kind = resampling.NEAREST if scale >= 2 else resampling.BILINEAR
+        scaled = self._pillow.fromarray(np.ascontiguousarray(picture)).resize(size, kind)
+        left, top = box[0] + (room_x - size[0]) / 2, box[1] + (room_y - size[1]) / 2
+        self.image.paste(scaled, (round(left), round(top)))
 
-    def _curves(self, draw: Any) -> None:
-        top, bottom = HEIGHT - CURVES - GAP, HEIGHT - GAP
-        series = [("return", self._returns, RETURN)]
-        if self._values:
-            series.insert(0, ("value", self._values, VALUE))
-        width = (WIDTH - GAP * (len(series) + 1)) // len(series)
-        for i, (title, values, colour) in enumerate(series):
-            left = GAP + i * (width + GAP)
-            self._curve(draw, (left, top, left + width, bottom), title, list(values), colour)
 
-    def _curve(self, draw: Any, box: Box, title: str, values: list[float], colour: Colour) -> None:
-        left, top, right, bottom = box
-        draw.rectangle(box, fill=PANEL)
-        low, high = min(*values, 0.0), max(*values, 0.0)
-        span = high - low or 1.0
-        scale = (bottom - top - 44) / span
-        zero = bottom - 10 + low * scale
-        draw.line((left + 8, zero, right - 8, zero), fill=(52, 58, 76))
-        step = (right - left - 16) / (HISTORY - 1)
-        points = [(left + 8 + i * step, zero - v * scale) for i, v in enumerate(values)]
-        if len(points) > 1:
-            draw.line(points, fill=colour, width=2)
-        for i, reward in enumerate(self._rewards if title == "return" else ()):
-            if reward:
-                x = left + 8 + i * step
-                draw.line(
-                    (x, bottom - 7, x, bottom - 2), fill=GAIN if reward > 0 else LOSS, width=2
-                )
-        x, y = points[-1]
-        draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
-        draw.text((left + 8, top + 6), title, font=self._small, fill=FAINT)
-        draw.text(
-            (right - 8, top + 6), f"{values[-1]:.2f}", font=self._font, fill=colour, anchor="ra"
+class Stage:
+    """Turns the moments of rollouts into panels, and panels into frames of equal size.
+
+    Left is what the policy observes, where that is an image, beside it the environment's own
+    picture; below run the value estimate, the return and costs; at the right stand the action's
+    probabilities and whatever agent and environment have to show. Reward flashes in the header.
+    """
+
+    def __init__(self, title: str, action_names: Mapping[Any, str] | None = None) -> None:
+        """Begin without history.
+
+        Args:
+            title: Text at the top left; may be changed between frames.
+            action_names: Words for actions.
+        """
+        self.title, self._names = title, action_names or {}
+        self._curves: dict[str, deque[float]] = {}
+        self._rewards: deque[float] = deque(maxlen=HISTORY)
+
+    def panels(self, moment: Moment) -> dict[str, Panel]:
+        """Return the panels of a moment, which was remembered, by title.
+
+        Raises:
+            TypeError: A panel of agent or environment cannot be shown; names it.
+        """
+        shown = dict(zip(PICTURES, (moment.view, moment.picture), strict=True))
+        found: dict[str, Panel] = {k: Pictures({"": v}) for k, v in shown.items() if v is not None}
+        for name, values in self._curves.items():
+            marks = tuple(self._rewards) if name == "return" else ()
+            found[name] = Curve(tuple(values), _CURVES.get(name, "value"), marks, HISTORY)
+        for name, value in moment.panels.items():
+            if not isinstance(value, float | int):
+                found[_TITLES.get(name, name)] = self._panel(name, value, moment)
+        return found
+
+    def remember(self, moment: Moment) -> None:
+        """Add a moment to the curves; the first of an episode clears them."""
+        if moment.step == 0:
+            self._curves.clear()
+            self._rewards.clear()
+        costs = "cost" in self._curves or moment.episode_cost != 0
+        numbers = {"value": moment.value, "return": moment.episode_return}
+        numbers |= {"cost": moment.episode_cost} if costs else {}
+        numbers |= {k: float(v) for k, v in moment.panels.items() if isinstance(v, float | int)}
+        for name, number in numbers.items():
+            if number is not None:
+                self._curves.setdefault(name, deque(maxlen=HISTORY)).append(number)
+        self._rewards.append(moment.reward)
+
+    def _panel(self, name: str, value: Any, moment: Moment) -> Panel:
+        panel = as_panel(name, value)
+        if name != "probabilities" or not isinstance(panel, Bars):
+            return panel
+        actions = sorted(self._names) if len(self._names) == len(panel.values) else None
+        keys = actions or range(len(panel.values))
+        chosen = _key(moment.action)
+        index = list(keys).index(chosen) if chosen in keys else None
+        labels = tuple(self._names.get(key, str(key)) for key in keys)
+        return panel._replace(labels=labels, chosen=index, top=1.0)
+
+    def status(self, moment: Moment) -> str:
+        """Return a line on where the episode is and what is done."""
+        action = "end"
+        if moment.action is not None:
+            action = self._names.get(_key(moment.action), _words(moment.action))
+        return f"episode {moment.episode + 1}   step {moment.step}   {action}"
+
+    def frame(self, moment: Moment) -> np.ndarray:
+        """Return the frame of a moment: uint8 (HEIGHT, WIDTH, 3)."""
+        self.remember(moment)
+        panels = self.panels(moment)
+        pictures = {name: panels.pop(name) for name in PICTURES if name in panels}
+        curves = {name: panels.pop(name) for name in self._curves}
+        canvas = Canvas(WIDTH, HEIGHT)
+        self._header(canvas, moment)
+        right = WIDTH - (SIDE + GAP if panels else 0)
+        bottom = HEIGHT - CURVES - GAP
+        _row(canvas, pictures, (GAP, HEADER, right - GAP, bottom - GAP))
+        _row(canvas, curves, (GAP, bottom, right - GAP, HEIGHT - GAP))
+        _column(canvas, panels, (right, HEADER, WIDTH - GAP, HEIGHT - GAP))
+        return np.asarray(canvas.image)
+
+    def _header(self, canvas: Canvas, moment: Moment) -> None:
+        canvas.paint(
+            [
+                Text(GAP, 11, self.title, "text", size=17),
+                Text(WIDTH - GAP, 11, self.status(moment), "faint", "r", 17),
+            ]
         )
+        recent = sum(list(self._rewards)[-8:])
+        if recent:
+            colour = "gain" if recent > 0 else "loss"
+            canvas.paint([Text(WIDTH / 2, 11, f"{recent:+g}", colour, "m", 17)])
+
+
+_CURVES = {"value": "value", "return": "return", "cost": "loss"}
+_TITLES = {"probabilities": "action probabilities"}
+
+
+def _row(canvas: Canvas, panels: Mapping[str, Panel], box: Box) -> None:
+    """Paint panels from left to right; pictures share the width by their shapes."""
+    aspects = [p.aspect if isinstance(p, Pictures) else 1.0 for p in panels.values()]
+    room, left = box[2] - box[0] - GAP * (len(panels) - 1), box[0]
+    for (title, panel), aspect in zip(panels.items(), aspects, strict=True):
+        right = left + room * aspect / sum(aspects)
+        canvas.panel(title, panel, (left, box[1], right, box[3]))
+        left = right + GAP
+
+
+def _column(canvas: Canvas, panels: Mapping[str, Panel], box: Box) -> None:
+    """Paint panels from top to bottom, as high as they like or as the room allows."""
+    width = box[2] - box[0] - 2 * EDGE
+    heights = [panel.height(width) + ROW + 2 * EDGE for panel in panels.values()]
+    room = box[3] - box[1] - GAP * (len(panels) - 1)
+    scale = min(1.0, room / sum(heights)) if heights else 1.0
+    top = box[1]
+    for (title, panel), height in zip(panels.items(), heights, strict=True):
+        canvas.panel(title, panel, (box[0], top, box[2], top + scale * height))
+        top += scale * height + GAP
 
 
 def _key(action: Any) -> Any:

@@ -81,12 +81,13 @@ class AgentPolicy:
         kind = torch.int64 if np.dtype(space.dtype).kind in "iub" else torch.float32
         shape = (num_envs, *(space.shape or ()))
         self._previous = torch.zeros(shape, dtype=kind, device=self.agent.device)
+        self._now: Any = None
 
     def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
         """Act on a batch of observations."""
         import torch
 
-        from daedalus.accelerators.rollout import Inputs
+        from daedalus.accelerators.rollout import Inputs, Seen
 
         device = self.agent.device
         inputs = Inputs(
@@ -98,11 +99,40 @@ class AgentPolicy:
         with torch.no_grad(), _Borrowed(self.agent, self._generator):
             acted = self.agent.act(inputs, self._state, self.deterministic)
         self._previous, self._state = acted.action, acted.state
+        self._before, self._now = (None if start.any() else self._now), Seen(inputs, acted)
         value = acted.extras.get("value")
         return Choice(
             _for_env(acted.action.cpu().numpy(), self.agent.spaces.action),
             None if value is None else value.float().reshape(len(start), -1)[:, 0].cpu().numpy(),
         )
+
+    def correct(self, action: np.ndarray) -> None:
+        """Remember that another action (1, ...) was taken than the one chosen."""
+        import torch
+
+        self._previous = torch.as_tensor(action, device=self.agent.device).to(self._previous.dtype)
+
+    def inspect(self, label: Arrays) -> dict[str, Any]:
+        """Return what the agent has to show of its last choice, for the first environment."""
+        import torch
+
+        if not hasattr(self.agent, "inspect"):
+            return {}
+        labels = {n: torch.from_numpy(a.copy()).to(self.agent.device) for n, a in label.items()}
+        with torch.no_grad():
+            return {
+                n: _plain(v) for n, v in self.agent.inspect(self._now, self._before, labels).items()
+            }
+
+
+def _plain(value: Any) -> Any:
+    """Return the first row of tensors, also within a dict, as arrays; all else as it is."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if not hasattr(value, "detach"):
+        return value
+    first = value.detach()[0].cpu().numpy()
+    return first if first.ndim else float(first)
 
 
 class _Borrowed:

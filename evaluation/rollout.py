@@ -26,22 +26,30 @@ class Moment(NamedTuple):
     value: float | None  # what the policy expects from here, discounted
     reward: float  # of the step that led here; 0 at the start
     episode_return: float  # sum of rewards so far
+    episode_cost: float = 0.0  # sum of costs so far
+    panels: Mapping[str, Any] = {}  # what agent and environment show; see `as_panel`
 
 
-def open_for_people(env: str, env_kwargs: Mapping[str, Any] | None = None) -> EnvBatch:
+def open_for_people(
+    env: str, env_kwargs: Mapping[str, Any] | None = None, labels: Sequence[str] = ()
+) -> EnvBatch:
     """Make one environment that can draw itself, where it can, and that waits after an episode.
 
     Args:
         env: Environment id, or ``"module:Id"``.
         env_kwargs: Keyword arguments for making it.
+        labels: Label arrays to show beside predictions, where the environment has them.
     """
     kwargs = dict(env_kwargs or {})
     batch = make_batch(env, 1, env_kwargs=kwargs)
     if isinstance(batch, Batch):
-        observed = tuple(batch.observation_spaces)
-        limit = batch.time_limit
         return Batch(
-            batch.family, 1, observations=observed, labels=(), time_limit=limit, autoreset=_WAIT
+            batch.family,
+            1,
+            observations=tuple(batch.observation_spaces),
+            labels=[name for name in labels if name in batch.family.spaces],
+            time_limit=batch.time_limit,
+            autoreset=_WAIT,
         )
     batch.close()
     return VectorEnvBatch(
@@ -70,6 +78,59 @@ def image_name(batch: EnvBatch) -> str | None:
     return None
 
 
+class Player:
+    """A policy in one environment, moment by moment."""
+
+    def __init__(self, policy: Policy, batch: EnvBatch, name: str = "") -> None:
+        """Play in a batch of one environment, called ``name``."""
+        self.policy, self.batch, self._where = policy, batch, name
+        self._image = image_name(batch)
+        self.ended = True
+
+    @property
+    def title(self) -> str:
+        """Who plays where."""
+        return f"{self.policy.name} in {self._where}" if self._where else self.policy.name
+
+    def begin(self, seed: int, episode: int = 0) -> Moment:
+        """Start an episode and return its first moment."""
+        self.batch.reset([seed])
+        self.policy.start(1, seed)
+        self._episode, self._step, self._reward, self.ended = episode, 0, 0.0, False
+        self._return = self._cost = 0.0
+        return self._look()
+
+    def advance(self, action: Any = None) -> Moment:
+        """Take the policy's action, or another one in its place, and return what follows."""
+        taken = self._choice.action
+        if action is not None:
+            taken = np.asarray([action], taken.dtype)
+            getattr(self.policy, "correct", lambda _: None)(taken)
+        batch = self.batch
+        batch.step(taken)
+        self.ended = bool(batch.terminated[0] | batch.truncated[0])
+        self._reward = float(batch.reward[0])
+        self._return += self._reward
+        self._cost += float(batch.cost[0])
+        self._step += 1
+        return self._look()
+
+    def _look(self) -> Moment:
+        action, value, panels = None, None, dict[str, Any]()
+        if not self.ended:
+            seen = np.array([self._reward], np.float32)
+            start = np.array([self._step == 0])
+            self._choice = choice = self.policy.choose(self.batch.observation, seen, start)
+            action = choice.action[0]
+            value = None if choice.value is None else float(choice.value[0])
+            panels = getattr(self.policy, "inspect", lambda _: {})(self.batch.label)
+        view = None
+        if self._image is not None:
+            view = _rgb(self.batch.observation[self._image][0].copy())
+        where = self._episode, self._step, action, value, self._reward, self._return, self._cost
+        return Moment(_picture(self.batch), view, *where, {**panels, **_env_panels(self.batch)})
+
+
 def play(
     policy: Policy, batch: EnvBatch, seeds: Sequence[int], max_steps: int | None = None
 ) -> Iterator[Moment]:
@@ -81,24 +142,23 @@ def play(
         seeds: A seed for each episode.
         max_steps: Steps after which an episode is left; None plays to the end.
     """
-    name = image_name(batch)
+    player = Player(policy, batch)
     for episode, seed in enumerate(seeds):
-        batch.reset([int(seed)])
-        policy.start(1, int(seed))
-        step, total, reward, ended = 0, 0.0, 0.0, False
-        while not ended and (max_steps is None or step < max_steps):
-            view = None if name is None else _rgb(batch.observation[name][0].copy())
-            picture = _picture(batch)
-            seen = np.array([reward], np.float32)
-            choice = policy.choose(batch.observation, seen, np.array([step == 0]))
-            value = None if choice.value is None else float(choice.value[0])
-            yield Moment(picture, view, episode, step, choice.action[0], value, reward, total)
-            batch.step(choice.action)
-            ended = bool(batch.terminated[0] | batch.truncated[0])
-            reward = float(batch.reward[0])
-            total, step = total + reward, step + 1
-        view = None if name is None else _rgb(batch.observation[name][0].copy())
-        yield Moment(_picture(batch), view, episode, step, None, None, reward, total)
+        moment = player.begin(int(seed), episode)
+        yield moment
+        while not player.ended and (max_steps is None or moment.step < max_steps):
+            moment = player.advance()
+            yield moment if moment.step != max_steps else moment._replace(action=None, value=None)
+
+
+def _env_panels(batch: EnvBatch) -> dict[str, Any]:
+    """Return what the environment has to show, by its ``panels``."""
+    if isinstance(batch, Batch):
+        panels = getattr(batch.family, "panels", None)
+        return {} if panels is None else dict(panels(batch.states[0]))
+    envs = getattr(getattr(batch, "env", None), "envs", None)
+    panels = getattr(envs[0].unwrapped, "panels", None) if envs else None
+    return {} if panels is None else dict(panels())
 
 
 def _picture(batch: EnvBatch) -> np.ndarray | None:

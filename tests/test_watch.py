@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from daedalus.evaluation.drawing import HEIGHT, WIDTH, Stage
+from daedalus.evaluation.live import Keyboard
 from daedalus.evaluation.plots import plot_learning_curve
 from daedalus.evaluation.policy import RandomPolicy
 from daedalus.evaluation.rollout import Moment, image_name, open_for_people, play
+from daedalus.evaluation.rollout_file import StoredRollout
 from daedalus.evaluation.video import write_video
-from daedalus.evaluation.watch import Keyboard, key_actions, watch
+from daedalus.evaluation.watch import key_actions, replay, watch
 
 ffmpeg = pytest.importorskip("imageio_ffmpeg")
 pytest.importorskip("PIL")
@@ -42,7 +44,7 @@ def test_a_video_is_h264_and_shows_what_was_drawn(tmp_path: Path) -> None:
 
 
 def test_a_video_needs_frames_and_a_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must end in \.mp4"):
+    with pytest.raises(ValueError, match=r"must end in \.mp4 or \.gif"):
         write_video(tmp_path / "out.avi", [])
     with pytest.raises(ValueError, match="no frames"):
         write_video(tmp_path / "out.mp4", [])
@@ -110,6 +112,38 @@ def test_watch_writes_a_video_where_there_is_no_display(
     assert len(shown) == 20
 
 
+def test_a_gif_shows_the_same_frames(tmp_path: Path) -> None:
+    from PIL import Image
+
+    drawn = [np.full((64, 96, 3), 20 * i, np.uint8) for i in range(10)]
+    assert write_video(tmp_path / "out.gif", drawn, fps=10) == 10
+    with Image.open(tmp_path / "out.gif") as shown:
+        assert (shown.size, shown.n_frames) == ((96, 64), 10)  # type: ignore[attr-defined]
+        shown.seek(7)
+        assert abs(int(np.asarray(shown.convert("RGB")).mean()) - 140) < 6
+
+
+def test_a_stored_rollout_becomes_the_video_that_would_have_been_made(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.mp4", tmp_path / "second.mp4"
+    watch("random", "daedalus/Catch-v0", episodes=2, video=first)
+    stored = watch("random", "daedalus/Catch-v0", episodes=2, video=tmp_path / "a.rollout")
+    assert stored is not None
+    assert len(StoredRollout(stored)) == 20
+    assert replay(stored, video=second) == second
+    pairs = zip(frames_of(first)[1], frames_of(second)[1], strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+    with pytest.raises(ValueError, match="leave out --beside"):
+        watch("random", "daedalus/Catch-v0", beside="random", video=tmp_path / "b.rollout")
+
+
+def test_two_policies_are_filmed_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "two.mp4"
+    watch("random", "daedalus/Catch-v0", beside="random", episodes=1, video=path)
+    _, shown = frames_of(path)
+    assert shown[0].shape == (HEIGHT, 2 * WIDTH, 3)
+    assert np.abs(shown[3][:, :WIDTH].astype(int) - shown[3][:, WIDTH:]).mean() < 1  # same seed
+
+
 def test_watch_opens_a_window_and_takes_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
@@ -123,7 +157,7 @@ def test_watch_opens_a_window_and_takes_keys(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Stage, "frame", frame)
     assert watch("keyboard", "daedalus/Catch-v0", episodes=1, fps=1000) is None
-    assert [int(a) for a in shown[:-1]] == [0] * 9
+    assert [int(a) for a in shown[:-1]] == [1] + [0] * 8  # the first frame comes before any key
 
 
 def test_keys_come_from_the_environment() -> None:
@@ -138,7 +172,7 @@ def test_keys_come_from_the_environment() -> None:
 
 
 def test_play_by_keyboard_is_not_filmed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs a display"):
+    with pytest.raises(ValueError, match="needs a display or --page"):
         watch("keyboard", "daedalus/Catch-v0", video=tmp_path / "no.mp4")
 
 
