@@ -61,7 +61,7 @@ class Depth(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """Map (N, inputs) to logits (N, pixels, bins)."""
-        logits = self.classes(F.relu(self.hidden(source), inplace=True))
+        logits: Tensor = self.classes(F.relu(self.hidden(source), inplace=True))
         return logits.view(len(source), self.pixels, self.bins)
 
     def inspect(self, source: Tensor, label: Tensor) -> dict[str, Tensor]:

@@ -39,8 +39,11 @@ LARGEST_SEED = 2**32 - 1
 class Source(Protocol):
     """Where moments come from."""
 
-    title: str
     ended: bool
+
+    @property
+    def title(self) -> str:
+        """Who plays where."""
 
     def begin(self, seed: int, episode: int = 0) -> Moment:
         """Start an episode and return its first moment."""

@@ -166,7 +166,9 @@ def _described(stage: Stage, source: Any, moment: Moment) -> dict[str, Any]:
 
 # --------------------------------------------------------------------------------------- serving
 
-Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[Any]]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[Any]]
 
 
 class Guard:

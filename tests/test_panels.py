@@ -13,6 +13,7 @@ from daedalus.evaluation.panels import (
     Fill,
     Image,
     Line,
+    Panel,
     Pictures,
     Spans,
     Text,
@@ -91,7 +92,7 @@ def test_a_curve_keeps_to_its_box_and_marks_rewards_by_their_sign() -> None:
 
 
 def test_svg_is_well_formed_and_text_stays_text() -> None:
-    panels = [
+    panels: list[Panel] = [
         Words((HARMFUL,)),
         Bars((HARMFUL,), np.ones(1)),
         Spans(((HARMFUL, 0, 1, "x"),)),
