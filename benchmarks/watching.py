@@ -60,7 +60,7 @@ def train(pipe: Connection, path: str, saving: float) -> None:
     config |= {"num_envs": task.num_envs, "total_timesteps": task.total_timesteps}
     steps = UPDATES * agent.rollout_length * agent.num_envs
     with RunDirectory.create(path, config) as run:
-        while agent.num_timesteps < 12_000:  # until the replay's losses have begun
+        while agent.num_timesteps < 9_000:  # until the replay's losses have begun
             agent.learn(steps, reset_num_timesteps=False, log_interval=10**9)
         saved = _save(run, agent)
         pipe.send(None)
@@ -165,7 +165,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     trainer.send(options.seconds)
                     both[looked] = trainer.recv()
                     if looked:
-                        viewers.send(0)
                         viewers.send(0)
                         share = (cpu_seconds(pid) - before) / (time.perf_counter() - begin)
                         rates = viewers.recv()

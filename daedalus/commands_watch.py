@@ -155,7 +155,7 @@ class Watch:
         import torch
 
         from daedalus.accelerators.checkpoint import list_checkpoints
-        from daedalus.evaluation.live import Followed
+        from daedalus.evaluation.live_sources import Followed
         from daedalus.evaluation.runs import read_run
         from daedalus.lookup import find_agent, find_task
 
@@ -178,7 +178,7 @@ class Watch:
             return self.beside
         if is_archive(self.beside):
             return open_run(self.beside, self)[0].agent
-        from daedalus.evaluation.live import Followed
+        from daedalus.evaluation.live_sources import Followed
 
         return Followed(self.beside, deterministic=self.deterministic)
 

@@ -15,156 +15,26 @@ import ipaddress
 import json
 import secrets
 import socket
-import threading
-import time
-import traceback
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from daedalus.evaluation.drawing import PICTURES, Stage, to_svg
-from daedalus.evaluation.live import CONTROLS, LARGEST_SEED, REST, Session
-from daedalus.evaluation.panels import Pictures
-from daedalus.evaluation.rollout import Moment
-from daedalus.scenarios.extras import needed
+from daedalus.evaluation.live import CONTROLS, LARGEST_SEED
+from daedalus.evaluation.live_show import Show
+from daedalus.scenarios.extras import needed, require
 
-with needed(extra="watch"):
-    import uvicorn
-    from starlette.applications import Starlette
+if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Route, WebSocketRoute
-    from starlette.websockets import WebSocket, WebSocketDisconnect
+    from starlette.websockets import WebSocket
 
-SHOWN = 15.0
-"""Moments in a second that are drawn at most; the session may go on faster."""
-IDLE = 0.05
-"""Seconds between two looks at a session that stands still."""
 MESSAGE = 4096
 """Bytes of a viewer's message at most."""
 VIEWERS = 100
 TOKEN = 16
 """Characters of a token at least."""
 
-
-class Show:
-    """A session that goes on in a thread while somebody looks, and its latest moment as text.
-
-    Attributes:
-        session: What is shown; only the thread touches it once it runs.
-        text: The latest moment as JSON.
-        viewers: One event for each, set when there is a new text.
-        loop: Where the events are.
-    """
-
-    def __init__(self, session: Session, action_names: Mapping[Any, str]) -> None:
-        """Show ``session``."""
-        self.session, self.text = session, ""
-        self.viewers: set[asyncio.Event] = set()
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self._stages = [Stage(source.title, action_names) for source in session.sources]
-        self._commands: deque[tuple[str, Any]] = deque(maxlen=1000)
-        self._closing, self._asked = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-
-    def __enter__(self) -> Show:
-        """Start."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._closing.set()
-        self._asked.set()
-        self._thread.join(10)
-
-    def ask(self, name: str, value: Any = None) -> None:
-        """Leave a command for the session; see `Session.check`.
-
-        Raises:
-            ValueError: There is no such command, or the value does not suit it.
-        """
-        Session.check(name, value)
-        self._commands.append((name, value))
-        self._asked.set()
-
-    def _run(self) -> None:
-        try:
-            self._remember()
-            self._draw()
-            self._go_on()
-        except Exception as error:
-            traceback.print_exc()
-            self._publish({"error": f"{type(error).__name__}: {error}"})
-
-    def _go_on(self) -> None:
-        session, due, drawn = self.session, time.monotonic(), 0.0
-        while not self._closing.is_set():
-            stale = self._obey()
-            now = time.monotonic()
-            if self.viewers and now >= due and session.advance():
-                self._remember()
-                due = max(due + session.interval, now - 1.0) + REST * session.rests
-                stale = stale or session.rests or now >= drawn + 1.0 / SHOWN or session.paused
-            if stale:
-                drawn = now
-                self._draw()
-            if session.paused or not self.viewers:
-                due = time.monotonic()
-            self._asked.wait(min(max(due - time.monotonic(), 0.0), IDLE) or 0.001)
-
-    def _obey(self) -> bool:
-        """Do what viewers asked for; tell whether there was anything."""
-        self._asked.clear()
-        asked, before = bool(self._commands), self.session.moments
-        while self._commands:
-            self.session.command(*self._commands.popleft())
-        if self.session.moments is not before:  # another episode
-            self._remember()
-        return asked
-
-    def _remember(self) -> None:
-        for stage, moment in zip(self._stages, self.session.moments, strict=True):
-            stage.remember(moment)
-
-    def _draw(self) -> None:
-        session = self.session
-        parts = zip(self._stages, session.sources, session.moments, strict=True)
-        facts = {
-            "seed": session.seed,
-            "speed": session.speed,
-            "paused": session.paused,
-            "playing": session.takes_over,
-            "viewers": len(self.viewers),
-        }
-        self._publish({"stages": [_described(*part) for part in parts], **facts})
-
-    def _publish(self, message: Mapping[str, Any]) -> None:
-        self.text = json.dumps(message)
-        if self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        for event in self.viewers:
-            event.set()
-
-
-def _described(stage: Stage, source: Any, moment: Moment) -> dict[str, Any]:
-    panels = stage.panels(moment)
-    return {
-        "title": source.title,
-        "status": stage.status(moment),
-        "reward": moment.reward,
-        "panels": {name: to_svg(panel) for name, panel in panels.items()},
-        "aspects": {
-            n: p.aspect for n, p in panels.items() if n in PICTURES and isinstance(p, Pictures)
-        },
-    }
-
-
-# --------------------------------------------------------------------------------------- serving
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -191,6 +61,8 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
+            from starlette.responses import Response
+
             refused = Response("refused: wrong host, origin or token", 403, media_type="text/plain")
             await refused(scope, receive, send)
 
@@ -218,6 +90,10 @@ def make_app(show: Show, names: frozenset[str] | None, token: str | None = None)
         names: Values of the Host header to answer to; None for all.
         token: Needed in the address, if given.
     """
+    with needed(extra="watch"):
+        from starlette.applications import Starlette
+        from starlette.responses import Response
+        from starlette.routing import Route, WebSocketRoute
     page = (Path(__file__).parent / "live.html").read_text(encoding="utf-8")
     keys = show.session.keyboard.keys if show.session.keyboard is not None else {}
     facts = {
@@ -252,6 +128,8 @@ def make_app(show: Show, names: frozenset[str] | None, token: str | None = None)
 
 
 async def _serve_viewer(show: Show, viewer: WebSocket) -> None:
+    from starlette.websockets import WebSocketDisconnect
+
     if len(show.viewers) >= VIEWERS:
         await viewer.close(1013)
         return
@@ -277,6 +155,8 @@ async def _serve_viewer(show: Show, viewer: WebSocket) -> None:
 
 async def _send(show: Show, viewer: WebSocket, changed: asyncio.Event) -> None:
     """Send the latest text whenever there is one that the viewer has not seen."""
+    from starlette.websockets import WebSocketDisconnect
+
     with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
         while True:
             await changed.wait()
@@ -325,9 +205,12 @@ def serve(
 
     Raises:
         ValueError: ``host`` needs a token.
+        MissingExtraError: The packages of the extra ``watch`` are not installed.
         OSError: The port is taken.
     """
     check_address(host, token)
+    uvicorn = require("uvicorn", extra="watch")
+    require("websockets", extra="watch")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=128) as listener:
         port = listener.getsockname()[1]

@@ -16,7 +16,8 @@ from daedalus.accelerators.vector import EnvBatch
 from daedalus.envs.batch import Batch
 from daedalus.evaluation.drawing import Stage
 from daedalus.evaluation.evaluate import held_out_seeds
-from daedalus.evaluation.live import Keyboard, Replay, Session
+from daedalus.evaluation.live import Session
+from daedalus.evaluation.live_sources import Keyboard, Replay
 from daedalus.evaluation.policy import as_policy, check_spaces
 from daedalus.evaluation.rollout import Moment, Player, open_for_people
 from daedalus.evaluation.rollout_file import About, StoredRollout, record
@@ -152,7 +153,8 @@ def _present(
 ) -> Path | None:
     """Serve the page, write the file, or open the window."""
     if page is not None:
-        from daedalus.evaluation.live_server import Show, serve
+        from daedalus.evaluation.live_server import serve
+        from daedalus.evaluation.live_show import Show
 
         place = {"host": page.host, "port": page.port, "token": page.token}
         serve(Show(session, names), **place, ready=page.ready)  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daedalus.evaluation.live import SPEEDS, Keyboard, Replay, Session
+from daedalus.evaluation.live import SPEEDS, Session
+from daedalus.evaluation.live_sources import Keyboard, Replay
 from daedalus.evaluation.policy import RandomPolicy
 from daedalus.evaluation.rollout import Player, open_for_people, play
 from daedalus.evaluation.rollout_file import About, StoredRollout, record
@@ -153,7 +154,7 @@ def test_a_run_is_followed_from_checkpoint_to_checkpoint(tmp_path: Path) -> None
     pytest.importorskip("torch")
     from daedalus.accelerators.run_directory import RunDirectory
     from daedalus.agents.actor_critic import ActorCritic, Config
-    from daedalus.evaluation.live import Followed
+    from daedalus.evaluation.live_sources import Followed
 
     agent = ActorCritic("daedalus/Catch-v0", Config(lstm=8, hidden=8), num_envs=2, seed=0)
     config = {"agent": "actor_critic", "env": "daedalus/Catch-v0", "env_kwargs": {}}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from daedalus.evaluation.drawing import HEIGHT, WIDTH, Stage
-from daedalus.evaluation.live import Keyboard
+from daedalus.evaluation.live_sources import Keyboard
 from daedalus.evaluation.plots import plot_learning_curve
 from daedalus.evaluation.policy import RandomPolicy
 from daedalus.evaluation.rollout import Moment, image_name, open_for_people, play
