@@ -52,9 +52,7 @@ class Learner:
         the ``"policy"``'s parameters (B, P) and the core's ``"output"`` (B, H).
         """
         training = torch.is_grad_enabled()
-        keep = self.config.reuse_acting and training
-        self._kept = self._version if keep else -1
-        output, state, extras = self.network.step(self.clip(inputs), state, keep)
+        output, state, extras = self.network.step(self.clip(inputs), state, self.keeps())
         with torch.no_grad():
             parameters = self.network.actor(output)
             policy = self.network.distribution
@@ -69,6 +67,12 @@ class Learner:
     def inspect(self, now: Seen) -> dict[str, Any]:
         """Return the distribution over actions of a step without gradients."""
         return {**self.network.distribution.describe(now.acted.extras["policy"])}
+
+    def keeps(self) -> bool:
+        """Tell whether acting, now, is to keep its forward pass for the update."""
+        keep = self.config.reuse_acting and torch.is_grad_enabled()
+        self._kept = self._version if keep else -1
+        return keep
 
     def clip(self, inputs: Inputs) -> Inputs:
         """Return ``inputs`` with the reward clipped as the losses see it."""
@@ -108,7 +112,7 @@ class Learner:
             return result
         rows = cut.nonzero().squeeze(1)
         values = self.value(
-            _join(last, final, rows),
+            joined(last, final, rows),
             {k: torch.cat([v, rollout.final_state[k][rows]]) for k, v in rollout.state.items()},
         )
         count = len(values) - len(rows)
@@ -133,7 +137,7 @@ class Learner:
         """Return A3C's loss of a prepared rollout, the unrolled network and what to log."""
         returns = self.returns(rollout)
         unrolled = self.network.unroll(
-            sequence_inputs(rollout), rollout.initial_state, self._recorded(rollout)
+            sequence_inputs(rollout), rollout.initial_state, self.recorded(rollout)
         )
         policy, action = self.network.distribution, rollout.action.flatten(0, 1)
         log_pi, entropy = policy.log_prob_entropy(unrolled.policy.flatten(0, 1), action)
@@ -152,7 +156,7 @@ class Learner:
         total = terms.total(self.config.value_weight, self.config.entropy_weight)
         return total, unrolled, metrics
 
-    def _recorded(self, rollout: Rollout) -> Known | None:
+    def recorded(self, rollout: Rollout) -> Known | None:
         """Return what acting kept, if the parameters are still those it acted with."""
         return rollout.extras if self._kept == self._version else None
 
@@ -194,7 +198,7 @@ def sequence_inputs(rollout: Rollout) -> Inputs:
     )
 
 
-def _join(first: Inputs, second: Inputs, rows: Tensor) -> Inputs:
+def joined(first: Inputs, second: Inputs, rows: Tensor) -> Inputs:
     """Return ``first`` followed by ``rows`` of ``second``."""
     observation = {
         name: torch.cat([value, second.observation[name][rows]])

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.actor_critic import ActorCritic
     from daedalus.agents.base import Agent
     from daedalus.agents.cpo import CPO
+    from daedalus.agents.feudal import Feudal
     from daedalus.agents.nav import Nav
     from daedalus.agents.pdo import PDO
     from daedalus.agents.ppo_lagrangian import PPOLagrangian
@@ -50,6 +51,7 @@ _LAZY = {
     "Batch": "daedalus.envs.batch",
     "CPO": "daedalus.agents.cpo",
     "Family": "daedalus.envs.core",
+    "Feudal": "daedalus.agents.feudal",
     "Nav": "daedalus.agents.nav",
     "PDO": "daedalus.agents.pdo",
     "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
@@ -79,6 +81,7 @@ __all__ = [
     "Agent",
     "Batch",
     "Family",
+    "Feudal",
     "Nav",
     "PPOLagrangian",
     "Scenario",

@@ -157,9 +157,9 @@ def test_a_kept_pass_is_not_used_after_the_parameters_changed() -> None:
     rollout = made.collector.collect(4)
     assert rollout is not None
     learner = made.learner  # type: ignore[attr-defined]
-    assert learner._recorded(rollout) is not None
+    assert learner.recorded(rollout) is not None
     made.update(rollout)
-    assert learner._recorded(rollout) is None
+    assert learner.recorded(rollout) is None
 
 
 @pytest.mark.parametrize("recorded", [False, True])

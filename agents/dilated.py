@@ -1,0 +1,105 @@
+"""The dilated LSTM of FeUdal Networks: r cores that share their weights and take turns.
+
+Core t mod r is updated at step t, so each core sees every r-th input and remembers r times as far
+back; the output pools what the cores hold (Vezhnevets et al. 2017, 1703.01161, section 4.1)::
+
+    h_t, c_t = LSTM(x_t, h_{t-r}, c_{t-r}),   y_t = sum_{i=0..r-1} h_{t-i}
+
+Written so, whose turn it is needs no counter: the state is the queue of the last r cells, oldest
+first. The first cell is the one to update. A forward pass that is not a step of the episode (a
+bootstrap value) leaves no trace, and an unrolled sequence is one LSTM over T / r steps of r B rows.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from daedalus.agents.recurrent import LSTM
+
+
+def lagged(past: Tensor, x: Tensor, episode_start: Tensor, lag: int) -> Tensor:
+    """Return x_{t - lag}, zero where step t - lag belongs to another episode.
+
+    Args:
+        past: (N, B, D), the N >= ``lag`` steps before the first of ``x``, oldest first; zero where
+            they were before the start of the episode that was going on.
+        x: (T, B, D).
+        episode_start: bool (T, B).
+        lag: Steps back, 0 or more.
+
+    Returns:
+        (T, B, D).
+    """
+    first = len(past) - lag
+    there = torch.cat([past, x])[first : first + len(x)]
+    return there * same_episode(episode_start, lag).unsqueeze(-1)
+
+
+def same_episode(episode_start: Tensor, lag: int) -> Tensor:
+    """Return whether no episode began in (t - lag, t], bool (T, B), of bool (T, B)."""
+    count = episode_start.long().cumsum(0)
+    before = F.pad(count, (0, 0, lag, 0))[: len(count)]
+    return count == before
+
+
+class DilatedLSTM(nn.Module):
+    """See the module's docstring; with ``dilation`` 1 it is an LSTM."""
+
+    def __init__(self, inputs: int, hidden: int, dilation: int) -> None:
+        """Build ``dilation`` cores of ``hidden`` units that share one set of weights."""
+        super().__init__()
+        if dilation < 1:
+            raise ValueError(f"a dilated LSTM needs a dilation of at least 1, got {dilation}")
+        self.dilation = dilation
+        self.lstm = LSTM(inputs, hidden)
+
+    def initial_state(self, num_envs: int) -> tuple[Tensor, Tensor]:
+        """Return zeros for h and c, (num_envs, r, H) each."""
+        zeros = self.lstm.bias.new_zeros(num_envs, self.dilation, self.lstm.hidden)
+        return zeros, zeros
+
+    def step(
+        self, x: Tensor, h: Tensor, c: Tensor, episode_start: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Take one step without a graph.
+
+        Args:
+            x: (B, inputs).
+            h: (B, r, H), the cores in the order of their turns.
+            c: (B, r, H).
+            episode_start: bool (B,).
+
+        Returns:
+            The output (B, H), and the cores h and c after the step.
+        """
+        keep = (~episode_start).view(-1, 1, 1)
+        h, c = h * keep, c * keep
+        new_h, new_c, _ = self.lstm.step(x, h[:, 0], c[:, 0], episode_start)
+        h = torch.cat([h[:, 1:], new_h.unsqueeze(1)], 1)
+        c = torch.cat([c[:, 1:], new_c.unsqueeze(1)], 1)
+        return h.sum(1), h, c
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor, episode_start: Tensor) -> Tensor:
+        """Unroll over T steps.
+
+        Args:
+            x: (T, B, inputs).
+            h: (B, r, H), before step 0; no gradient flows into it.
+            c: (B, r, H).
+            episode_start: bool (T, B).
+
+        Returns:
+            Outputs (T, B, H).
+        """
+        steps, batch, inputs = x.shape
+        radius, hidden = self.dilation, self.lstm.hidden
+        restart = ~same_episode(episode_start, radius)
+        missing = -steps % radius
+        x = F.pad(x, (0, 0, 0, 0, 0, missing)).view(-1, radius * batch, inputs)
+        restart = F.pad(restart, (0, 0, 0, missing)).view(-1, radius * batch)
+        past, cell = (s.detach().transpose(0, 1) for s in (h, c))  # (r, B, H)
+        rows = (s.reshape(radius * batch, hidden) for s in (past, cell))
+        own = self.lstm(x, *rows, restart).view(-1, batch, hidden)[:steps]
+        return torch.stack([lagged(past, own, episode_start, i) for i in range(radius)]).sum(0)

@@ -1,0 +1,285 @@
+"""FeUdal Networks: a Manager sets directions, a Worker takes the steps (Vezhnevets et al. 2017).
+
+"FeUdal networks for hierarchical reinforcement learning", 1703.01161. From features z_t::
+
+    s_t = relu(W z_t)   g_t = y_t / |y_t|, y = dLSTM(s)   w_t = phi sum_{i=t-c..t} sg(g_i)
+    h_t = LSTM(z_t)     U_t = U h_t                       pi_t = softmax(U_t w_t)
+
+The Manager follows the transition policy gradient, A^M_t grad cos(sg(s_{t+c} - s_t), g_t). The
+Worker is an advantage actor-critic on r_t + alpha r^I_t, discounted by g_W, of which V^W predicts
+the return; r^I at the step from s_t to s_{t+1} is 1/c sum_{i=1..c} cos(s_{t+1} - s_{t+1-i},
+g_{t+1-i}). V^M predicts the return of r_t under g_M from z_t alone. The Worker's losses reach no
+goal, the Manager's nothing of the Worker. Where this differs from the paper, or has to choose:
+
+- synchronous, with annealing to 0, as `daedalus.agents.actor_critic`;
+- U_t is a linear layer on the Worker's LSTM, which also sees the previous action and reward;
+- a Manager's step counts only if its s_{t+c} was seen, in the same episode and rollout (the last
+  observation of an episode counts as seen); nothing is padded;
+- a random goal is normalised and is in force for the Worker and its reward; the Manager is still
+  taught by what came of it, so that it learns from directions that it did not choose;
+- goals and states of the rollout before enter w and r^I as they were when acting.
+
+``goal_use`` among the metrics is the test of whether goals matter: KL(pi(.|x, g) || pi(.|x, g'))
+with g' those of other environments and times, estimated with the actions taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from daedalus.accelerators.returns import n_step_return
+from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, State
+from daedalus.agents.dilated import lagged
+from daedalus.agents.feudal_network import Config, FeudalNetwork, Unrolled
+from daedalus.agents.learner import Learner, joined, seeded_progress, sequence_inputs
+from daedalus.agents.losses import actor_critic_loss, explained_variance, masked_value_loss
+
+__all__ = ["Config", "Feudal"]
+
+
+class Future(NamedTuple):
+    """What followed each step: constants, (T, B, ...)."""
+
+    latent: Tensor  # (T, B, d), s_{t+1}, of the same episode
+    value: Tensor  # (T, B), V^W; read where the rollout or a truncated episode ends
+    manager_value: Tensor  # (T, B), V^M
+
+
+def transition_cosine(
+    goal: Tensor, latent: Tensor, following: Tensor, ended: Tensor, horizon: int
+) -> tuple[Tensor, Tensor]:
+    """Return cos(s_{t+c} - s_t, g_t), differentiable in the goals alone, and where it is known.
+
+    Args:
+        goal: (T, B, d).
+        latent: (T, B, d), s_t.
+        following: (T, B, d), s_{t+1} of the same episode.
+        ended: bool (T, B), the episode ended with step t.
+        horizon: c.
+
+    Returns:
+        (N, B) each, N = max(T - c + 1, 0): step t is known if no episode ended in t .. t + c - 2.
+    """
+    count = max(len(goal) - horizon + 1, 0)
+    move = (following[horizon - 1 :] - latent[:count]).detach()
+    before = F.pad(ended.long().cumsum(0), (0, 0, 1, 0))  # ends before step t
+    known = before[horizon - 1 : horizon - 1 + count] == before[:count]
+    return F.cosine_similarity(move, goal[:count], dim=-1), known
+
+
+def manager_loss(cosine: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:
+    """Return -A^M_t cos(s_{t+c} - s_t, g_t), summed over time and averaged over B.
+
+    Args:
+        cosine: (N, B).
+        advantage: (N, B), constants, of the same t.
+        mask: bool (N, B).
+    """
+    return -(mask * advantage * cosine).sum() / cosine.shape[1]
+
+
+@torch.no_grad()
+def intrinsic_reward(
+    latent: Tensor, given: Tensor, following: Tensor, start: Tensor, past: State
+) -> Tensor:
+    """Return r^I of step t, 1/c sum_{i=1..c} cos(s_{t+1} - s_{t+1-i}, g_{t+1-i}), a constant.
+
+    Args:
+        latent: (T, B, d), s_t.
+        given: (T, B, d), g_t in force.
+        following: (T, B, d), s_{t+1} of the same episode.
+        start: bool (T, B), step t is the first of its episode.
+        past: ``"latents"`` and ``"goals"`` (B, c, d) before step 0, zero before the episode.
+
+    Returns:
+        (T, B) in [-1, 1]; a goal that there was not yet, and a state that did not move, count 0.
+    """
+    latents, goals = (past[name].transpose(0, 1) for name in ("latents", "goals"))
+    total = torch.zeros_like(start, dtype=latent.dtype)
+    for i in range(len(goals)):
+        move = following - lagged(latents, latent, start, i)
+        total += F.cosine_similarity(move, lagged(goals, given, start, i), dim=-1)
+    return total / len(goals)
+
+
+class Feudal(Agent):
+    """Manager and Worker: goals are directions in a latent space that the Manager learns."""
+
+    name = "feudal"
+    Config: ClassVar[type[Any]] = Config
+
+    def build(self) -> None:
+        """Make network and optimiser.
+
+        Raises:
+            ValueError: A setting leaves the Worker no memory or the Manager nothing to learn from.
+        """
+        config = self.config
+        if config.lstm < 1:
+            raise ValueError("feudal's Worker needs lstm >= 1; without memory take actor_critic")
+        if not 1 <= config.horizon <= config.n_steps:
+            raise ValueError(
+                f"feudal needs 1 <= horizon <= n_steps, got {config.horizon} and {config.n_steps}; "
+                "raise n_steps to four horizons or more"
+            )
+        self.network = FeudalNetwork(self.spaces, config).to(self.device)
+        self.learner = Learner(cast(Any, self.network), config)  # its optimiser; the loss is ours
+        self.modules = {"network": self.network}
+        self.optimizers = {"rmsprop": self.learner.optimizer}
+
+    def initial_state(self, num_envs: int) -> State:
+        """Return zeros for both memories and for the goals."""
+        return self.network.initial_state(num_envs)
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Sample actions, or take the most likely; in training, draw a random goal now and then."""
+        training, generator = torch.is_grad_enabled(), self.generators["act"]
+        drawn = self._random_goals(len(inputs.episode_start)) if training else None
+        outputs, state, kept = self.network.step(self.learner.clip(inputs), state, drawn)
+        policy = self.network.distribution
+        with torch.no_grad():
+            action = (
+                policy.mode(outputs.policy)
+                if deterministic
+                else policy.sample(outputs.policy, generator)
+            )
+        if not training:
+            return Acted(action, state, {"value": outputs.value})
+        goals = {} if drawn is None else {"random_goal": drawn}
+        return Acted(action, state, goals | (kept if self.learner.keeps() else {}))
+
+    def _random_goals(self, count: int) -> Tensor | None:
+        """Return goals (count, d) of length 1, most of them zero: the Manager's stand there."""
+        if self.config.random_goal <= 0:
+            return None
+        like = self.network.phi.weight
+        normal = like.new_empty(count, like.shape[1]).normal_(generator=self.generators["act"])
+        chance = like.new_empty(count, 1).uniform_(generator=self.generators["act"])
+        goals: Tensor = F.normalize(normal, dim=-1) * (chance < self.config.random_goal)
+        return goals
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Take one step on the sum of the Worker's and the Manager's losses."""
+        rollout = self.learner.prepare(rollout)
+        drawn = rollout.extras.get("random_goal")
+        unrolled = self.network.unroll(
+            sequence_inputs(rollout),
+            rollout.initial_state,
+            None if drawn is None else torch.stack(drawn),
+            self.learner.recorded(rollout),
+        )
+        future = self._future(rollout, unrolled)
+        worker, seen = self._worker_loss(rollout, unrolled, future)
+        manager, more = self._manager_loss(rollout, unrolled, future)
+        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
+        return {**seen, **more, **self.learner.apply(worker + manager, progress)}
+
+    def _future(self, rollout: Rollout, unrolled: Unrolled) -> Future:
+        """Judge what comes after the rollout and after the ends of episodes, in one call."""
+        rows = torch.arange(len(rollout.final_index), device=rollout.reward.device)
+        inputs = joined(rollout.last_inputs, rollout.final_inputs, rows)
+        state = {k: torch.cat([v, rollout.final_state[k]]) for k, v in rollout.state.items()}
+        seen = self.network.step(self.learner.clip(inputs), state)[0]
+        t, b = rollout.final_index.unbind(1)
+        count = rollout.reward.shape[1]
+
+        def placed(after: Tensor, inside: Tensor) -> Tensor:
+            result = torch.cat([inside.detach()[1:], after[None, :count]])
+            result[t, b] = after[count:]
+            return result
+
+        return Future(
+            placed(seen.latent, unrolled.latent),
+            placed(seen.value, unrolled.value),
+            placed(seen.manager_value, unrolled.manager_value),
+        )
+
+    def _returns(self, rollout: Rollout, reward: Tensor, value: Tensor, gamma: float) -> Tensor:
+        ends = rollout.terminated, rollout.truncated
+        arrays = [x.cpu().numpy() for x in (reward, *ends, value)]
+        return torch.from_numpy(n_step_return(*arrays, gamma)).to(reward.device)
+
+    def _worker_loss(
+        self, rollout: Rollout, unrolled: Unrolled, future: Future
+    ) -> tuple[Tensor, dict[str, Metric]]:
+        """Return A3C's loss on the environment's and the intrinsic reward, and what to log."""
+        config, start = self.config, rollout.episode_start[:-1]
+        intrinsic = intrinsic_reward(
+            unrolled.latent, unrolled.given, future.latent, start, rollout.initial_state
+        )
+        reward = rollout.reward + config.intrinsic_weight * intrinsic
+        returns = self._returns(rollout, reward, future.value, config.gamma)
+        policy, action = self.network.distribution, rollout.action.flatten(0, 1)
+        log_pi, entropy = policy.log_prob_entropy(unrolled.policy.flatten(0, 1), action)
+        log_pi, entropy = (x.view_as(returns) for x in (log_pi, entropy))
+        terms = actor_critic_loss(log_pi, entropy, unrolled.value, returns, rollout.valid)
+        value, entropy = unrolled.value.detach(), entropy.detach()
+        return terms.total(config.value_weight, config.entropy_weight), {
+            "policy_loss": terms.policy.detach(),
+            "value_loss": terms.value.detach(),
+            "entropy": entropy.mean,
+            "value": value.mean,
+            "explained_variance": lambda: explained_variance(value, returns),
+            "worker_advantage_std": (returns - value).std,
+            "intrinsic_reward": intrinsic.mean,
+            "intrinsic_reward_std": intrinsic.std,
+            "goal_use": lambda: self._goal_use(unrolled, log_pi.detach(), action),
+        }
+
+    @torch.no_grad()
+    def _goal_use(self, unrolled: Unrolled, log_pi: Tensor, action: Tensor) -> Tensor:
+        """Return the mean of log pi(a|x, g) - log pi(a|x, g'), g' from elsewhere in the rollout."""
+        told = unrolled.told.flatten(0, 1)
+        steps, envs = log_pi.shape
+        other = told.roll(steps // 2 * envs + 1, 0)
+        output = self.network.policy(unrolled.hidden.flatten(0, 1), other)
+        shuffled, _ = self.network.distribution.log_prob_entropy(output, action)
+        return log_pi.mean() - shuffled.mean()
+
+    def _manager_loss(
+        self, rollout: Rollout, unrolled: Unrolled, future: Future
+    ) -> tuple[Tensor, dict[str, Metric]]:
+        """Return the transition policy gradient's and V^M's loss, and what to log."""
+        config, ended = self.config, rollout.terminated | rollout.truncated
+        value = unrolled.manager_value
+        returns = self._returns(rollout, rollout.reward, future.manager_value, config.manager_gamma)
+        cosine, known = transition_cosine(
+            unrolled.goal, unrolled.latent, future.latent, ended, config.horizon
+        )
+        mask = known & rollout.valid[: len(known)]
+        advantage = (returns - value.detach())[: len(known)]
+        loss = manager_loss(cosine, advantage, mask)
+        critic = masked_value_loss(value, returns, rollout.valid)
+        judged, seen = value.detach(), cosine.detach()
+        return config.manager_weight * loss + config.value_weight * critic, {
+            "manager_loss": loss.detach(),
+            "manager_value_loss": critic.detach(),
+            "manager_advantage_std": advantage.std,
+            "manager_explained_variance": lambda: explained_variance(judged, returns),
+            "goal_cosine": lambda: seen[mask].mean(),
+            **_goal_metrics(unrolled, future, rollout.episode_start[:-1]),
+        }
+
+
+def _goal_metrics(unrolled: Unrolled, future: Future, start: Tensor) -> dict[str, Metric]:
+    """Return what tells a live latent space from a collapsed one."""
+    latent, goal = unrolled.latent.detach(), unrolled.goal.detach()
+    going_on = ~start[1:]
+    return {
+        "latent_move": lambda: (future.latent - latent).norm(dim=-1).mean(),
+        "latent_rank": lambda: effective_rank(latent.flatten(0, 1)),
+        "goal_rank": lambda: effective_rank(goal.flatten(0, 1)),
+        "goal_change": lambda: (goal[1:] - goal[:-1]).norm(dim=-1)[going_on].mean(),
+    }
+
+
+def effective_rank(x: Tensor) -> Tensor:
+    """Return exp of the entropy of the normalised singular values of (N, d), centred, 0-d."""
+    share = torch.linalg.svdvals(x - x.mean(0))
+    share = share / share.sum().clamp(min=1e-12)
+    rank: Tensor = torch.special.entr(share).sum().exp()
+    return rank

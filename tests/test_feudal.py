@@ -1,0 +1,390 @@
+"""FeUdal Networks: alignment, gradients that must be zero, and that goals are used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor
+
+from daedalus.agents.base import Inputs, Rollout, Spaces
+from daedalus.agents.dilated import DilatedLSTM, lagged, same_episode
+from daedalus.agents.feudal import (
+    Config,
+    Feudal,
+    effective_rank,
+    intrinsic_reward,
+    manager_loss,
+    transition_cosine,
+)
+from daedalus.agents.learner import sequence_inputs
+from daedalus.agents.recurrent import LSTM
+
+SMALL: dict[str, Any] = {
+    **{"hidden": 16, "lstm": 8, "goal_size": 8, "embedding": 4},
+    **{"horizon": 3, "dilation": 3, "n_steps": 10, "random_goal": 0.0},
+}
+MANAGER = ("space.", "manager.", "manager_critic.")
+WORKER = ("core.", "actor.", "phi.", "critic.")
+
+
+def starts(*rows: int, steps: int = 6) -> Tensor:
+    """Return bool (T, 1), true at ``rows``."""
+    result = torch.zeros(steps, 1, dtype=torch.bool)
+    result[list(rows)] = True
+    return result
+
+
+def rollout_of(agent: Feudal, skip: int = 0) -> Rollout:
+    """Return a rollout, after ``skip`` others."""
+    assert agent.collector is not None
+    for _ in range(skip):
+        agent.collector.collect(agent.rollout_length)
+    rollout = agent.collector.collect(agent.rollout_length)
+    assert rollout is not None
+    return agent.learner.prepare(rollout)
+
+
+def catch(**settings: Any) -> Feudal:
+    return Feudal("daedalus/Catch-v0", Config(**(SMALL | settings)), num_envs=4, device="cpu")
+
+
+# ------------------------------------------------------------------------- the dilated LSTM
+
+
+def test_lags_stay_within_the_episode() -> None:
+    x = torch.arange(1.0, 7.0).view(6, 1, 1)
+    past = torch.tensor([-2.0, -1.0]).view(2, 1, 1)
+    start = starts(3)
+    assert lagged(past, x, start, 0).ravel().tolist() == [1, 2, 3, 4, 5, 6]
+    assert lagged(past, x, start, 1).ravel().tolist() == [-1, 1, 2, 0, 4, 5]
+    assert lagged(past, x, start, 2).ravel().tolist() == [-2, -1, 1, 0, 0, 4]
+    assert same_episode(start, 9).ravel().tolist() == [True] * 3 + [False] * 3
+
+
+def test_a_dilation_of_one_is_an_lstm() -> None:
+    torch.manual_seed(0)
+    dilated, plain = DilatedLSTM(3, 4, 1), LSTM(3, 4)
+    dilated.lstm.load_state_dict(plain.state_dict())
+    x, start = torch.randn(5, 2, 3), torch.zeros(5, 2, dtype=torch.bool)
+    start[2, 1] = True
+    h, c = torch.randn(2, 4), torch.randn(2, 4)
+    torch.testing.assert_close(
+        dilated(x, h.unsqueeze(1), c.unsqueeze(1), start), plain(x, h, c, start)
+    )
+
+
+def test_every_core_sees_every_third_input() -> None:
+    """With r = 3, h_5 is of inputs 2 and 5 alone, and y_5 = h_3 + h_4 + h_5."""
+    torch.manual_seed(0)
+    dilated = DilatedLSTM(2, 4, 3)
+    x, no = torch.randn(6, 1, 2), torch.zeros(6, 1, dtype=torch.bool)
+    output = dilated(x, *dilated.initial_state(1), no)
+    zero = torch.zeros(1, 4)
+    cores = [dilated.lstm(x[k::3], zero, zero, no[:2]) for k in range(3)]
+    torch.testing.assert_close(output[0], cores[0][0])
+    torch.testing.assert_close(output[5], cores[0][1] + cores[1][1] + cores[2][1])
+
+
+@pytest.mark.parametrize("split", [1, 3, 4])
+def test_steps_and_unrolled_pieces_agree_whatever_their_length(split: int) -> None:
+    torch.manual_seed(0)
+    dilated = DilatedLSTM(2, 4, 3)
+    x, start = torch.randn(8, 2, 2), torch.zeros(8, 2, dtype=torch.bool)
+    start[0] = start[3, 0] = start[5, 1] = True
+    whole = dilated(x, *dilated.initial_state(2), start)
+    h, c = dilated.initial_state(2)
+    for t in range(split):
+        y, h, c = dilated.step(x[t], h, c, start[t])
+        torch.testing.assert_close(y, whole[t])
+    torch.testing.assert_close(dilated(x[split:], h, c, start[split:]), whole[split:])
+
+
+def test_a_new_episode_forgets_all_cores() -> None:
+    torch.manual_seed(0)
+    dilated = DilatedLSTM(2, 4, 3)
+    x = torch.randn(8, 1, 2)
+    after = dilated(x, *dilated.initial_state(1), starts(4, steps=8))[4:]
+    alone = dilated(x[4:], *dilated.initial_state(1), starts(steps=4))
+    torch.testing.assert_close(after, alone)
+
+
+def test_a_value_of_the_future_leaves_the_cores_where_they_were() -> None:
+    """The bootstrap's forward pass must not advance whose turn it is."""
+    agent = catch()
+    rollout = rollout_of(agent, skip=1)
+    before = {k: v.clone() for k, v in agent.collector.state.items()}  # type: ignore[union-attr]
+    agent.update(rollout)
+    after = agent.collector.state  # type: ignore[union-attr]
+    assert all(torch.equal(v, after[k]) for k, v in before.items())  # type: ignore[index]
+
+
+# ------------------------------------------------------------------------ alignment, by hand
+
+
+def test_a_goal_is_judged_by_the_state_c_steps_later() -> None:
+    """Round a square from (0,0), c = 2: s_2 - s_0 = (1,1), s_3 - s_1 = (-1,1)."""
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    s = corners[torch.tensor([0, 1, 2, 3, 0, 1])].unsqueeze(1)
+    goal = torch.tensor([1.0, 0.0]).expand(5, 1, 2)
+    no = torch.zeros(5, 1, dtype=torch.bool)
+    cosine, known = transition_cosine(goal, s[:-1], s[1:], no, 2)
+    r = 0.5**0.5
+    np.testing.assert_allclose(cosine.ravel(), [r, -r, -r, r], atol=1e-6)
+    assert known.all()
+    cosine, _ = transition_cosine(goal, s[:-1], s[1:], no, 1)  # c = 1: right, up, left, down, right
+    np.testing.assert_allclose(cosine.ravel(), [1, 0, -1, 0, 1], atol=1e-6)
+
+
+def test_goals_whose_end_was_not_seen_do_not_count() -> None:
+    """An episode ends with step 2, in s_3: with c = 2 the last step known is 1."""
+    s = torch.rand(6, 1, 3)
+    ended = torch.tensor([[False], [False], [True], [False], [False]])
+    _, known = transition_cosine(torch.rand(5, 1, 3), s[:-1], s[1:], ended, 2)
+    assert known.ravel().tolist() == [True, True, False, True]
+    cosine, known = transition_cosine(torch.rand(5, 1, 3), s[:-1], s[1:], ended, 6)
+    assert cosine.shape == known.shape == (0, 1)
+
+
+def test_the_managers_loss_by_hand() -> None:
+    """-(2 * 0.5 + -1 * 1) / 1 over the first two steps, the third is masked: 0; gradient -A."""
+    cosine = torch.tensor([[0.5], [1.0], [0.3]], requires_grad=True)
+    advantage = torch.tensor([[2.0], [-1.0], [9.0]])
+    mask = torch.tensor([[True], [True], [False]])
+    loss = manager_loss(cosine, advantage, mask)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert cosine.grad is not None
+    assert cosine.grad.ravel().tolist() == [-2.0, 1.0, 0.0]
+
+
+def test_the_intrinsic_reward_by_hand() -> None:
+    """One dimension apart, c = 2. Goals in force: right, up; the agent goes right, right, up.
+
+    Step 0: s_1 - s_0 = (1,0) with g_0 = (1,0): cos 1; no g_{-1}: (1 + 0) / 2.
+    Step 1: s_2 - s_1 = (1,0) with g_1 = (0,1): 0; s_2 - s_0 = (2,0) with g_0: 1; (0 + 1) / 2.
+    Step 2: s_3 - s_2 = (0,1) with g_2 = (0,1): 1; s_3 - s_1 = (1,1) with g_1: r; (1 + r) / 2.
+    """
+    s = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [2.0, 1.0]]).unsqueeze(1)
+    goal = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).unsqueeze(1)
+    past = {name: torch.zeros(1, 2, 2) for name in ("latents", "goals")}
+    found = intrinsic_reward(s[:-1], goal, s[1:], starts(0, steps=3), past)
+    r = 0.5**0.5
+    np.testing.assert_allclose(found.ravel(), [0.5, 0.5, (1 + r) / 2], atol=1e-6)
+    # the same steps as the second part of a rollout: what went before comes from the state
+    past = {"latents": s[:2].transpose(0, 1), "goals": goal[:2].transpose(0, 1)}
+    later = intrinsic_reward(s[2:3], goal[2:], s[3:], starts(steps=1), past)
+    np.testing.assert_allclose(later.ravel(), [(1 + r) / 2], atol=1e-6)
+    # a new episode at step 2 has no goal of step 1
+    fresh = intrinsic_reward(s[:-1], goal, s[1:], starts(0, 2, steps=3), past)
+    np.testing.assert_allclose(fresh[2], [0.5], atol=1e-6)
+
+
+def test_a_state_that_does_not_move_earns_nothing() -> None:
+    s, past = torch.ones(4, 1, 2), {name: torch.zeros(1, 2, 2) for name in ("latents", "goals")}
+    goal = torch.ones(3, 1, 2)
+    assert intrinsic_reward(s[:-1], goal, s[1:], starts(steps=3), past).ravel().tolist() == [0] * 3
+
+
+def test_the_intrinsic_reward_is_a_discounted_return_that_the_worker_predicts() -> None:
+    """The returns are those of r + alpha r^I, so they are the sums of both returns."""
+    agent = catch(intrinsic_weight=0.7, gamma=0.9)
+    rollout = rollout_of(agent, skip=1)
+    extra, none = torch.rand_like(rollout.reward), torch.zeros_like(rollout.reward)
+    both = agent._returns(rollout, rollout.reward + 0.7 * extra, none, 0.9)
+    first = agent._returns(rollout, rollout.reward, none, 0.9)
+    torch.testing.assert_close(both, first + 0.7 * agent._returns(rollout, extra, none, 0.9))
+    once = agent._returns(rollout, rollout.reward, none, 0.9) + 0.7 * extra
+    assert not torch.allclose(both, once)
+
+
+@torch.no_grad()
+def test_the_update_sees_the_goals_that_acting_used() -> None:
+    """Policies, goals and what the Worker was told agree, also across rollouts and episodes."""
+    agent = catch(random_goal=0.3)
+    with torch.enable_grad():
+        rollout = rollout_of(agent, skip=1)  # Catch's episodes of 9 steps end within 10
+    drawn = torch.stack(rollout.extras["random_goal"])
+    assert 0 < (drawn != 0).any(-1).float().mean() < 1
+    norms = drawn.norm(dim=-1)
+    assert torch.all((norms == 0) | ((norms - 1).abs() < 1e-5))
+    inputs = sequence_inputs(rollout)
+    unrolled = agent.network.unroll(inputs, rollout.initial_state, drawn)
+    state = rollout.initial_state
+    for t in range(10):
+        seen = {k: v[t] for k, v in inputs.observation.items()}
+        rest = (inputs.previous_action, inputs.previous_reward, inputs.episode_start)
+        now = Inputs(seen, *(x[t] for x in rest))
+        stepped, state, _ = agent.network.step(now, state, drawn[t])
+        for name in unrolled._fields:
+            torch.testing.assert_close(getattr(unrolled, name)[t], getattr(stepped, name))
+    for name, value in state.items():
+        torch.testing.assert_close(value, rollout.state[name])
+
+
+def test_reusing_acting_gives_the_gradients_of_recomputing() -> None:
+    vectors = []
+    for reuse in (True, False):
+        agent = catch(reuse_acting=reuse, random_goal=0.2)
+        agent.update(rollout_of(agent, skip=1))
+        vectors.append(agent.learner.optimizer.gradient.clone())
+    torch.testing.assert_close(*vectors, atol=1e-5, rtol=1e-4)
+
+
+# ---------------------------------------------------------------- gradients that must be zero
+
+
+def losses(agent: Feudal) -> tuple[Tensor, Tensor]:
+    rollout = rollout_of(agent, skip=1)
+    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    future = agent._future(rollout, unrolled)
+    worker, _ = agent._worker_loss(rollout, unrolled, future)
+    manager, _ = agent._manager_loss(rollout, unrolled, future)
+    return worker, manager
+
+
+def gradients(agent: Feudal, loss: Tensor) -> dict[str, float]:
+    """Return the largest entry of the gradient of every parameter."""
+    agent.learner.optimizer.zero_grad()
+    loss.backward(retain_graph=True)
+    return {n: float(p.grad.abs().max()) for n, p in agent.network.named_parameters()}  # type: ignore[union-attr]
+
+
+def test_the_workers_loss_moves_no_goal_and_the_managers_no_worker() -> None:
+    agent = catch()
+    worker, manager = losses(agent)
+    found = gradients(agent, worker)
+    assert all(found[n] == 0.0 for n in found if n.startswith(MANAGER))
+    assert all(found[n] > 0.0 for n in found if n.startswith(WORKER))
+    found = gradients(agent, manager)
+    assert all(found[n] == 0.0 for n in found if n.startswith(WORKER))
+    assert all(found[n] > 0.0 for n in found if n.startswith(MANAGER))
+    assert all(value > 0.0 for n, value in found.items() if n.startswith("encoder."))
+
+
+def test_the_managers_gradient_flows_through_the_goal_alone() -> None:
+    """The difference of states is a constant: without the goal's graph there is no gradient."""
+    s = torch.rand(5, 2, 3, requires_grad=True)
+    goal = torch.rand(5, 2, 3, requires_grad=True)
+    no = torch.zeros(5, 2, dtype=torch.bool)
+    cosine, known = transition_cosine(goal, s, s, no, 2)
+    manager_loss(cosine, torch.ones_like(cosine), known).backward()
+    assert s.grad is None
+    assert goal.grad is not None
+    assert goal.grad[:4].abs().min() > 0
+    assert goal.grad[4].abs().max() == 0  # s_6 lies beyond the rollout
+
+
+def test_the_managers_critic_does_not_read_the_goal() -> None:
+    agent = catch()
+    with torch.no_grad():
+        for parameter in agent.network.manager.parameters():
+            parameter.zero_()
+    rollout = rollout_of(agent)
+    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    assert unrolled.goal.abs().max() == 0
+    assert unrolled.manager_value.std() > 0
+
+
+def test_without_goals_the_policy_is_uniform() -> None:
+    """As phi has no bias, a Worker that is told nothing cannot prefer any action."""
+    agent = catch().learn(200)
+    rollout = rollout_of(agent)
+    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    assert unrolled.policy.std() > 0
+    silent = agent.network.policy(unrolled.hidden, torch.zeros_like(unrolled.told))
+    assert torch.equal(silent, torch.zeros_like(silent))
+
+
+# --------------------------------------------------------------------------- what surrounds it
+
+
+def test_goals_teach_the_manager_its_direction() -> None:
+    """What paid off is meant more, what did not less: the sign of the transition gradient."""
+    for sign in (1.0, -1.0):
+        goal = torch.tensor([[[0.6, 0.8]]], requires_grad=True)
+        move = torch.tensor([[[1.0, 0.0]]])
+        no = torch.zeros(1, 1, dtype=torch.bool)
+        cosine, known = transition_cosine(goal, torch.zeros(1, 1, 2), move, no, 1)
+        manager_loss(cosine, torch.full((1, 1), sign), known).backward()
+        assert goal.grad is not None
+        step = -goal.grad[0, 0]
+        assert (step[0] > 0) == (sign > 0)
+
+
+def test_shuffled_goals_are_those_of_the_neighbour() -> None:
+    plain, shuffled = catch(), catch(shuffle_goals=True)
+    summed = torch.randn(4, 8)
+    torch.testing.assert_close(shuffled.network.tell(summed)[1], plain.network.tell(summed)[0])
+    assert rollout_of(shuffled).reward.shape == (10, 4)
+
+
+def test_evaluation_draws_no_random_goal() -> None:
+    agent = catch(random_goal=1.0)
+    observation = np.zeros((4, 10, 5), np.float32)
+    first, second = (agent.predict(observation)[1]["recurrent/goals"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_effective_rank() -> None:
+    """Two equal directions: 2; one: 1."""
+    square = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    assert effective_rank(square).item() == pytest.approx(2.0)
+    assert effective_rank(square * torch.tensor([1.0, 0.0])).item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_diagnostics_are_logged() -> None:
+    rows: list[dict[str, float]] = []
+    agent = catch()
+    agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
+    agent.learn(400, log_interval=200)
+    wanted = {"goal_use", "goal_cosine", "intrinsic_reward", "intrinsic_reward_std", "latent_move"}
+    wanted |= {"latent_rank", "goal_rank", "goal_change", "explained_variance", "entropy"}
+    wanted |= {"manager_explained_variance", "manager_advantage_std", "worker_advantage_std"}
+    assert {f"train/{name}" for name in wanted} <= set(rows[-1])
+    assert all(np.isfinite(rows[-1][f"train/{name}"]) for name in wanted)
+
+
+def test_settings_that_cannot_work_are_refused() -> None:
+    spaces = Spaces({"x": Box(-1, 1, (3,), np.float32)}, Discrete(2), {})
+    with pytest.raises(ValueError, match="actor_critic"):
+        Feudal(spaces, Config(lstm=0))
+    with pytest.raises(ValueError, match="n_steps"):
+        Feudal(spaces, Config(n_steps=5, horizon=10))
+    with pytest.raises(ValueError, match="dilation"):
+        Feudal(spaces, Config(dilation=0))
+
+
+@pytest.mark.parametrize("env", ["tests/Steer-v0", "tests/Pixels-v0"])
+def test_continuous_actions_and_pixels(env: str) -> None:
+    import small_worlds  # noqa: F401
+
+    agent = Feudal(env, Config(**SMALL), num_envs=2, device="cpu")
+    before = agent.learner.optimizer.vector.clone()
+    agent.learn(100)
+    assert torch.isfinite(agent.learner.optimizer.vector).all()
+    assert not torch.equal(before, agent.learner.optimizer.vector)
+
+
+# ------------------------------------------------------------------------------- it learns
+
+
+def test_both_values_reach_their_own_horizons() -> None:
+    """Reward 1 for ever, cut after 20: V^M = 1 / (1 - .9) = 10, V^W = 1 / (1 - .8) = 5."""
+    settings = {**SMALL, "n_steps": 5, "learning_rate": 5e-3, "intrinsic_weight": 0.0}
+    config = Config(**(settings | {"gamma": 0.8, "manager_gamma": 0.9}))
+    agent = Feudal("daedalus/ConstantReward-v0", config, num_envs=16, seed=1, device="cpu")
+    agent.learn(40_000)
+    rollout = rollout_of(agent)
+    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    assert 4.7 < unrolled.value.mean() < 5.3
+    assert 9.5 < unrolled.manager_value.mean() < 10.5
+
+
+def test_it_learns_catch_and_uses_its_goals() -> None:
+    config = Config(**(SMALL | {"hidden": 32, "lstm": 32, "learning_rate": 5e-3, "n_steps": 9}))
+    agent = Feudal("daedalus/Catch-v0", config, num_envs=16, seed=1, device="cpu").learn(60_000)
+    assert 0.5 <= float(np.mean([e["r"] for e in agent.ep_info_buffer])) <= 1.0
