@@ -176,7 +176,17 @@ class Feudal(Agent):
         worker, seen = self._worker_loss(rollout, unrolled, future)
         manager, more = self._manager_loss(rollout, unrolled, future)
         progress = seeded_progress(self.num_timesteps, self.total_timesteps)
-        return {**seen, **more, **self.learner.apply(worker + manager, progress)}
+        applied = self.learner.apply(worker + manager, progress)
+        self._recentre(unrolled.latent)
+        return {**seen, **more, **applied}
+
+    @torch.no_grad()
+    def _recentre(self, latent: Tensor) -> None:
+        """Move the mean state towards that of ``latent`` (T, B, d); the first time, all the way."""
+        rate = self.config.centre_rate
+        if rate > 0:
+            rate = max(rate, 1 / (self.num_updates + 1))
+            self.network.centre.lerp_(latent.mean((0, 1)), rate)
 
     def _future(self, rollout: Rollout, unrolled: Unrolled) -> Future:
         """Judge what comes after the rollout and after the ends of episodes, in one call."""
@@ -272,6 +282,7 @@ def _goal_metrics(unrolled: Unrolled, future: Future, start: Tensor) -> dict[str
     return {
         "latent_move": lambda: (future.latent - latent).norm(dim=-1).mean(),
         "latent_rank": lambda: effective_rank(latent.flatten(0, 1)),
+        "goal_spread": lambda: 1 - goal.mean((0, 1)).norm(),
         "goal_rank": lambda: effective_rank(goal.flatten(0, 1)),
         "goal_change": lambda: (goal[1:] - goal[:-1]).norm(dim=-1)[going_on].mean(),
     }

@@ -41,6 +41,8 @@ class Config(A3CConfig):
     """Weight of the Manager's policy gradient."""
     random_goal: float = 1e-3
     """Probability, per step of training, of a random goal in place of the Manager's."""
+    centre_rate: float = 0.01
+    """Share of each rollout in the mean state that the Manager's LSTM sees subtracted; 0: none."""
     shuffle_goals: bool = False
     """A control: give every Worker the goals of the next environment's Manager."""
 
@@ -72,6 +74,8 @@ class FeudalNetwork(nn.Module):
         size = config.goal_size
         self.encoder = Encoder(spaces.observation, config.hidden, config.torso)
         self.space = nn.Linear(config.hidden, size)
+        self.centre: Tensor
+        self.register_buffer("centre", torch.zeros(size))
         self.manager = DilatedLSTM(size, size, config.dilation)
         self.manager_critic = nn.Linear(config.hidden, 1)
         self.distribution = policy_for(spaces.action)
@@ -110,7 +114,8 @@ class FeudalNetwork(nn.Module):
         features, kept = self.encoder.step(inputs.observation)
         with torch.no_grad():
             latent = F.relu(self.space(features))
-            pooled, h, c = self.manager.step(latent, state["manager_h"], state["manager_c"], start)
+            memory = state["manager_h"], state["manager_c"]
+            pooled, h, c = self.manager.step(latent - self.centre, *memory, start)
             goal = F.normalize(pooled, dim=-1)
             given = goal if drawn is None else _in_force(goal, drawn)
             keep = (~start).view(-1, 1, 1)
@@ -118,9 +123,9 @@ class FeudalNetwork(nn.Module):
             latents = torch.cat([state["latents"] * keep, latent.unsqueeze(1)], 1)
             hidden, after, recorded = self.core.step(features, inputs, state)
             heads = self._heads(features, hidden, self.tell(goals.sum(1)))
-        memory = {"manager_h": h, "manager_c": c, "latents": latents[:, 1:], "goals": goals[:, 1:]}
+        own = {"manager_h": h, "manager_c": c, "latents": latents[:, 1:], "goals": goals[:, 1:]}
         outputs = Unrolled(**heads, latent=latent, goal=goal, given=given)
-        return outputs, after | memory, kept | recorded
+        return outputs, after | own, kept | recorded
 
     def unroll(
         self, inputs: Inputs, state: State, drawn: Tensor | None = None, known: Known | None = None
@@ -131,7 +136,8 @@ class FeudalNetwork(nn.Module):
         flat = {name: value.flatten(0, 1) for name, value in inputs.observation.items()}
         features = self.encoder(self.encoder.encode(flat, known), known).view(steps, batch, -1)
         latent = F.relu(self.space(features))
-        pooled = self.manager(latent, state["manager_h"], state["manager_c"], start)
+        memory = state["manager_h"], state["manager_c"]
+        pooled = self.manager(latent - self.centre, *memory, start)
         goal = F.normalize(pooled, dim=-1)
         given = goal.detach() if drawn is None else _in_force(goal.detach(), drawn)
         past = state["goals"].transpose(0, 1)

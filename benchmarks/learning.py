@@ -47,7 +47,11 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A question, the runs that answer it, and the variant that the others are compared with."""
+    """A question, the runs that answer it, and the variant that the others are compared with.
+
+    ``diagnostics`` are logged metrics and the headings of their columns: means over the last tenth
+    of training, in front of the scores. ``equation`` stands on the page as it is.
+    """
 
     question: str
     scenario: str
@@ -56,6 +60,8 @@ class Claim:
     variants: dict[str, Variant]
     note: str = ""
     """What a reader should know besides the figures."""
+    diagnostics: dict[str, str] = dataclasses.field(default_factory=dict)
+    equation: str = ""
 
 
 _NONE = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
@@ -90,6 +96,36 @@ CLAIMS = {
             "nav with depth (D2)": Variant("nav", {"depth_2": 0.33, "loop_closure": 0.0}),
             "nav with depth and loop closure": Variant("nav"),
         },
+    ),
+}
+
+_GOALS: dict[str, Any] = {
+    "baseline": "actor_critic, gamma 0.99",
+    "variants": {
+        "actor_critic, gamma 0.99": Variant("actor_critic", {"gamma": 0.99}),
+        "actor_critic, gamma 0.95": Variant("actor_critic", {"gamma": 0.95}),
+        "feudal": Variant("feudal"),
+        "feudal, alpha = 0": Variant("feudal", {"intrinsic_weight": 0.0}),
+        "feudal, shuffled goals": Variant("feudal", {"shuffle_goals": True}),
+    },
+    "diagnostics": {"goal_use": "KL of goal use", "goal_cosine": "cos(move, goal)"},
+    "note": "Episodes that end early are short and successful ones, so curves begin too high, and "
+    "the steps to the baseline's final return say nothing on this task.",
+    "equation": "KL(pi(.|x, g) || pi(.|x, g')) with the goals g' of another environment and time",
+}
+
+CLAIMS |= {
+    "feudal-key-door": Claim(
+        question="Are a Manager's goals used, and do they help, where a key must come first?",
+        scenario="key_door",
+        total_timesteps=120_000,
+        **_GOALS,
+    ),
+    "feudal-montezuma": Claim(
+        question="Do a Manager's goals help where no reward tells the way to a distant key?",
+        scenario="montezuma_rooms",
+        total_timesteps=500_000,
+        **_GOALS,
     ),
 }
 
@@ -134,6 +170,7 @@ def _keep(name: str, store: ResultStore, run: dict[str, Any]) -> None:
         **{key: run[key] for key in ("agent", "config", "seed", "num_envs")},
         "steps": [int(step) for step in steps],
         "mean_return": [round(logged[s], 4) if s in logged else None for s in steps],
+        "diagnostics": {key: _late(store, run, key) for key in CLAIMS[name].diagnostics},
         "held_out_returns": [round(float(r), 4) for r in store.episodes(run["id"])["returns"]],
         "seconds": round(run["seconds"], 1),
         "steps_per_second": round(run["steps_per_second"], 1),
@@ -148,6 +185,12 @@ def _keep(name: str, store: ResultStore, run: dict[str, Any]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, (json.dumps(result) + "\n").encode())
+
+
+def _late(store: ResultStore, run: dict[str, Any], metric: str) -> float | None:
+    """Return the mean of a logged metric over the last tenth of training, None if there is none."""
+    _, values = store.curve(run["id"], f"train/{metric}")
+    return round(float(values[-max(1, POINTS // 10) :].mean()), 5) if len(values) else None
 
 
 def summarise(name: str) -> None:
@@ -196,6 +239,10 @@ def _row(group: list[dict[str, Any]], goal: float, claim: Claim) -> dict[str, An
         "area_under_curve": with_interval([area_under_curve(curve, total) for curve in curves]),
         "held_out_return": with_interval([np.mean(run["held_out_returns"]) for run in group]),
         "steps_to_baseline_final": with_interval(spent),
+        "diagnostics": {key: _of(key, group) for key in claim.diagnostics},
+        "area_under_curve": _with_interval([area_under_curve(curve, total) for curve in curves]),
+        "held_out_return": _with_interval([np.mean(run["held_out_returns"]) for run in group]),
+        "steps_to_baseline_final": _with_interval(spent),
         "share_of_budget": round(float(np.mean(spent)) / total, 4),
         "never_reached": sum(not there for _, there in reached),
         "steps_per_second": round(float(np.mean([run["steps_per_second"] for run in group])), 1),
@@ -204,6 +251,12 @@ def _row(group: list[dict[str, Any]], goal: float, claim: Claim) -> dict[str, An
 
 def with_interval(values: Any) -> dict[str, float]:
     """Return the interquartile mean of one value a run, and its 95 % bootstrap interval."""
+def _of(metric: str, group: list[dict[str, Any]]) -> dict[str, float] | None:
+    values = [run["diagnostics"][metric] for run in group]
+    return None if None in values else _with_interval(values)
+
+
+def _with_interval(values: Any) -> dict[str, float]:
     scores = np.array(values, dtype=np.float64)
     interval = bootstrap_interval(scores, np.random.default_rng(0))
     return {
@@ -241,10 +294,15 @@ def _per_point(table: np.ndarray, percentile: float) -> np.ndarray:
 
 def show(value: dict[str, float], form: str) -> str:
     """Return what `with_interval` made as text."""
+def _show(value: dict[str, float] | None, form: str) -> str:
+    if value is None:
+        return "-"
     return f"{value['iqm']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
 def _write_page(name: str, summary: dict[str, Any]) -> None:
+    claim = CLAIMS[name]
+    extra = "".join(f" {heading} |" for heading in claim.diagnostics.values())
     lines = [
         f"# {summary['question']}",
         "",
@@ -252,15 +310,20 @@ def _write_page(name: str, summary: dict[str, Any]) -> None:
         "",
         "Lines are medians over seeds, bands the middle half.",
         "",
-        "| variant | seeds | area under curve | held-out return | steps to the baseline's final "
-        "return | share of the budget | never reached | steps/s |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        *(["```", claim.equation, "```", ""] if claim.equation else []),
+        f"| variant | seeds |{extra} area under curve | held-out return "
+        "| steps to the baseline's final return | share of the budget | never reached | steps/s |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|" + "---:|" * len(claim.diagnostics),
     ]
     for variant, row in summary["variants"].items():
+        seen = "".join(f" {_show(value, '.3f')} |" for value in row["diagnostics"].values())
         lines.append(
             f"| {variant} | {row['runs']} | {show(row['area_under_curve'], '.2f')} "
             f"| {show(row['held_out_return'], '.2f')} "
             f"| {show(row['steps_to_baseline_final'], ',.0f')} | {row['share_of_budget']:.0%} "
+            f"| {variant} | {row['runs']} |{seen} {_show(row['area_under_curve'], '.2f')} "
+            f"| {_show(row['held_out_return'], '.2f')} "
+            f"| {_show(row['steps_to_baseline_final'], ',.0f')} | {row['share_of_budget']:.0%} "
             f"| {row['never_reached']} | {row['steps_per_second']:,.0f} |"
         )
     source = summary["provenance"]
