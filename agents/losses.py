@@ -104,6 +104,14 @@ def explained_variance(value: Tensor, returns: Tensor) -> Tensor:
     return 1 - (returns - value).var() / returns.var().clamp(min=1e-8)
 
 
+def effective_rank(x: Tensor) -> Tensor:
+    """Return exp of the entropy of the normalised singular values of (N, d), centred, 0-d."""
+    share = torch.linalg.svdvals(x - x.mean(0))
+    share = share / share.sum().clamp(min=1e-12)
+    rank: Tensor = torch.special.entr(share).sum().exp()
+    return rank
+
+
 def f1_score(predicted: Tensor, label: Tensor) -> Tensor:
     """Return the F1 score of bool predictions, 0-d; 0 if nothing was predicted or true."""
     both = (predicted & label).sum()
