@@ -79,6 +79,7 @@ register_agent("pdo", "daedalus.agents.pdo:PDO")
 register_agent("trpo_penalty", "daedalus.agents.trpo_penalty:TRPOPenalty")
 register_agent("ppo_lagrangian", "daedalus.agents.ppo_lagrangian:PPOLagrangian")
 register_agent("feudal", "daedalus.agents.feudal:Feudal")
+register_agent("pgq", "daedalus.agents.pgq:PGQ")
 
 for _name, _class in {
     "a2c": "A2C",

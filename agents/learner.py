@@ -1,4 +1,4 @@
-"""The synchronous A3C that `actor_critic`, `unreal` and `nav` share: acting, loss, step.
+"""The synchronous A3C that `actor_critic`, `unreal`, `nav` and `pgq` share: acting, loss, step.
 
 L = sum_t [ -log pi(a_t|s_t) sg(R_t - V_t) + 0.5 c_v (R_t - V_t)^2 - beta H(pi(.|s_t)) ]
 
@@ -139,6 +139,7 @@ class Learner:
         unrolled = self.network.unroll(
             sequence_inputs(rollout), rollout.initial_state, self.recorded(rollout)
         )
+        unrolled = self.unroll(rollout)
         policy, action = self.network.distribution, rollout.action.flatten(0, 1)
         log_pi, entropy = policy.log_prob_entropy(unrolled.policy.flatten(0, 1), action)
         shape = rollout.reward.shape
@@ -157,6 +158,12 @@ class Learner:
         return total, unrolled, metrics
 
     def recorded(self, rollout: Rollout) -> Known | None:
+    def unroll(self, rollout: Rollout) -> Unrolled:
+        """Run the network over a prepared rollout, reusing what acting kept of it."""
+        known = self._recorded(rollout)
+        return self.network.unroll(sequence_inputs(rollout), rollout.initial_state, known)
+
+    def _recorded(self, rollout: Rollout) -> Known | None:
         """Return what acting kept, if the parameters are still those it acted with."""
         return rollout.extras if self._kept == self._version else None
 

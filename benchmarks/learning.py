@@ -66,6 +66,8 @@ class Claim:
 
 _NONE = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
 
+_PGQ = {"hidden": 64, "learning_rate": 1e-3}
+
 CLAIMS = {
     "unreal-small-maze": Claim(
         question="Does UNREAL learn a random-goal maze faster than the actor-critic it extends?",
@@ -95,6 +97,30 @@ CLAIMS = {
             ),
             "nav with depth (D2)": Variant("nav", {"depth_2": 0.33, "loop_closure": 0.0}),
             "nav with depth and loop closure": Variant("nav"),
+        },
+    ),
+    "pgq-catch": Claim(
+        question="Does PGQ learn Catch faster than the actor-critic, and than DQN?",
+        scenario="catch",
+        total_timesteps=50_000,
+        baseline="actor_critic",
+        variants={
+            "actor_critic": Variant("actor_critic"),
+            "dqn (stable-baselines3)": Variant("dqn"),
+            "pgq": Variant("pgq", _PGQ),
+            "pgq without replay": Variant("pgq", {**_PGQ, "eta": 0.0}),
+        },
+    ),
+    "pgq-four-rooms": Claim(
+        question="Does PGQ learn four rooms faster than the actor-critic, and than DQN?",
+        scenario="four_rooms",
+        total_timesteps=150_000,
+        baseline="actor_critic",
+        variants={
+            "actor_critic": Variant("actor_critic", {"lstm": 0, "hidden": 64}),
+            "dqn (stable-baselines3)": Variant("dqn", {"learning_starts": 1000}),
+            "pgq": Variant("pgq", {"hidden": 64}),
+            "pgq without replay": Variant("pgq", {"hidden": 64, "eta": 0.0}),
         },
     ),
 }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.nav import Nav
     from daedalus.agents.pdo import PDO
     from daedalus.agents.ppo_lagrangian import PPOLagrangian
+    from daedalus.agents.pgq import PGQ
     from daedalus.agents.training import train
     from daedalus.agents.trpo_penalty import TRPOPenalty
     from daedalus.agents.unreal import UNREAL
@@ -55,6 +56,7 @@ _LAZY = {
     "Nav": "daedalus.agents.nav",
     "PDO": "daedalus.agents.pdo",
     "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
+    "PGQ": "daedalus.agents.pgq",
     "Scenario": "daedalus.scenarios",
     "TRPOPenalty": "daedalus.agents.trpo_penalty",
     "UNREAL": "daedalus.agents.unreal",
@@ -76,6 +78,7 @@ _FOLDERS = ("accelerators", "agents", "evaluation", "scenarios")
 __all__ = [
     "CPO",
     "PDO",
+    "PGQ",
     "UNREAL",
     "ActorCritic",
     "Agent",

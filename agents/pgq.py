@@ -1,0 +1,264 @@
+"""PGQ: policy gradient and Q-learning in one policy (O'Donoghue et al. 2017, 1611.01626).
+
+Where a policy gradient with an entropy bonus of weight alpha comes to rest, the policy is
+pi(a|s) proportional to exp(A(s,a) / alpha). So a policy and a value hold Q-values:
+
+    Q~(s,a) = alpha (log pi(a|s) + H(pi(.|s))) + V(s)
+
+and one update moves both, by the n-step return R of acting and by Bellman's equation on replay:
+
+    d theta = (1 - eta) E_pi[(R - Q~) grad log pi] + eta E_replay[(T*Q~ - Q~) grad log pi]
+    d w     = (1 - eta) E_pi[(R - Q~) grad V]      + eta E_replay[(T*Q~ - Q~) grad V]
+    T*Q~(s,a) = r + gamma max_b Q~(s',b),  r at a terminal state
+
+All brackets are constants. The entropy bonus is in the first one: E_pi[-alpha log pi grad log pi]
+is alpha times the gradient of H. So alpha is one number, ``entropy_weight``, and the two uses of it
+cannot come apart; and there is no entropy in the returns (with it, this would be soft Q-learning).
+max_b Q~ is that of the most probable action, also where an action has several components.
+Where this differs from the paper:
+
+- synchronous, as `daedalus.agents.actor_critic`; one step on the sum of both parts, each summed
+  over the steps of a sequence and averaged over sequences, as `daedalus.agents.learner`;
+- the replay gives sequences of one-step targets, so that it also serves an LSTM (from a zero state,
+  as in `daedalus.agents.unreal`); the paper draws 32 transitions per update of 5 steps;
+- until ``replay_start`` steps are held, the first part has weight 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from daedalus.accelerators.replay import SequenceReplay, Sequences
+from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
+from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, State
+from daedalus.agents.learner import Learner, seeded_progress
+from daedalus.agents.losses import explained_variance
+from daedalus.agents.policies import Policy
+
+
+@dataclass(frozen=True)
+class Config(A3CConfig):
+    """Settings of `PGQ`: those of the synchronous A3C, and of the Q-learning."""
+
+    entropy_weight: float = 0.01
+    """alpha: weight of the entropy bonus, and scale of log pi in the Q-values."""
+    lstm: int = 0
+    """Units of the LSTM; 0 for a feed-forward agent, as the paper's."""
+    eta: float = 0.5
+    """Share of Q-learning, 0 to 1; 0 is the regularised actor-critic alone."""
+    replay_length: int = 2000
+    """Latest steps held of each environment; the paper's workers hold 100,000."""
+    replay_start: int = 200
+    """Steps held of each environment before the Q-learning begins."""
+    replay_sequences: int = 1
+    """Sequences of ``n_steps`` per environment that an update replays."""
+
+
+# -------------------------------------------------------------------------------------- the losses
+
+
+class Judged(NamedTuple):
+    """Actions as a policy and a value judge them, (...) each."""
+
+    log_pi: Tensor
+    value: Tensor
+    entropy: Tensor  # a constant
+    q: Tensor  # Q~ of the actions, a constant
+
+
+def judge(
+    policy: Policy, output: Tensor, value: Tensor, action: Tensor | None, alpha: float
+) -> Judged:
+    """Read Q~ = alpha (log pi + H) + V out of a policy and a value.
+
+    Args:
+        policy: Distribution over finitely many actions.
+        output: (..., P), its parameters.
+        value: (...).
+        action: (..., *action shape); None for the most probable ones, those of max_b Q~.
+        alpha: Weight of the entropy bonus.
+    """
+    rows = output.reshape(-1, output.shape[-1])
+    chosen = policy.mode(rows) if action is None else action.flatten(0, value.ndim - 1)
+    log_pi, entropy = (x.view(value.shape) for x in policy.log_prob_entropy(rows, chosen))
+    entropy = entropy.detach()
+    return Judged(log_pi, value, entropy, (alpha * (log_pi + entropy) + value).detach())
+
+
+def bellman_target(reward: Tensor, best_next: Tensor, ends: Tensor, gamma: float) -> Tensor:
+    """Return T*Q~ = r + gamma max_b Q~(s',b), and r where the episode ends.
+
+    Args:
+        reward: (...).
+        best_next: (...), max_b Q~ of the following states.
+        ends: bool (...): the following state is terminal.
+        gamma: Discount.
+    """
+    return reward + gamma * best_next * ~ends
+
+
+class PGQLoss(NamedTuple):
+    """Losses whose gradients are PGQ's, 0-d each; their values mean nothing."""
+
+    policy: Tensor
+    value: Tensor
+
+    def total(self, value_weight: float) -> Tensor:
+        """Return policy + value_weight * value."""
+        return self.policy + value_weight * self.value
+
+
+def pgq_loss(judged: Judged, target: Tensor, mask: Tensor) -> PGQLoss:
+    """Return -delta log pi and -delta V with delta = target - Q~ a constant.
+
+    Args:
+        judged: Of (T, N) steps.
+        target: (T, N), n-step returns or T*Q~.
+        mask: bool (T, N), the steps that count.
+
+    Returns:
+        The losses, summed over T and averaged over N.
+    """
+    delta = ((target - judged.q) * mask).detach() / mask.shape[1]
+    return PGQLoss(-(delta * judged.log_pi).sum(), -(delta * judged.value).sum())
+
+
+# --------------------------------------------------------------------------------------- the agent
+
+
+class PGQ(Agent):
+    """Actor-critic whose policy also learns from replay, as Q-values."""
+
+    name = "pgq"
+    Config: ClassVar[type[Any]] = Config
+
+    def build(self) -> None:
+        """Make network, replay and optimiser.
+
+        Raises:
+            TypeError: The actions are not finitely many.
+            ValueError: ``eta`` is not a share, or ``entropy_weight`` not positive.
+        """
+        config = self.config
+        if isinstance(self.spaces.action, Box):
+            raise TypeError(
+                "pgq reads Q-values out of the probabilities of finitely many actions, these are "
+                f"{self.spaces.action}: use actor_critic, ppo or sac"
+            )
+        if not 0 <= config.eta <= 1 or config.entropy_weight <= 0:
+            raise ValueError(
+                "pgq needs 0 <= eta <= 1 and entropy_weight > 0, got "
+                f"{config.eta} and {config.entropy_weight}"
+            )
+        network = A3CNetwork(self.spaces, config).to(self.device)
+        self.learner = Learner(network, config)
+        self.replay = SequenceReplay(config.replay_length)
+        self.modules = {"network": network}
+        self.optimizers = {"rmsprop": self.learner.optimizer}
+        self.stores = {"replay": self.replay}
+
+    def initial_state(self, num_envs: int) -> State:
+        """Return the LSTM's zeros, or nothing."""
+        state: State = self.learner.network.core.initial_state(num_envs)
+        return state
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Sample actions, or take the most likely."""
+        return self.learner.act(inputs, state, self.generators["act"], deterministic)
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Store ``rollout`` and take one step on both parts."""
+        rollout, eta = self.learner.prepare(rollout), self.config.eta
+        loss, metrics = self._acted(rollout)
+        if eta > 0:
+            stored = torch.full_like(rollout.reward, self.num_timesteps, dtype=torch.int64)
+            self.replay.add(rollout, {"stored": stored})
+        if eta > 0 and self._holds_enough():
+            replayed, more = self._replayed()
+            share = _share(eta, metrics["return_error"], more["replay_bellman_residual"])
+            loss = (1 - eta) * loss + eta * replayed
+            metrics |= {**more, "replay_error_share": share}
+        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
+        return {**metrics, **self.learner.apply(loss, progress)}
+
+    def _holds_enough(self) -> bool:
+        wanted = min(self.config.replay_start, self.replay.capacity)
+        return bool(self.replay.count >= max(wanted, self.config.n_steps + 2))
+
+    def _judge(self, unrolled: Unrolled, action: Tensor | None) -> Judged:
+        """Judge actions (T, N, ...) at the first T steps, or the most probable ones at all."""
+        policy, alpha = self.learner.network.distribution, self.config.entropy_weight
+        steps = len(unrolled.value) if action is None else len(action)
+        return judge(policy, unrolled.policy[:steps], unrolled.value[:steps], action, alpha)
+
+    def _acted(self, rollout: Rollout) -> tuple[Tensor, dict[str, Metric]]:
+        """Return the loss of the first part, and what to log."""
+        returns, unrolled = self.learner.returns(rollout), self.learner.unroll(rollout)
+        judged = self._judge(unrolled, rollout.action)
+        value, valid, gamma = judged.value.detach(), rollout.valid, self.config.gamma
+        with torch.no_grad():
+            best = self._judge(unrolled, None).q[1:]
+        target = bellman_target(rollout.reward[:-1], best, rollout.terminated[:-1], gamma)
+        inside = valid[:-1] & valid[1:] & ~rollout.truncated[:-1]
+        return pgq_loss(judged, returns, valid).total(self.config.value_weight), {
+            "return_error": _mean_size(returns - judged.q, valid),
+            "bellman_residual": _mean_size(target - judged.q[:-1], inside),
+            "advantage_correlation": lambda: _correlation(
+                (judged.q - value)[valid], (returns - value)[valid]
+            ),
+            "entropy": judged.entropy.mean,
+            "explained_variance": lambda: explained_variance(value, returns),
+            "value": value.mean,
+        }
+
+    def _replayed(self) -> tuple[Tensor, dict[str, Metric]]:
+        """Return the loss of the second part, and what to log of the last batch of it."""
+        config, total = self.config, torch.zeros((), device=self.device)
+        for _ in range(config.replay_sequences):
+            state = self.initial_state(self.num_envs)
+            drawn = self.replay.sequences(config.n_steps, self.rng, state, ("stored",))
+            unrolled = self.learner.network.unroll(drawn.inputs, drawn.state)
+            judged = self._judge(unrolled, drawn.action)
+            with torch.no_grad():
+                best = self._judge(unrolled, None).q
+            target = bellman_target(drawn.reward, best[1:], terminal_steps(drawn), config.gamma)
+            loss = pgq_loss(judged, target, drawn.mask)
+            total = total + loss.total(config.value_weight)
+        mask, now = drawn.mask, self.num_timesteps
+        greedy = judged.q >= best[:-1]
+        return total / config.replay_sequences, {
+            "replay_bellman_residual": _mean_size(target - judged.q, mask),
+            "replay_greedy_actions": lambda: greedy[mask].float().mean(),
+            "replay_age": lambda: (now - drawn.extra["stored"][mask]).float().mean(),
+        }
+
+
+def terminal_steps(drawn: Sequences) -> Tensor:
+    """Return bool (T, N): the step ended its episode."""
+    steps = torch.arange(len(drawn.reward), device=drawn.reward.device).unsqueeze(1)
+    return drawn.ends & (steps == drawn.length - 1)
+
+
+def _mean_size(error: Tensor, mask: Tensor) -> Callable[[], Tensor]:
+    """Return a function for the mean of |error| where ``mask``."""
+    return lambda: (error.abs() * mask).sum() / mask.sum().clamp(min=1)
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    return torch.corrcoef(torch.stack([a, b]))[0, 1].nan_to_num()
+
+
+def _share(eta: float, acted: Metric, replayed: Metric) -> Callable[[], Tensor]:
+    """Return a function for replay's share of the weighted mean sizes of the brackets."""
+
+    def share() -> Tensor:
+        first, second = (torch.as_tensor(m() if callable(m) else m) for m in (acted, replayed))
+        return eta * second / ((1 - eta) * first + eta * second).clamp(min=1e-12)
+
+    return share

@@ -1,0 +1,180 @@
+"""PGQ: its Q-values, its two updates and the pitfalls of both, by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+
+from daedalus.accelerators.replay import Sequences
+from daedalus.agents.actor_critic import ActorCritic
+from daedalus.agents.actor_critic import Config as ActorCriticConfig
+from daedalus.agents.base import Spaces
+from daedalus.agents.pgq import PGQ, Config, bellman_target, judge, pgq_loss, terminal_steps
+from daedalus.agents.policies import policy_for
+
+SMALL: dict[str, Any] = {"n_steps": 5, "hidden": 32, "replay_length": 300, "replay_start": 20}
+HALF = torch.tensor([[0.25, 0.75]]).log()  # one state: pi = (1/4, 3/4)
+ENTROPY = -0.25 * math.log(0.25) - 0.75 * math.log(0.75)
+
+
+def test_q_values_by_hand() -> None:
+    """Q~ = alpha (log pi + H) + V with H the entropy of the state, not -log pi of the action."""
+    policy, value = policy_for(Discrete(2)), torch.tensor([2.0])
+    low = judge(policy, HALF, value, torch.tensor([0]), alpha=0.5)
+    best = judge(policy, HALF, value, None, alpha=0.5)
+    assert pytest.approx(0.562335, abs=1e-6) == ENTROPY
+    assert low.q.item() == pytest.approx(2 + 0.5 * (math.log(0.25) + ENTROPY), rel=1e-6)
+    assert best.q.item() == pytest.approx(2 + 0.5 * (math.log(0.75) + ENTROPY), rel=1e-6)
+    # the policy's mean of Q~ is V
+    assert 0.25 * low.q + 0.75 * best.q == pytest.approx(2.0, rel=1e-6)
+
+
+def test_the_best_of_several_components_is_the_best_of_each() -> None:
+    policy = policy_for(MultiDiscrete([2, 3]))
+    torch.manual_seed(0)
+    output, value = torch.randn(1, 5), torch.zeros(1)
+    every = [torch.tensor([[i, j]]) for i in range(2) for j in range(3)]
+    q = [judge(policy, output, value, action, 0.1).q.item() for action in every]
+    assert judge(policy, output, value, None, 0.1).q.item() == pytest.approx(max(q), rel=1e-6)
+
+
+def test_bellman_targets_by_hand() -> None:
+    """1 + 0.5 * 4 = 3 on the way, 1 at the end; entropy is no part of it."""
+    ends = torch.tensor([False, True])
+    target = bellman_target(torch.ones(2), torch.tensor([4.0, 4.0]), ends, gamma=0.5)
+    assert target.tolist() == [3.0, 1.0]
+
+
+def test_gradients_are_the_bracket_times_those_of_log_pi_and_v() -> None:
+    """Delta = target - Q~ is a constant: nothing flows through the target, Q~ or H."""
+    logits = HALF.clone().requires_grad_()
+    value = torch.tensor([2.0], requires_grad=True)
+    judged = judge(policy_for(Discrete(2)), logits, value, torch.tensor([0]), alpha=0.5)
+    judged = judged._replace(**{k: v.view(1, 1) for k, v in judged._asdict().items()})
+    target = torch.tensor([[3.0]])
+    loss = pgq_loss(judged, target, torch.ones(1, 1, dtype=torch.bool))
+    loss.total(0.5).backward()
+    delta = 3.0 - (2 + 0.5 * (math.log(0.25) + ENTROPY))
+    # d log pi(0) / d logits = (1, 0) - pi = (3/4, -3/4); the loss is minus delta times it
+    torch.testing.assert_close(logits.grad, torch.tensor([[-0.75 * delta, 0.75 * delta]]))
+    torch.testing.assert_close(value.grad, torch.tensor([-0.5 * delta]))
+
+
+def test_losses_sum_over_time_average_over_sequences_and_skip_what_is_masked() -> None:
+    policy = policy_for(Discrete(2))
+    value = torch.zeros(3, 2, requires_grad=True)
+    output = torch.zeros(3, 2, 2)
+    judged = judge(policy, output, value, torch.zeros(3, 2, dtype=torch.int64), alpha=1.0)
+    mask = torch.tensor([[True, True], [True, False], [False, False]])
+    pgq_loss(judged, torch.full((3, 2), 4.0), mask).value.backward()
+    # uniform: log pi + H = 0, so delta = 4, over 2 sequences
+    assert value.grad is not None
+    assert value.grad.tolist() == [[-2.0, -2.0], [-2.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("assumed", [0.5, 1.0])
+def test_where_it_comes_to_rest(assumed: float) -> None:
+    """One state, rewards 1, 2, 4, alpha 1/2: rest is at pi = softmax(r / alpha), V = E_pi[r].
+
+    There the paper's identity holds, Q~ = r, and the entropy-regularised objective is at its
+    maximum. With an alpha in Q~ that is not the one of the bonus, it is no place to rest.
+    """
+    reward, alpha = torch.tensor([1.0, 2.0, 4.0]), 0.5
+    pi = (reward / alpha).softmax(0)
+    logits = (reward / alpha).view(1, 3).requires_grad_()
+    value = (pi * reward).sum().view(1).requires_grad_()
+    every, rows = torch.arange(3), (logits.expand(3, 3), value.expand(3))
+    judged = judge(policy_for(Discrete(3)), *rows, every, assumed)
+    delta = reward - judged.q
+    loss = -(pi * delta * (judged.log_pi + judged.value)).sum()  # the exact expectation
+    gradients = torch.autograd.grad(loss, (logits, value))
+    entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum()
+    objective = (logits.softmax(1)[0] * reward).sum() + alpha * entropy
+    best = torch.autograd.grad(objective, logits)[0]
+    torch.testing.assert_close(best, torch.zeros(1, 3), atol=1e-6, rtol=0)
+    if assumed == alpha:
+        torch.testing.assert_close(judged.q, reward, atol=1e-5, rtol=0)
+        assert all(g.abs().max() < 1e-6 for g in gradients)
+    else:
+        assert gradients[0].abs().max() > 0.01
+
+
+def test_only_the_step_into_a_terminal_state_stops_the_bootstrap() -> None:
+    steps = {"reward": torch.zeros(3, 3), "length": torch.tensor([3, 2, 2])}
+    drawn = Sequences(
+        None, None, ends=torch.tensor([True, True, False]), state={}, extra={}, **steps
+    )  # type: ignore[arg-type]
+    assert terminal_steps(drawn).T.tolist() == [
+        [False, False, True],
+        [False, True, False],
+        [False, False, False],
+    ]
+
+
+# ---------------------------------------------------------------------------------- the agent
+
+
+def made(**settings: Any) -> PGQ:
+    return PGQ("daedalus/Catch-v0", Config(**(SMALL | settings)), num_envs=4, seed=1, device="cpu")
+
+
+def test_without_replay_it_is_the_regularised_actor_critic() -> None:
+    """Eta 0 against A3C's entropy bonus: the same step in the mean; the values' are equal."""
+    config = {k: v for k, v in SMALL.items() if not k.startswith("replay")}
+    plain = ActorCriticConfig(**config, lstm=0, entropy_weight=1e-9)
+    other = ActorCritic("daedalus/Catch-v0", plain, num_envs=4, seed=1, device="cpu")
+    small = made(eta=0.0, entropy_weight=1e-9)
+    for each in (small, other):
+        assert each.collector is not None
+        each.total_timesteps = 1000
+        rollout = each.collector.collect(5)
+        assert rollout is not None
+        each.update(rollout)
+    torch.testing.assert_close(small.learner.optimizer.vector, other.learner.optimizer.vector)
+
+
+def test_the_replay_waits_and_then_moves_the_parameters() -> None:
+    agent = made(replay_start=12)
+    agent.total_timesteps = 10_000
+    assert agent.collector is not None
+    logged = []
+    for _ in range(4):
+        rollout = agent.collector.collect(5)
+        assert rollout is not None
+        agent.num_timesteps += 20
+        logged.append(agent.update(rollout))
+    assert ["replay_age" in row for row in logged] == [False, False, True, True]
+    row = {k: float(v() if callable(v) else v) for k, v in logged[-1].items()}
+    assert all(math.isfinite(v) for v in row.values())
+    assert 0 <= row["replay_error_share"] <= 1
+    assert 0 < row["replay_age"] <= 60  # the oldest of 80 steps is 60 steps older than the newest
+    assert 0 <= row["replay_greedy_actions"] <= 1
+
+
+def test_continuous_actions_are_refused_in_one_line() -> None:
+    spaces = Spaces({"x": Box(-1, 1, (2,), np.float32)}, Box(-1, 1, (1,), np.float32), {})
+    with pytest.raises(TypeError, match=r"finitely many actions.+use actor_critic") as caught:
+        PGQ(spaces)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"eta": 1.5}, {"eta": -0.1}, {"entropy_weight": 0.0}])
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="pgq needs 0 <= eta <= 1 and entropy_weight > 0"):
+        made(**wrong)
+
+
+@pytest.mark.parametrize("lstm", [0, 8])
+def test_training_continues_bit_for_bit(lstm: int, tmp_path: Any) -> None:
+    whole = made(lstm=lstm)
+    whole.learn(200)
+    whole.save(tmp_path / "half")
+    again = PGQ.load(tmp_path / "half", env="daedalus/Catch-v0", device="cpu")
+    for agent in (whole, again):
+        agent.learn(200, reset_num_timesteps=False)
+    assert torch.equal(whole.learner.optimizer.vector, again.learner.optimizer.vector)
