@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.training import train
     from daedalus.agents.trpo_penalty import TRPOPenalty
     from daedalus.agents.unreal import UNREAL
+    from daedalus.agents.urex import UREX
     from daedalus.envs.batch import Batch
     from daedalus.envs.core import Family
     from daedalus.evaluation.benchmark import benchmark
@@ -60,6 +61,7 @@ _LAZY = {
     "Scenario": "daedalus.scenarios",
     "TRPOPenalty": "daedalus.agents.trpo_penalty",
     "UNREAL": "daedalus.agents.unreal",
+    "UREX": "daedalus.agents.urex",
     "agent_names": "daedalus.agents",
     "benchmark": "daedalus.evaluation.benchmark",
     "evaluate": "daedalus.evaluation.evaluate",
@@ -80,6 +82,7 @@ __all__ = [
     "PDO",
     "PGQ",
     "UNREAL",
+    "UREX",
     "ActorCritic",
     "Agent",
     "Batch",

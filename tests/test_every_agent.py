@@ -21,6 +21,7 @@ SMALL: dict[str, Any] = {
     **{"batch_size": 8, "n_epochs": 1, "buffer_size": 400, "learning_starts": 16},
     **{"replay_start": 16, "replay_length": 40, "n_delta": 2, "target_update_interval": 16},
     **{"horizon": 3, "dilation": 3, "goal_size": 8, "embedding": 4},
+    **{"samples": 2},
     **{"pixel_control": 0.0, "depth_1": 0.0, "depth_2": 0.0, "loop_closure": 0.0},  # no images here
 }
 """Settings that make an update quick; each agent takes those that it has."""

@@ -1,0 +1,171 @@
+"""Environments in groups that play the same instance of a task, one episode each in a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from daedalus.accelerators.vector import EnvBatch
+from daedalus.envs.batch import Batch
+
+Arrays = dict[str, np.ndarray]
+
+
+class SharedInstances:
+    """A batch in groups of ``samples`` that begin every rollout in the same state.
+
+    A rollout has ``horizon`` steps: each environment plays one episode, then waits (its steps are
+    not ``valid`` and pay nothing); one that has not ended by the last step but one is cut. The last
+    step begins the next instances. Its face is that of an `EnvBatch` whose ``autoreset`` is
+    ``"next_step"``; the observation of an environment that waits means nothing.
+
+    Native environments go on in the streams, and in the curriculum, of the first environment of
+    their group, whose state the others take over; others are reset with one seed for each group.
+
+    The horizon follows the episodes: it doubles, up to ``longest``, when one was cut, and otherwise
+    leaves some room above the longest.
+    """
+
+    def __init__(self, batch: EnvBatch, samples: int, longest: int) -> None:
+        """Group the environments of ``batch``.
+
+        Args:
+            batch: At least ``samples`` environments.
+            samples: Environments of a group, K.
+            longest: Most steps of a rollout, the one that begins the next included.
+
+        Raises:
+            ValueError: The groups do not come out even, or a rollout has no room for an episode.
+        """
+        if samples < 2 or batch.num_envs % samples:
+            raise ValueError(
+                f"groups of samples={samples} need at least 2 each and a multiple of {samples} "
+                f"environments, got num_envs={batch.num_envs}"
+            )
+        if longest < 2:
+            raise ValueError(f"a rollout needs at least 2 steps for an episode, got {longest}")
+        self.batch, self.samples, self.longest = batch, samples, longest
+        self.num_envs = batch.num_envs
+        self.observation_spaces, self.label_spaces = batch.observation_spaces, batch.label_spaces
+        self.action_space, self.autoreset = batch.action_space, "next_step"
+        self.observation, self.final_observation = batch.observation, batch.final_observation
+        self.label, self.info, self.final_info = batch.label, batch.info, batch.final_info
+        self.reward, self.cost = np.zeros((2, self.num_envs), np.float32)
+        self.terminated, self.truncated, self.valid = np.zeros((3, self.num_envs), bool)
+        self.exact_resume = getattr(batch, "exact_resume", True)
+        self.horizon = longest
+        self._playing = np.ones(self.num_envs, bool)
+        self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
+        self._episodes: list[tuple[float, int]] = []
+        self._held: Arrays = {}  # state of each group's first environment at its end
+        self._rng = np.random.default_rng(0)
+        self._clock = 0
+
+    @property
+    def next_observation(self) -> Arrays:
+        """What the last step led to: a copy."""
+        return self.batch.next_observation
+
+    def reset(
+        self, seed: int | Sequence[int | None] | None = None, mask: np.ndarray | None = None
+    ) -> None:
+        """Begin new instances everywhere, one seed for each group; ``mask`` must be None."""
+        if mask is not None:
+            raise ValueError("environments that share instances are reset all together")
+        self._rng = np.random.default_rng(seed if isinstance(seed, int) else self._first(seed))
+        self.batch.reset(self._seeds())
+        self._begin()
+
+    def _first(self, seeds: Sequence[int | None] | None) -> int | None:
+        return None if seeds is None else seeds[0]
+
+    def _seeds(self) -> list[int]:
+        """Draw a seed for each group, (B,)."""
+        drawn = self._rng.integers(0, 2**31, self.num_envs // self.samples)
+        return [int(seed) for seed in drawn.repeat(self.samples)]
+
+    def _begin(self) -> None:
+        self._playing[:] = True
+        self._returns[:], self._lengths[:] = 0.0, 0
+        self._held, self._clock = {}, 0
+
+    def step(self, actions: Any) -> None:
+        """Step those that play; in the last step of a rollout begin the next instances."""
+        self._clock += 1
+        np.copyto(self.valid, self._playing)
+        if self._clock >= self.horizon:
+            self._next_instances()
+            return
+        self.batch.step(actions)
+        for mine, theirs in self._pairs():
+            np.multiply(theirs, self._playing, out=mine)
+        self._returns += self.reward
+        self._lengths += self._playing
+        ended = self.terminated | self.truncated
+        if ended.any():
+            self._hold(ended)
+            self._count(ended)
+            self._playing &= ~ended
+
+    def _pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        names = ("reward", "cost", "terminated", "truncated")
+        return [(getattr(self, name), getattr(self.batch, name)) for name in names]
+
+    def _count(self, rows: np.ndarray) -> None:
+        pairs = zip(self._returns[rows], self._lengths[rows], strict=True)
+        self._episodes += [(float(total), int(length)) for total, length in pairs]
+
+    def _hold(self, ended: np.ndarray) -> None:
+        """Keep the state of the groups' first environments that have ended."""
+        groups = np.flatnonzero(ended[:: self.samples])
+        if not isinstance(self.batch, Batch) or len(groups) == 0:
+            return
+        for name, array in self.batch.get_state().items():
+            first = array[:: self.samples]
+            self._held.setdefault(name, first)[groups] = first[groups]
+
+    def _next_instances(self) -> None:
+        cut = self._playing.copy()
+        self.valid[:] = False
+        for mine, _ in self._pairs():
+            mine[:] = 0
+        self._count(cut)
+        self._adapt(bool(cut.any()))
+        if isinstance(self.batch, Batch):
+            self._hold(cut)
+            self.batch.set_state({k: v.repeat(self.samples, 0) for k, v in self._held.items()})
+            self.batch.reset(None)
+        else:
+            self.batch.reset(self._seeds())
+        self.batch.pop_episodes()  # also those of waiting environments
+        self._begin()
+
+    def _adapt(self, cut: bool) -> None:
+        used = int(self._lengths.max()) + 1
+        wanted = 2 * self.horizon if cut else used + max(2, used // 4)
+        self.horizon = min(wanted, self.longest)
+
+    def pop_episodes(self) -> list[tuple[float, int]]:
+        """Return (return, length) of the episodes that ended or were cut since the last call."""
+        found, self._episodes = self._episodes, []
+        return found
+
+    def get_state(self) -> Arrays:
+        """Return what the future depends on, between two rollouts."""
+        return {**self.batch.get_state(), "horizon": np.array(self.horizon)}
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Restore what ``get_state`` returned."""
+        self.batch.set_state({k: v for k, v in state.items() if k != "horizon"})
+        self.horizon = int(state["horizon"])
+        self._begin()
+
+    def render(self, i: int = 0) -> np.ndarray:
+        """Return a picture of environment ``i``."""
+        return self.batch.render(i)
+
+    def close(self) -> None:
+        """Release what the environments hold."""
+        self.batch.close()
