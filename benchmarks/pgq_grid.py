@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from daedalus.accelerators.files import write_file
-from daedalus.agents.pgq import bellman_target, judge, pgq_loss
+from daedalus.agents.pgq import Judged, bellman_target, judge, pgq_loss
 from daedalus.agents.policies import policy_for
 from daedalus.envs.batch import Batch
 from daedalus.envs.probes.grids import GridWorld
@@ -97,21 +97,33 @@ class PolicyGradient:
 
     def update(self, rng: np.random.Generator) -> None:
         """Learn from the last step, and from replay, in the table of each seed."""
-        loss = (1 - self.eta) * self._loss(self.world.last(), bootstrap="value")
+        step = self.world.last()
         if self.eta > 0:
-            loss = loss + self.eta * self._loss(self.world.replay(rng), bootstrap="best")
+            replayed = self.world.replay(rng)
+            step = {name: np.concatenate([step[name], replayed[name]]) for name in step}
+        judged, target = self._judge(step)
+        mask = torch.ones_like(target, dtype=torch.bool)
+        loss = (1 - self.eta) * _part(judged, target, mask, slice(0, 1))
+        if self.eta > 0:
+            loss = loss + self.eta * _part(judged, target, mask, slice(1, None))
         self.optimizer.zero_grad()
         (loss * self.world.seeds).backward()  # the loss averages over seeds, the tables do not
         self.optimizer.step()
 
-    def _loss(self, step: dict[str, np.ndarray], bootstrap: str) -> Tensor:
+    def _judge(self, step: dict[str, np.ndarray]) -> tuple[Judged, Tensor]:
+        """Judge transitions (N, seeds); the first row's target is its value's, the others' T*Q~."""
         state, action, following, reward, ends = (torch.from_numpy(x) for x in step.values())
         judged = judge(self.policy, self.logits[state], self.value[state], action, ALPHA)
         with torch.no_grad():
             then = judge(self.policy, self.logits[following], self.value[following], None, ALPHA)
-        next_value = then.q if bootstrap == "best" else then.value
-        target = bellman_target(reward, next_value, ends, GAMMA)
-        return pgq_loss(judged, target, torch.ones_like(ends)).total(1.0)
+        onward = torch.cat([then.value[:1], then.q[1:]])
+        return judged, bellman_target(reward, onward, ends, GAMMA)
+
+
+def _part(judged: Judged, target: Tensor, mask: Tensor, rows: slice) -> Tensor:
+    """Return the loss of some rows."""
+    part = Judged(*(x[rows] for x in judged))
+    return pgq_loss(part, target[rows], mask[rows]).total(1.0)
 
 
 class QLearning:
@@ -161,7 +173,7 @@ def run(name: str, seeds: int, steps: int) -> dict[str, Any]:
         chances = learner.probabilities()[world.rows].cumsum(1)
         world.step((rng.random((seeds, 1)) > chances[:, :3]).sum(1))
         learner.update(rng)
-        if step in POINTS:
+        if step in POINTS or step == steps:
             values[str(step)] = start_values(family, learner.probabilities()).tolist()
     print(f"{name}: {np.mean(values[str(step)]):.3f} after {step} steps", flush=True)
     return {"values": values, "seconds": round(time.perf_counter() - began, 1)}
