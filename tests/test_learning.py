@@ -9,11 +9,12 @@ import torch
 from daedalus.agents import make_agent
 from daedalus.agents.base import Agent, Inputs
 
-OURS = ("actor_critic", "unreal", "nav")
+OURS = ("actor_critic", "unreal", "nav", "pgq")
 NO_IMAGE: dict[str, dict[str, Any]] = {
     "actor_critic": {},
     "unreal": {"pixel_control": 0.0, "replay_length": 200, "replay_start": 40},
     "nav": {"depth_2": 0.0, "loop_closure": 0.0},
+    "pgq": {"replay_length": 200, "replay_start": 40},
 }
 
 
@@ -77,13 +78,13 @@ def test_a_terminal_state_has_no_value(name: str) -> None:
 # ------------------------------------------------------------------------------------- probes
 
 
-@pytest.mark.parametrize("name", ["actor_critic", "unreal"])
+@pytest.mark.parametrize("name", ["actor_critic", "unreal", "pgq"])
 def test_identity(name: str) -> None:
     agent = trained(name, "daedalus/Identity-v0", 24_000, gamma=0.5)
     assert 90 <= mean_return(agent) <= 100
 
 
-@pytest.mark.parametrize("name", ["actor_critic", "unreal"])
+@pytest.mark.parametrize("name", ["actor_critic", "unreal", "pgq"])
 def test_catch(name: str) -> None:
     agent = trained(name, "daedalus/Catch-v0", 60_000, n_steps=9)
     assert 0.8 <= mean_return(agent) <= 1.0

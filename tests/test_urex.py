@@ -1,0 +1,263 @@
+"""UREX: weights, coefficients and losses by hand; groups that play the same instance."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+
+from daedalus.accelerators.instances import SharedInstances
+from daedalus.accelerators.vector import make_batch
+from daedalus.agents.learner import sequence_inputs
+from daedalus.agents.urex import (
+    UREX,
+    Config,
+    importance_weights,
+    ment_coefficients,
+    sequence_loss,
+    urex_coefficients,
+)
+
+SMALL: dict[str, Any] = {"samples": 3, "hidden": 8, "lstm": 8, "n_steps": 20}
+LOG_PROB = torch.tensor([[0.5, 0.25]]).log()
+REWARD = torch.tensor([[0.0, math.log(2.0)]])
+
+
+def test_weights_by_hand() -> None:
+    """R = (0, log 2), pi = (1/2, 1/4), tau 1: exp(r) / pi = (2, 8), so w = (1/5, 4/5)."""
+    weights = importance_weights(LOG_PROB, REWARD, tau=1.0)
+    torch.testing.assert_close(weights, torch.tensor([[0.2, 0.8]]))
+    # tau 1/2: exp(2 r) / pi = (2, 16)
+    weights = importance_weights(LOG_PROB, REWARD, tau=0.5)
+    torch.testing.assert_close(weights, torch.tensor([[1 / 9, 8 / 9]]))
+
+
+def test_weights_of_long_sequences_and_great_rewards_stay_finite() -> None:
+    log_prob, reward = torch.tensor([[-900.0, -1000.0]]), torch.tensor([[30.0, 30.0]])
+    weights = importance_weights(log_prob, reward, tau=0.01)
+    torch.testing.assert_close(weights, torch.tensor([[0.0, 1.0]]))
+
+
+def test_coefficients_by_hand() -> None:
+    """(r - mean) / K + tau w: one division by K in the first term, none in the second."""
+    half = math.log(2.0) / 4
+    found = urex_coefficients(LOG_PROB, REWARD, tau=1.0, centre=False)
+    torch.testing.assert_close(found, torch.tensor([[-half + 0.2, half + 0.8]]))
+    centred = urex_coefficients(LOG_PROB, REWARD, tau=1.0, centre=True)
+    torch.testing.assert_close(centred, found - 0.5)
+    # MENT, tau 1: s = r - log pi = (log 2, log 8), mean log 4
+    found = ment_coefficients(LOG_PROB, REWARD, tau=1.0)
+    torch.testing.assert_close(found, torch.tensor([[-2 * half, 2 * half]]))
+    # tau 0 is REINFORCE with the mean as baseline
+    found = ment_coefficients(LOG_PROB, REWARD, tau=0.0)
+    torch.testing.assert_close(found, torch.tensor([[-half, half]]))
+
+
+def test_a_deserving_sequence_gets_more_than_its_share() -> None:
+    """Under-appreciated: log pi below r / tau + constant; with the sign turned it gets less."""
+    log_prob, reward = torch.tensor([[-1.0, -5.0, -1.0]]), torch.tensor([[0.2, 0.2, 0.0]])
+    weights = importance_weights(log_prob, reward, tau=0.1)[0]
+    assert weights[1] > 1 / 3
+    assert weights[1] > weights[0] > weights[2]
+    assert importance_weights(-log_prob, -reward, tau=0.1)[0, 1] < 1 / 3
+
+
+def test_the_loss_has_constant_coefficients_and_leaves_out_what_does_not_count() -> None:
+    log_prob = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True)
+    coefficient = urex_coefficients(log_prob, torch.zeros(2, 2), 1.0, centre=False)
+    loss = sequence_loss(log_prob, coefficient, torch.tensor([True, False]))
+    loss.backward()
+    # w = softmax(-log pi) of the first row = (1, e) / (1 + e); nothing flows through it
+    low, high = 1 / (1 + math.e), math.e / (1 + math.e)
+    assert loss.item() == pytest.approx(low + 2 * high, rel=1e-6)
+    torch.testing.assert_close(log_prob.grad, torch.tensor([[-low, -high], [0.0, 0.0]]))
+
+
+def test_where_urex_rests_every_arm_has_what_its_reward_deserves() -> None:
+    """The second term alone, over all arms weighted by pi, vanishes where pi ~ exp(r / tau)."""
+    reward, tau = torch.tensor([0.1, 0.2, 0.4]), 0.1
+    pi = (reward / tau).softmax(0)
+    # with samples in the proportions of pi, exp(r / tau) / pi is constant: all weights equal
+    weights = importance_weights(pi.log().view(1, 3), reward.view(1, 3), tau)
+    torch.testing.assert_close(weights, torch.full((1, 3), 1 / 3))
+
+
+# ------------------------------------------------------------------------------- shared instances
+
+
+def grouped(num_envs: int = 6, samples: int = 3, longest: int = 30) -> SharedInstances:
+    batch = SharedInstances(make_batch("daedalus/Copy-v0", num_envs), samples, longest)
+    batch.reset([int(i) for i in range(num_envs)])
+    return batch
+
+
+def native(batch: SharedInstances) -> np.ndarray:
+    return batch.batch.states  # type: ignore[attr-defined,no-any-return]
+
+
+def play(batch: SharedInstances, wrong: list[int]) -> None:
+    """Play a rollout: copy the tape, but write a wrong symbol at once in some environments."""
+    for _ in range(batch.horizon):
+        states = native(batch)
+        due = [int(s["target"][min(int(s["written"]), 95)]) for s in states]
+        action = np.array([[1, 1, symbol] for symbol in due])
+        action[wrong, 2] = (action[wrong, 2] + 1) % 5
+        batch.step(action)
+
+
+def test_a_group_plays_the_same_tape_and_groups_differ() -> None:
+    batch = grouped()
+    for _ in range(4):
+        tapes = native(batch)["tape"][:, 0].copy()
+        assert (tapes[:3] == tapes[0]).all()
+        assert (tapes[3:] == tapes[3]).all()
+        assert not (tapes[0] == tapes[3]).all()
+        play(batch, wrong=[1, 4])
+        assert not (native(batch)["tape"][0, 0] == tapes[0]).all(), "the next instance is new"
+
+
+def test_one_episode_each_then_waiting() -> None:
+    batch = grouped(num_envs=3)
+    target = int(native(batch)["target_length"][0])
+    valid, reward = [], []
+    for step in range(batch.horizon):
+        symbol = int(native(batch)["target"][0][min(step, target - 1)])
+        action = np.array([[1, 1, symbol]] * 3)
+        action[2, 2] = (symbol + 1) % 5
+        batch.step(action)
+        valid.append(batch.valid.copy())
+        reward.append(batch.reward.copy())
+    assert np.sum(valid, axis=0).tolist() == [target, target, 1]
+    assert np.sum(reward, axis=0).tolist() == [target, target, -0.5]
+    assert not valid[-1].any()
+    assert sorted(batch.pop_episodes()) == [(-0.5, 1), (target, target), (target, target)]
+    assert batch.pop_episodes() == []
+
+
+def test_the_curriculum_is_that_of_the_first_environment() -> None:
+    batch = grouped(num_envs=6)
+    for _ in range(10):
+        assert (native(batch)["level"] == 2).all()
+        play(batch, wrong=[1, 2, 3])
+    assert native(batch)["level"].tolist() == [3, 3, 3, 2, 2, 2]
+
+
+def test_the_horizon_follows_the_episodes() -> None:
+    batch = grouped()
+    play(batch, wrong=[0, 1, 2, 3, 4, 5])
+    assert batch.horizon == 1 + 1 + 2  # a step, the one that begins the next, and room
+    for _ in range(4):  # none ends: every one writes nothing
+        for _ in range(batch.horizon):
+            batch.step(np.zeros((6, 3), np.int64))
+    assert batch.horizon > 8
+    assert grouped(longest=5).horizon == 5
+
+
+class Coin(gymnasium.Env[Any, Any]):
+    """Shows a number that its seed decides; one step."""
+
+    observation_space = Box(0, 1, (1,), np.float32)
+    action_space = Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.np_random.random(1).astype(np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return np.zeros(1, np.float32), 1.0, True, False, {}
+
+
+def test_other_environments_share_an_instance_by_their_seed() -> None:
+    envs = gymnasium.vector.SyncVectorEnv([Coin] * 4)
+    batch = SharedInstances(make_batch(envs), 2, 3)
+    batch.reset([1, 2, 3, 4])
+    seen = []
+    for _ in range(3):
+        (shown,) = batch.observation.values()
+        first, same, second, too = shown[:, 0].tolist()
+        assert first == same
+        assert second == too
+        seen += [first, second]
+        for _ in range(batch.horizon):
+            batch.step(np.zeros(4, np.int64))
+    assert len(set(seen)) == 6
+
+
+@pytest.mark.parametrize(("num_envs", "samples"), [(6, 4), (2, 1)])
+def test_groups_that_do_not_come_out_even_are_refused(num_envs: int, samples: int) -> None:
+    with pytest.raises(ValueError, match=f"samples={samples}.+num_envs={num_envs}"):
+        SharedInstances(make_batch("daedalus/Copy-v0", num_envs), samples, 9)
+
+
+# ---------------------------------------------------------------------------------- the agent
+
+
+def made(**settings: Any) -> UREX:
+    config = Config(**(SMALL | settings))
+    return UREX("daedalus/Copy-v0", config, num_envs=6, seed=1, device="cpu")
+
+
+def test_the_probability_is_that_of_the_whole_sequence() -> None:
+    """Against one sequence after the other, cut at its end, the components summed."""
+    agent = made()
+    assert agent.collector is not None
+    rollout = agent.collector.collect(agent.rollout_length)
+    assert rollout is not None
+    row = agent.update(rollout)
+    agent = made()
+    assert agent.collector is not None
+    rollout = agent.collector.collect(agent.rollout_length)
+    assert rollout is not None
+    total = 0.0
+    for b in range(6):
+        steps = int(rollout.valid[:, b].sum())
+        assert rollout.valid[:steps, b].all()
+        inputs = sequence_inputs(rollout)
+        cut = {k: v[:steps, b : b + 1] for k, v in inputs.observation.items()}
+        rest = (x[:steps, b : b + 1] for x in inputs[1:])
+        output = agent.network(type(inputs)(cut, *rest), agent.initial_state(1))
+        moves, write, symbol = output[:, 0].split([2, 2, 5], -1)
+        for part, chosen in zip((moves, write, symbol), rollout.action[:steps, b].T, strict=True):
+            log_pi = part.detach().log_softmax(-1)
+            total += float(log_pi.gather(1, chosen.unsqueeze(1)).sum())
+    assert float(row["sequence_log_prob"]()) == pytest.approx(total / 6, rel=1e-4)  # type: ignore[operator]
+
+
+def test_what_is_logged_is_finite_and_in_range() -> None:
+    agent = made()
+    assert agent.collector is not None
+    for _ in range(3):
+        rollout = agent.collector.collect(agent.rollout_length)
+        assert rollout is not None
+        row = {k: float(v() if callable(v) else v) for k, v in agent.update(rollout).items()}
+    assert all(math.isfinite(value) for value in row.values())
+    assert 1 <= row["effective_samples"] <= 3
+    assert 1 / 3 <= row["share_of_best"] <= 1
+    assert row["level"] == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"objective": "reinforce"}, "'urex' or 'ment'"), ({"tau": 0.0}, "cannot have tau=0")],
+)
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        made(**wrong)
+
+
+def test_training_continues_bit_for_bit(tmp_path: Any) -> None:
+    whole = made()
+    whole.learn(600)
+    whole.save(tmp_path / "half")
+    again = UREX.load(tmp_path / "half", env="daedalus/Copy-v0", device="cpu")
+    for agent in (whole, again):
+        agent.learn(600, reset_num_timesteps=False)
+    mine, theirs = (
+        torch.cat([p.flatten() for p in agent.network.parameters()]) for agent in (whole, again)
+    )
+    assert torch.equal(mine, theirs)
