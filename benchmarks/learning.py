@@ -66,7 +66,7 @@ class Claim:
 
 _NONE = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
 
-_PGQ = {"hidden": 64, "learning_rate": 1e-3}
+_SMALL = {"lstm": 0, "hidden": 64, "n_steps": 5, "learning_rate": 3e-3}
 
 CLAIMS = {
     "unreal-small-maze": Claim(
@@ -105,10 +105,10 @@ CLAIMS = {
         total_timesteps=50_000,
         baseline="actor_critic",
         variants={
-            "actor_critic": Variant("actor_critic"),
+            "actor_critic": Variant("actor_critic", _SMALL),
             "dqn (stable-baselines3)": Variant("dqn"),
-            "pgq": Variant("pgq", _PGQ),
-            "pgq without replay": Variant("pgq", {**_PGQ, "eta": 0.0}),
+            "pgq": Variant("pgq", _SMALL),
+            "pgq without replay": Variant("pgq", {**_SMALL, "eta": 0.0}),
         },
     ),
     "pgq-four-rooms": Claim(
@@ -117,10 +117,10 @@ CLAIMS = {
         total_timesteps=150_000,
         baseline="actor_critic",
         variants={
-            "actor_critic": Variant("actor_critic", {"lstm": 0, "hidden": 64}),
+            "actor_critic": Variant("actor_critic", _SMALL),
             "dqn (stable-baselines3)": Variant("dqn", {"learning_starts": 1000}),
-            "pgq": Variant("pgq", {"hidden": 64}),
-            "pgq without replay": Variant("pgq", {"hidden": 64, "eta": 0.0}),
+            "pgq": Variant("pgq", _SMALL),
+            "pgq without replay": Variant("pgq", {**_SMALL, "eta": 0.0}),
         },
     ),
 }
