@@ -49,14 +49,16 @@ class World:
         self.seeds, self.states = seeds, family.params.moves.size // 4
         self.offset = np.arange(seeds) * self.states  # of a seed's table
         names = ("state", "action", "following")
-        self.held = {name: np.zeros((steps, seeds), np.int64) for name in names}
+        self.held: dict[str, np.ndarray] = {
+            name: np.zeros((steps, seeds), np.int64) for name in names
+        }
         self.held |= {"reward": np.zeros((steps, seeds)), "ends": np.zeros((steps, seeds), bool)}
         self.count = 0
 
     @property
     def rows(self) -> np.ndarray:
         """Row of every seed's state in the joint table, (seeds,)."""
-        return self.batch.observation["place"].argmax(1) + self.offset
+        return np.asarray(self.batch.observation["place"].argmax(1) + self.offset)
 
     def step(self, action: np.ndarray) -> None:
         """Take a step with every seed and hold it."""
@@ -137,7 +139,7 @@ class QLearning:
     def probabilities(self) -> np.ndarray:
         """Return the probabilities of acting, (rows, 4)."""
         best = self.q >= self.q.max(1, keepdims=True)
-        return EPSILON / 4 + (1 - EPSILON) * best / best.sum(1, keepdims=True)
+        return np.asarray(EPSILON / 4 + (1 - EPSILON) * best / best.sum(1, keepdims=True))
 
     def update(self, rng: np.random.Generator) -> None:
         """Learn from replay."""

@@ -105,10 +105,9 @@ def test_where_it_comes_to_rest(assumed: float) -> None:
 
 
 def test_only_the_step_into_a_terminal_state_stops_the_bootstrap() -> None:
-    steps = {"reward": torch.zeros(3, 3), "length": torch.tensor([3, 2, 2])}
-    drawn = Sequences(
-        None, None, ends=torch.tensor([True, True, False]), state={}, extra={}, **steps
-    )  # type: ignore[arg-type]
+    steps: Any = {"reward": torch.zeros(3, 3), "length": torch.tensor([3, 2, 2])}
+    unused: Any = {"inputs": None, "action": None, "state": {}, "extra": {}}
+    drawn = Sequences(ends=torch.tensor([True, True, False]), **steps, **unused)
     assert terminal_steps(drawn).T.tolist() == [
         [False, False, True],
         [False, True, False],
