@@ -279,7 +279,7 @@ and moves both along grad log pi and grad V by
 The map of `daedalus/GridWorld-v0`, tables in place of networks, one update for each step: the
 actor-critic by its one-step target, PGQ also by {replayed} replayed transitions, Q-learning by
 {replayed} replayed transitions alone. What is shown is the exact discounted value of the start
-under the policy that acts: for Q-learning with its epsilon, which costs it the last tenth. The best
+under the policy that acts: for Q-learning with its epsilon. The best
 policy is worth {optimum}.
 
 | value of the start after steps | {head} |
