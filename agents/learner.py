@@ -136,9 +136,6 @@ class Learner:
     def loss(self, rollout: Rollout) -> tuple[Tensor, Unrolled, dict[str, Metric]]:
         """Return A3C's loss of a prepared rollout, the unrolled network and what to log."""
         returns = self.returns(rollout)
-        unrolled = self.network.unroll(
-            sequence_inputs(rollout), rollout.initial_state, self.recorded(rollout)
-        )
         unrolled = self.unroll(rollout)
         policy, action = self.network.distribution, rollout.action.flatten(0, 1)
         log_pi, entropy = policy.log_prob_entropy(unrolled.policy.flatten(0, 1), action)
@@ -157,13 +154,12 @@ class Learner:
         total = terms.total(self.config.value_weight, self.config.entropy_weight)
         return total, unrolled, metrics
 
-    def recorded(self, rollout: Rollout) -> Known | None:
     def unroll(self, rollout: Rollout) -> Unrolled:
         """Run the network over a prepared rollout, reusing what acting kept of it."""
-        known = self._recorded(rollout)
+        known = self.recorded(rollout)
         return self.network.unroll(sequence_inputs(rollout), rollout.initial_state, known)
 
-    def _recorded(self, rollout: Rollout) -> Known | None:
+    def recorded(self, rollout: Rollout) -> Known | None:
         """Return what acting kept, if the parameters are still those it acted with."""
         return rollout.extras if self._kept == self._version else None
 

@@ -266,23 +266,19 @@ def _row(group: list[dict[str, Any]], goal: float, claim: Claim) -> dict[str, An
         "held_out_return": with_interval([np.mean(run["held_out_returns"]) for run in group]),
         "steps_to_baseline_final": with_interval(spent),
         "diagnostics": {key: _of(key, group) for key in claim.diagnostics},
-        "area_under_curve": _with_interval([area_under_curve(curve, total) for curve in curves]),
-        "held_out_return": _with_interval([np.mean(run["held_out_returns"]) for run in group]),
-        "steps_to_baseline_final": _with_interval(spent),
         "share_of_budget": round(float(np.mean(spent)) / total, 4),
         "never_reached": sum(not there for _, there in reached),
         "steps_per_second": round(float(np.mean([run["steps_per_second"] for run in group])), 1),
     }
 
 
-def with_interval(values: Any) -> dict[str, float]:
-    """Return the interquartile mean of one value a run, and its 95 % bootstrap interval."""
 def _of(metric: str, group: list[dict[str, Any]]) -> dict[str, float] | None:
     values = [run["diagnostics"][metric] for run in group]
-    return None if None in values else _with_interval(values)
+    return None if None in values else with_interval(values)
 
 
-def _with_interval(values: Any) -> dict[str, float]:
+def with_interval(values: Any) -> dict[str, float]:
+    """Return the interquartile mean of one value a run, and its 95 % bootstrap interval."""
     scores = np.array(values, dtype=np.float64)
     interval = bootstrap_interval(scores, np.random.default_rng(0))
     return {
@@ -318,9 +314,8 @@ def _per_point(table: np.ndarray, percentile: float) -> np.ndarray:
     return np.asarray(np.percentile(table, percentile, axis=0))
 
 
-def show(value: dict[str, float], form: str) -> str:
+def show(value: dict[str, float] | None, form: str) -> str:
     """Return what `with_interval` made as text."""
-def _show(value: dict[str, float] | None, form: str) -> str:
     if value is None:
         return "-"
     return f"{value['iqm']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
@@ -342,14 +337,14 @@ def _write_page(name: str, summary: dict[str, Any]) -> None:
         "|---|---:|---:|---:|---:|---:|---:|---:|" + "---:|" * len(claim.diagnostics),
     ]
     for variant, row in summary["variants"].items():
-        seen = "".join(f" {_show(value, '.3f')} |" for value in row["diagnostics"].values())
+        seen = "".join(f" {show(value, '.3f')} |" for value in row["diagnostics"].values())
         lines.append(
             f"| {variant} | {row['runs']} | {show(row['area_under_curve'], '.2f')} "
             f"| {show(row['held_out_return'], '.2f')} "
             f"| {show(row['steps_to_baseline_final'], ',.0f')} | {row['share_of_budget']:.0%} "
-            f"| {variant} | {row['runs']} |{seen} {_show(row['area_under_curve'], '.2f')} "
-            f"| {_show(row['held_out_return'], '.2f')} "
-            f"| {_show(row['steps_to_baseline_final'], ',.0f')} | {row['share_of_budget']:.0%} "
+            f"| {variant} | {row['runs']} |{seen} {show(row['area_under_curve'], '.2f')} "
+            f"| {show(row['held_out_return'], '.2f')} "
+            f"| {show(row['steps_to_baseline_final'], ',.0f')} | {row['share_of_budget']:.0%} "
             f"| {row['never_reached']} | {row['steps_per_second']:,.0f} |"
         )
     source = summary["provenance"]

@@ -32,8 +32,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.feudal import Feudal
     from daedalus.agents.nav import Nav
     from daedalus.agents.pdo import PDO
-    from daedalus.agents.ppo_lagrangian import PPOLagrangian
     from daedalus.agents.pgq import PGQ
+    from daedalus.agents.ppo_lagrangian import PPOLagrangian
     from daedalus.agents.training import train
     from daedalus.agents.trpo_penalty import TRPOPenalty
     from daedalus.agents.unreal import UNREAL
