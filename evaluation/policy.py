@@ -24,7 +24,9 @@ class Choice(NamedTuple):
 class Policy(Protocol):
     """Chooses actions for a batch of environments."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What people call it."""
 
     def start(self, num_envs: int, seed: int) -> None:
         """Forget everything; ``num_envs`` episodes begin, with randomness from ``seed``."""

@@ -157,7 +157,7 @@ def test_a_run_is_followed_from_checkpoint_to_checkpoint(tmp_path: Path) -> None
     from daedalus.evaluation.live_sources import Followed
 
     agent = ActorCritic("daedalus/Catch-v0", Config(lstm=8, hidden=8), num_envs=2, seed=0)
-    config = {"agent": "actor_critic", "env": "daedalus/Catch-v0", "env_kwargs": {}}
+    config: dict[str, Any] = {"agent": "actor_critic", "env": "daedalus/Catch-v0", "env_kwargs": {}}
     config |= {"num_envs": 2, "seed": 0, "total_timesteps": 100}
     with RunDirectory.create(tmp_path / "run", config) as run:
         run.save(40, *agent.get_state())
