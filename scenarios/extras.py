@@ -21,12 +21,12 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "tensorboard",
         "matplotlib",
     ),
-    "watch": ("pygame", "imageio_ffmpeg"),
+    "watch": ("pygame", "imageio_ffmpeg", "websockets"),
     "multiagent": ("pettingzoo",),
     "web": ("starlette", "uvicorn", "selenium"),
     "results": ("pyarrow",),
     "scale": ("ray",),
-    "mujoco": ("mujoco",),
+    "mujoco": ("mujoco", "imageio"),
 }
 """Import name of each optional package, under the extra of ``pyproject.toml`` that installs it."""
 

@@ -342,11 +342,11 @@ def train(name: str, steps: int, push: float = 0.0, **settings: Any) -> list[Any
 
 
 def test_cpo_keeps_the_limit_that_trpo_breaks() -> None:
-    """12 updates with a limit of 5: TRPO is far above, CPO near it and better than standing."""
-    constrained, free = train("cpo", 36_000), train("trpo_penalty", 36_000, penalty=0.0)
+    """20 updates with a limit of 5: TRPO is far above, CPO at it and better than standing."""
+    constrained, free = train("cpo", 60_000), train("trpo_penalty", 60_000, penalty=0.0)
     cost = [np.mean([r["train/cost_return"] for r in rows[-4:]]) for rows in (constrained, free)]
     gain = [np.mean([r["train/episode_return"] for r in rows[-4:]]) for rows in (constrained, free)]
-    assert cost[0] < 8 < 15 < cost[1]
+    assert cost[0] < 6.5 < 30 < cost[1]
     assert 5 < gain[0] < gain[1]
     last = constrained[-1]
     assert sum(last[f"train/share_case_{i}"] for i in range(5)) == pytest.approx(1)
