@@ -43,6 +43,20 @@ class ConstrainedConfig:
     """Steps in a minibatch of the values' fit."""
 
 
+@dataclass(frozen=True)
+class TrustRegionConfig(ConstrainedConfig):
+    """Those, and the settings of an update within a trust region."""
+
+    delta: float = 0.01
+    """Bound of the mean divergence of an update."""
+    damping: float = 0.01
+    """Added to the diagonal of H; the authors' code has 1e-5."""
+    cg_iterations: int = 10
+    """Iterations of conjugate gradients, at most."""
+    fisher_stride: int = 5
+    """H is the mean over every so many-th step; a fifth of the batch in the authors' code too."""
+
+
 class Policy(nn.Module):
     """Tanh layers to the parameters of a distribution; a Gaussian's deviation knows no state."""
 

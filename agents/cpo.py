@@ -31,24 +31,16 @@ from torch import Tensor
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
 from daedalus.agents.constrained import Experience, Learner
-from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.constrained_network import Network, TrustRegionConfig
 from daedalus.agents.costs import FailurePredictor, costs_of
 from daedalus.agents.dual import Dual, solve
 from daedalus.agents.trust_region import LocalModel, Trial, searched, standardised
 
 
 @dataclass(frozen=True)
-class Config(ConstrainedConfig):
+class Config(TrustRegionConfig):
     """Settings of `CPO`: those of constrained agents, the trust region's and the shaping's."""
 
-    delta: float = 0.01
-    """Bound of the mean divergence of an update."""
-    damping: float = 0.01
-    """Added to the diagonal of H; the authors' code has 1e-5."""
-    cg_iterations: int = 10
-    """Iterations of conjugate gradients, at most."""
-    fisher_stride: int = 5
-    """H is the mean over every so many-th step; a fifth of the batch in the authors' code too."""
     shaping: float = 0.0
     """alpha: weight of the predicted probability of a cost soon, added to the cost; 0 for none."""
     shaping_horizon: int = 5

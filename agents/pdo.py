@@ -18,22 +18,14 @@ from typing import Any, ClassVar
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
 from daedalus.agents.constrained import Learner
-from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.constrained_network import Network, TrustRegionConfig
 from daedalus.agents.trust_region import LocalModel, standardised, trpo_step
 
 
 @dataclass(frozen=True)
-class Config(ConstrainedConfig):
+class Config(TrustRegionConfig):
     """Settings of `PDO`: those of constrained agents, the trust region's and the price's."""
 
-    delta: float = 0.01
-    """Bound of the mean divergence of an update."""
-    damping: float = 0.01
-    """Added to the diagonal of H."""
-    cg_iterations: int = 10
-    """Iterations of conjugate gradients, at most."""
-    fisher_stride: int = 5
-    """H is the mean over every so many-th step."""
     multiplier_rate: float = 0.01
     """a: step size of the price; 0.1 reacts sooner and swings more."""
     multiplier_start: float = 0.0

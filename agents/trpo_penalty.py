@@ -12,22 +12,14 @@ from typing import Any, ClassVar
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
 from daedalus.agents.constrained import Learner
-from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.constrained_network import Network, TrustRegionConfig
 from daedalus.agents.trust_region import LocalModel, standardised, trpo_step
 
 
 @dataclass(frozen=True)
-class Config(ConstrainedConfig):
+class Config(TrustRegionConfig):
     """Settings of `TRPOPenalty`; ``cost_limit`` is only what the log compares with."""
 
-    delta: float = 0.01
-    """Bound of the mean divergence of an update."""
-    damping: float = 0.01
-    """Added to the diagonal of H."""
-    cg_iterations: int = 10
-    """Iterations of conjugate gradients, at most."""
-    fisher_stride: int = 5
-    """H is the mean over every so many-th step."""
     penalty: float = 1.0
     """lambda: what a cost of 1 subtracts from the reward; 0 is plain TRPO."""
 

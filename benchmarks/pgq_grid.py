@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from learning import with_interval
 from torch import Tensor
 
 from daedalus.accelerators.files import write_file
@@ -27,7 +28,6 @@ from daedalus.agents.policies import policy_for
 from daedalus.envs.batch import Batch
 from daedalus.envs.probes.grids import GridWorld
 from daedalus.evaluation.provenance import commit, hardware, versions
-from daedalus.evaluation.statistics import bootstrap_interval, iqm
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -185,7 +185,7 @@ def summary(seeds: int, steps: int) -> dict[str, Any]:
     """Train every method; return all values with their interquartile means and intervals."""
     methods = {name: run(name, seeds, steps) for name in ("PGQ", "Q-learning", "actor-critic")}
     for method in methods.values():
-        method["table"] = {at: _with_interval(v) for at, v in method["values"].items()}
+        method["table"] = {at: with_interval(v) for at, v in method["values"].items()}
     return {
         "command": f"python benchmarks/pgq_grid.py --seeds {seeds} --steps {steps}",
         "settings": {
@@ -197,13 +197,6 @@ def summary(seeds: int, steps: int) -> dict[str, Any]:
         "methods": methods,
         "provenance": {"commit": commit(), "versions": versions(), "hardware": hardware()},
     }
-
-
-def _with_interval(values: list[float]) -> dict[str, float]:
-    scores = np.array(values)
-    interval = bootstrap_interval(scores, np.random.default_rng(0))
-    found = {"iqm": iqm(scores), "low": interval.low, "high": interval.high}
-    return {name: round(float(value), 4) for name, value in found.items()}
 
 
 def draw(result: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from learning import with_interval
 from torch import Tensor
 
 from daedalus.accelerators.files import write_file
@@ -28,7 +29,6 @@ from daedalus.agents.urex import (
     urex_coefficients,
 )
 from daedalus.evaluation.provenance import commit, hardware, versions
-from daedalus.evaluation.statistics import bootstrap_interval, iqm
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -93,13 +93,6 @@ def run(objective: str, tau: float, rate: float, bandit: Bandit, updates: int) -
     }
 
 
-def _with_interval(values: list[float]) -> dict[str, float]:
-    scores = np.array(values)
-    interval = bootstrap_interval(scores, np.random.default_rng(0))
-    found = {"iqm": iqm(scores), "low": interval.low, "high": interval.high}
-    return {name: round(float(value), 4) for name, value in found.items()}
-
-
 def compare(draws: int, updates: int) -> dict[str, Any]:
     """Run every setting; return them with the best of each objective."""
     bandit = bandits(draws)
@@ -114,7 +107,7 @@ def compare(draws: int, updates: int) -> dict[str, Any]:
         **{"draws": draws, "updates": updates, "arms": ARMS, "samples": SAMPLES},
         "highest_reward": round(float(bandit.reward.max(1).values.mean()), 4),
         "settings": rows,
-        "best": {o: {**row, **_with_interval(row["curve"][-1])} for o, row in best.items()},
+        "best": {o: {**row, **with_interval(row["curve"][-1])} for o, row in best.items()},
         "provenance": {"commit": commit(), "versions": versions(), "hardware": hardware()},
     }
 
