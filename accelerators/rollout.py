@@ -39,6 +39,14 @@ class Seen(NamedTuple):
     acted: Acted
 
 
+class Outputs(NamedTuple):
+    """What an agent's networks say of inputs; gradients reach observations that ask for them."""
+
+    policy: Tensor  # (B, P), the distribution's parameters: logits, means, or action values
+    value: Tensor  # (B,), expected discounted return
+    layers: dict[str, Tensor]  # (B, ...), activations by name, from the input on
+
+
 class Actor(Protocol):
     """The part of an agent that collecting needs."""
 

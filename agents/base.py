@@ -16,13 +16,13 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from daedalus.accelerators.collector import Collector
-from daedalus.accelerators.rollout import Acted, Inputs, Rollout, Seen, State
+from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
 from daedalus.accelerators.vector import EnvBatch, make_batch
 from daedalus.agents.logger import Logger
 from daedalus.agents.spaces import space_from_json
 from daedalus.agents.state import restore, state_of
 
-__all__ = ["Acted", "Agent", "Inputs", "Metrics", "Rollout", "Seen", "Spaces", "State"]
+__all__ = ["Acted", "Agent", "Inputs", "Metrics", "Outputs", "Rollout", "Seen", "Spaces", "State"]
 
 Metric = float | Tensor | Callable[[], Tensor]
 """A number to log; tensors and functions are read only when a row is due, so no update waits."""
@@ -151,6 +151,26 @@ class Agent(ABC):
             under the names of the actions.
         """
         return {}
+
+    def outputs(self, inputs: Inputs, state: State) -> Outputs:
+        """Return what the networks say of inputs, with gradients where observations ask for them.
+
+        The agent's ``learner`` answers, where it has one that can.
+
+        Args:
+            inputs: (B, ...); images as float32 in [0, 255] where they are to have gradients.
+            state: Before the step, (B, ...) each.
+
+        Raises:
+            ValueError: This agent's networks cannot be asked.
+        """
+        learner: Any = getattr(self, "learner", None)
+        if not hasattr(learner, "outputs"):
+            raise ValueError(
+                f"{self.name} does not show its networks' outputs and gives no gradients"
+            )
+        found: Outputs = learner.outputs(inputs, state)
+        return found
 
     @property
     def rollout_length(self) -> int:

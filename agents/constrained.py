@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import gae
-from daedalus.accelerators.rollout import Acted, Inputs, Rollout
+from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, State
 from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.losses import explained_variance
 
@@ -63,6 +63,11 @@ class Learner:
             policy = self.network.policy.distribution
             action = policy.mode(output) if deterministic else policy.sample(output, generator)
         return Acted(action, {}, extras)
+
+    def outputs(self, inputs: Inputs, state: State) -> Outputs:
+        """Return logits or means, values and activations; see `Agent.outputs`."""
+        rows = self.network.flatten(inputs.observation)
+        return Outputs(self.network.policy(rows), self.network.values(rows)[0], {"input": rows})
 
     def judge(
         self, rollout: Rollout, reward: Tensor | None = None, cost: Tensor | None = None

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import n_step_return
-from daedalus.accelerators.rollout import Acted, Inputs, Rollout, Seen, State
+from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
 from daedalus.agents.base import Metric
 from daedalus.agents.losses import actor_critic_loss, explained_variance
@@ -63,6 +63,21 @@ class Learner:
                 value = self.network.critic(output).squeeze(-1)
                 extras = {"value": value, "policy": parameters, "output": output}
         return Acted(chosen, state, extras)
+
+    def outputs(self, inputs: Inputs, state: State) -> Outputs:
+        """Return logits (or means), values and activations; see `Agent.outputs`."""
+        inputs = self.clip(inputs)
+        steps = Inputs(
+            {name: value.unsqueeze(0) for name, value in inputs.observation.items()},
+            *(value.unsqueeze(0) for value in inputs[1:]),
+        )
+        unrolled = self.network.unroll(steps, state)
+        layers = {
+            name: getattr(unrolled, name)[0]
+            for name in ("encoded", "features", "output", "latent")
+            if hasattr(unrolled, name)
+        }
+        return Outputs(unrolled.policy[0], unrolled.value[0], layers)
 
     def inspect(self, now: Seen) -> dict[str, Any]:
         """Return the distribution over actions of a step without gradients."""

@@ -77,12 +77,14 @@ class ConvolutionStack(nn.Module):
             channels = out
         self.layers = nn.ModuleList(modules)
         self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.relu = nn.ReLU()
         self.map = (height, width, channels)
         self.features = height * width * channels
 
     def maps(self, image: Tensor) -> list[Tensor]:
         """Return the images (N, H, W, C) as numbers in [0, 1] and every layer's output."""
-        x = channels_last(image, self.space).permute(0, 3, 1, 2).float().mul_(1 / 255)
+        x = channels_last(image, self.space).permute(0, 3, 1, 2)
+        x = x.to(torch.float32, copy=True).mul_(1 / 255)
         return convolve(x, list(self.layers))  # type: ignore[arg-type]
 
     def forward(self, image: Tensor, known: Sequence[Maps] | None = None) -> Tensor:
@@ -91,7 +93,15 @@ class ConvolutionStack(nn.Module):
         Args:
             image: The images.
             known: What `maps` returned for parts of them while acting.
+
+        Images (N, H, W, C) in [0, 255] that require gradients get them, by the library's backward
+        pass; see `daedalus.evaluation.probes`.
         """
+        if image.requires_grad:
+            x = channels_last(image, self.space).permute(0, 3, 1, 2) * (1 / 255)
+            for layer in self.layers:
+                x = self.relu(layer(x))
+            return flat([x])
         parts = known or [self.maps(part) for part in image.split(CHUNK)]
         return join(parts, list(self.layers))  # type: ignore[arg-type]
 

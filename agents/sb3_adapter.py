@@ -29,12 +29,12 @@ from torch import nn
 
 from daedalus.accelerators.guards import check_finite, check_gradients
 from daedalus.accelerators.sb3_vec_env import BatchVecEnv, as_vec_env
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Seen, Spaces, State
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Outputs, Seen, Spaces, State
 from daedalus.agents.sb3_collector import SB3Collector
 from daedalus.agents.sb3_config import policy_name
 from daedalus.agents.sb3_features import Features, needs_features
 from daedalus.agents.sb3_state import Counters, Replay, Streams, Variables
-from daedalus.agents.sb3_value import distribution_of, recurrent_value, value_of
+from daedalus.agents.sb3_value import distribution_of, outputs_of, recurrent_value, value_of
 
 
 class SB3Agent(Agent):
@@ -173,6 +173,10 @@ class SB3Agent(Agent):
         masks = arrays["action_mask"] if self.name == "maskable_ppo" else None
         observation: Any = arrays if len(arrays) > 1 else next(iter(arrays.values()))
         return {**distribution_of(self.model.policy, observation, masks)}
+
+    def outputs(self, inputs: Inputs, state: State) -> Outputs:
+        """Return logits or action values, values and activations; see `Agent.outputs`."""
+        return outputs_of(self.model.policy, inputs.observation)
 
     def update(self, rollout: Any) -> Metrics:
         """Run the algorithm's ``train`` on what it collected."""

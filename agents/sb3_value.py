@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Dict
 from stable_baselines3.common.policies import BaseModel
 from torch import Tensor
 
-from daedalus.accelerators.rollout import State
+from daedalus.accelerators.rollout import Outputs, State
 
 
 def value_of(policy: Any, observation: Any, action: np.ndarray) -> Tensor | None:
@@ -50,6 +52,44 @@ def distribution_of(policy: Any, observation: Any, masks: Any = None) -> dict[st
     found = policy.get_distribution(seen, **({} if masks is None else {"action_masks": masks}))
     probabilities = getattr(found.distribution, "probs", None)
     return {} if probabilities is None else {"probabilities": probabilities}
+
+
+def outputs_of(policy: Any, observation: Mapping[str, Tensor]) -> Outputs:
+    """Return logits (means, action values), values and activations of a policy without memory.
+
+    Args:
+        policy: Of an actor-critic or of a deep Q-network.
+        observation: (B, ...) by name; images as they are observed, floats where gradients are
+            wanted.
+
+    Raises:
+        ValueError: The policy has memory, or neither probabilities nor action values.
+    """
+    space = policy.observation_space
+    if isinstance(space, Dict):
+        seen: Any = {n: _as_trained(observation[n], s) for n, s in space.spaces.items()}
+    else:
+        seen = _as_trained(next(iter(observation.values())), space)
+    for name in ("q_net", "quantile_net"):
+        if hasattr(policy, name):
+            net = getattr(policy, name)
+            values = net(seen) if name == "q_net" else net(seen).mean(1)
+            features = net.extract_features(seen, net.features_extractor)
+            return Outputs(values, values.amax(1), {"features": features})
+    if not hasattr(policy, "get_distribution") or hasattr(policy, "lstm_actor"):
+        raise ValueError(f"{type(policy).__name__} gives no policy and value of one observation")
+    found = policy.get_distribution(seen).distribution
+    logits = found.logits if hasattr(found, "logits") else found.mean
+    features = BaseModel.extract_features(policy, seen, policy.pi_features_extractor)
+    layers = {"features": features, "policy": policy.mlp_extractor.forward_actor(features)}
+    return Outputs(logits, policy.predict_values(seen).flatten(), layers)
+
+
+def _as_trained(value: Tensor, space: Any) -> Tensor:
+    """Return images with their channels where the policy has them."""
+    if value.dim() == 4 and value.shape[1:] != space.shape:
+        return value.permute(0, 3, 1, 2)
+    return value
 
 
 def recurrent_value(

@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("daedalus.commands_benchmark:Benchmark", "agents x scenarios x seeds, resumable"),
     "results": ("daedalus.commands_benchmark:Results", "list, filter, export, merge, verify"),
     "report": ("daedalus.commands_benchmark:Report", "results as one HTML page"),
+    "probe robustness": ("daedalus.commands_probe:Robustness", "score a run under perturbations"),
+    "probe trust": ("daedalus.commands_probe:Trust", "do value and confidence mean anything"),
+    "probe sight": ("daedalus.commands_probe:Sight", "which pixels decide"),
+    "probe similarity": ("daedalus.commands_probe:Similarity", "compare two networks' layers"),
     "watch": ("daedalus.commands_watch:Watch", "see a run, or play: window, live page, video"),
     "check": ("daedalus.commands_make:Check", "test an environment against its contract"),
     "new env": ("daedalus.commands_make:NewEnv", "start a new environment from a template"),
@@ -112,15 +116,16 @@ def _command(args: list[str]) -> tuple[str, list[str]]:
         return two, args[2:]
     if args[0] in COMMANDS:
         return args[0], args[1:]
-    if args[0] == "new":
-        raise UsageError("say what is new: daedalus new env NAME, or daedalus new agent NAME")
+    seconds = [name.split()[1] for name in COMMANDS if name.startswith(f"{args[0]} ")]
+    if seconds:
+        raise UsageError(f"say which: daedalus {args[0]} {' | '.join(seconds)}")
     hint = nearest(args[0], COMMANDS) or f"; commands: {', '.join(COMMANDS)}"
     raise UsageError(f"unknown command {args[0]!r}{hint}")
 
 
 def help_text() -> str:
     """Return what ``daedalus --help`` prints."""
-    rows = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
+    rows = [f"  {name:<16} {what}" for name, (_, what) in COMMANDS.items()]
     return HELP.format(commands="\n".join(rows))
 
 

@@ -47,6 +47,8 @@ MaybeCount = Annotated[int | None, _primitive("INT", _whole)]
 """A `Count`, or None where it is left out."""
 MaybeText = Annotated[str | None, _primitive("TEXT", str)]
 """Text, or None where it is left out."""
+MaybeFloat = Annotated[float | None, _primitive("FLOAT", float)]
+"""A number, or None where it is left out."""
 
 
 def positional(metavar: str) -> Any:

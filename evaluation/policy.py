@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import Space
@@ -10,6 +10,9 @@ from gymnasium.spaces import Box
 from gymnasium.vector.utils import batch_space
 
 from daedalus.accelerators.vector import EnvBatch
+
+if TYPE_CHECKING:
+    from daedalus.accelerators.rollout import Inputs, State
 
 Arrays = dict[str, np.ndarray]
 
@@ -85,19 +88,33 @@ class AgentPolicy:
         self._previous = torch.zeros(shape, dtype=kind, device=self.agent.device)
         self._now: Any = None
 
-    def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
-        """Act on a batch of observations."""
+    def inputs(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Inputs:
+        """Return what the agent acts on: tensors on its device, (B, ...)."""
         import torch
 
-        from daedalus.accelerators.rollout import Inputs, Seen
+        from daedalus.accelerators.rollout import Inputs
 
         device = self.agent.device
-        inputs = Inputs(
+        return Inputs(
             {n: torch.from_numpy(a.copy()).to(device) for n, a in observation.items()},
             self._previous,
             torch.from_numpy(np.where(start, 0.0, reward).astype(np.float32)).to(device),
             torch.from_numpy(np.array(start)).to(device),
         )
+
+    @property
+    def state(self) -> State:
+        """The recurrent state with which the agent will act next, (B, ...) each."""
+        state: State = self._state
+        return state
+
+    def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
+        """Act on a batch of observations."""
+        import torch
+
+        from daedalus.accelerators.rollout import Seen
+
+        inputs = self.inputs(observation, reward, start)
         with torch.no_grad(), _Borrowed(self.agent, self._generator):
             acted = self.agent.act(inputs, self._state, self.deterministic)
         self._previous, self._state = acted.action, acted.state
@@ -109,7 +126,7 @@ class AgentPolicy:
         )
 
     def correct(self, action: np.ndarray) -> None:
-        """Remember that another action (1, ...) was taken than the one chosen."""
+        """Remember that other actions (B, ...) were taken than those chosen."""
         import torch
 
         self._previous = torch.as_tensor(action, device=self.agent.device).to(self._previous.dtype)

@@ -18,8 +18,8 @@ def score_table(scores: Sequence[Evaluation]) -> str:
     rows += [
         (
             score.policy,
-            _with_interval(score.mean, score.interval),
-            _with_interval(score.iqm, score.iqm_interval),
+            with_interval(score.mean, score.interval),
+            with_interval(score.iqm, score.iqm_interval),
             f"{score.lengths.mean():.0f}",
         )
         for score in scores
@@ -34,7 +34,8 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _with_interval(value: float, interval: Interval) -> str:
+def with_interval(value: float, interval: Interval) -> str:
+    """Return a number with its interval in brackets."""
     return f"{value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 

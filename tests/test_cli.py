@@ -246,7 +246,7 @@ def test_new_refuses_names_and_files_that_are_there(
     assert "cannot be the name of a module" in error_of(ask("new", "env", "3 worlds"), 2)
     assert ask("new", "env", "kept")[0] == 0
     assert "is there already" in error_of(ask("new", "env", "kept"), 2)
-    assert "say what is new" in error_of(ask("new", "wrld", "x"), 2)
+    assert "say which: daedalus new env | agent" in error_of(ask("new", "wrld", "x"), 2)
 
 
 # ---- mistakes -----------------------------------------------------------------------------------
