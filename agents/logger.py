@@ -38,9 +38,13 @@ class Logger:
         old = self.name_to_value.get(key, 0.0)
         self.name_to_value[key] = old + (value - old) / count
 
+    def numbers(self) -> dict[str, float]:
+        """Return what was recorded since the last ``dump``, without what is no number."""
+        return {k: float(v) for k, v in self.name_to_value.items() if _is_number(v)}
+
     def dump(self, step: int = 0) -> None:
         """Hand all numbers to the sinks and forget them."""
-        numbers = {k: float(v) for k, v in self.name_to_value.items() if _is_number(v)}
+        numbers = self.numbers()
         for sink in self.sinks:
             sink(step, numbers)
         self.name_to_value.clear()

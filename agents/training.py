@@ -10,6 +10,7 @@ import numpy as np
 
 from daedalus.accelerators.memory import keep_freed_memory
 from daedalus.agents.base import Agent, Metrics
+from daedalus.agents.health import Health, Heartbeat
 from daedalus.agents.recorder import Recorder, Saving
 
 LOG_INTERVAL = 10_000
@@ -35,6 +36,7 @@ def train(
     *,
     log_interval: int | None = None,
     saving: Saving | None = None,
+    health: Health | None = None,
 ) -> Agent:
     """Train until ``agent.num_timesteps`` reaches ``total_timesteps``.
 
@@ -46,6 +48,7 @@ def train(
         progress: Called with a `Progress` after every logged row.
         log_interval: Environment steps between logged rows; by default `LOG_INTERVAL`.
         saving: When checkpoints are taken and which stay, if there is a ``run``.
+        health: Looks at every logged row and warns; by default one that knows no earlier runs.
 
     Returns:
         The agent.
@@ -60,13 +63,15 @@ def train(
         raise ValueError("this agent has no environment to train in: load it with env=...")
     keep_freed_memory()
     agent.total_timesteps = total_timesteps
-    log = _Log(agent, log_interval or LOG_INTERVAL, progress)
+    log = _Log(agent, log_interval or LOG_INTERVAL, progress, health or Health())
     hook = _Hook(agent, callback, total_timesteps)
-    with Recorder(agent, run, saving or Saving()) as recorder:
+    with Recorder(agent, run, saving or Saving()) as recorder, Heartbeat(agent) as heartbeat:
         hook.start()
         while agent.num_timesteps < total_timesteps:
             hook.rollout_start()
+            heartbeat.collecting(True)
             rollout = agent.collector.collect(agent.rollout_length, hook.step)
+            heartbeat.collecting(False)
             if rollout is None:  # a callback asked to stop
                 break
             hook.rollout_end()
@@ -82,9 +87,13 @@ class _Log:
     """Episode statistics and the rows of SB3's names."""
 
     def __init__(
-        self, agent: Agent, interval: int, progress: Callable[[Progress], None] | None
+        self,
+        agent: Agent,
+        interval: int,
+        progress: Callable[[Progress], None] | None,
+        health: Health,
     ) -> None:
-        self.agent, self.interval, self.progress = agent, interval, progress
+        self.agent, self.interval, self.progress, self.health = agent, interval, progress, health
         self._clock, self._steps = time.perf_counter(), agent.num_timesteps
         self._next = (agent.num_timesteps // interval + 1) * interval
 
@@ -113,6 +122,8 @@ class _Log:
         agent.logger.record("train/n_updates", agent.num_updates)
         for name, value in metrics.items():
             agent.logger.record(f"train/{name}", float(value() if callable(value) else value))
+        for name, alarm in self.health.check(agent.num_timesteps, agent.logger.numbers()).items():
+            agent.logger.record(name, alarm)
         agent.logger.dump(agent.num_timesteps)
         if self.progress is not None:
             self.progress(

@@ -165,7 +165,9 @@ def train_in(run: Any, agent: Any, steps: int) -> int:
         Exit code: 0 when the steps are done, 130 after Ctrl-C, 143 after SIGTERM.
     """
     from daedalus.accelerators.signals import Stopped
+    from daedalus.agents.health import Health
     from daedalus.agents.training import train
+    from daedalus.evaluation.runs import earlier_runs
     from daedalus.progress import ProgressLine, duration
 
     for note in run.notes:
@@ -175,7 +177,8 @@ def train_in(run: Any, agent: Any, steps: int) -> int:
     began, code = time.monotonic(), 0
     try:
         with ProgressLine(agent, steps) as line:
-            train(agent, steps, run=run, progress=line)
+            health = Health(earlier_runs(run.path), steps)
+            train(agent, steps, run=run, progress=line, health=health)
     except Stopped as stop:
         code = 128 + stop.signum
     finally:

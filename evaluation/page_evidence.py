@@ -59,7 +59,7 @@ def _figure(path: Path, cell: Cell) -> str:
 def evidence(store: ResultStore, runs: Sequence[dict[str, Any]]) -> str:
     """Return the section on where the figures come from."""
     parts = ["<h2>Where the figures come from</h2>", _commands(runs), _origin(runs)]
-    parts += [_settings(runs), _runs(runs), _unfinished(store)]
+    parts += [_settings(runs), _runs(runs), _health(store, runs), _unfinished(store)]
     return "\n".join(parts)
 
 
@@ -124,6 +124,23 @@ def _runs(runs: Sequence[dict[str, Any]]) -> str:
         for run in runs
     )
     return f"<details><summary>Every run</summary><pre>{escape(rows)}</pre></details>"
+
+
+def _health(store: ResultStore, runs: Sequence[dict[str, Any]]) -> str:
+    """Return the alarms of training, run by run; see `daedalus.agents.health`."""
+    items = []
+    for run in runs:
+        for name in store.names(run["id"]):
+            if not name.startswith("health/"):
+                continue
+            steps, held = store.curve(run["id"], name)
+            if held.any():
+                items.append(
+                    f"<li>{escape(run['label'])} on {escape(run['scenario'])}, seed {run['seed']}: "
+                    f"{escape(name.removeprefix('health/').replace('_', ' '))} from step "
+                    f"{steps[held > 0][0]:,.0f}, {held.sum():.0f} of {len(held)} logged rows</li>"
+                )
+    return f"<h3>Training health</h3><ul>{''.join(items)}</ul>" if items else ""
 
 
 def _unfinished(store: ResultStore) -> str:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from daedalus.accelerators.run_directory import read_config
 from daedalus.agents import make_agent
 
+if TYPE_CHECKING:
+    from daedalus.agents.health import Curve
+
 KEYS = ("agent", "env", "env_kwargs", "num_envs", "seed", "total_timesteps")
+TASK = ("agent", "env", "env_kwargs", "total_timesteps")
+"""What two runs of the same task have in common."""
+RETURN = "rollout/ep_rew_mean"
 
 
 class RunError(ValueError):
@@ -55,6 +63,35 @@ def read_run(path: str | Path) -> dict[str, Any]:
     if missing:
         raise RunError(f"{path}/config.yaml has no {missing[0]!r}; was it made by another version?")
     return config
+
+
+def earlier_runs(path: str | Path) -> list[Curve]:
+    """Return the learning curves of the finished runs beside a run that did the same task.
+
+    The same agent, environment, its parameters and number of steps; settings may differ.
+    """
+    from daedalus.accelerators.metrics import read_metrics
+    from daedalus.accelerators.run_directory import read_status
+    from daedalus.agents.health import Curve
+
+    path = Path(path).resolve()
+    own = read_run(path)
+    found = []
+    for status in sorted(path.parent.glob("*/status.json")):
+        folder = status.parent
+        if folder.is_symlink() or folder.resolve() == path:
+            continue
+        try:
+            config = read_run(folder)
+            if read_status(folder).get("state") != "finished":
+                continue
+            rows, _ = read_metrics(folder / "metrics")
+        except (ValueError, OSError):
+            continue  # half a run beside this one is no reason to stop
+        pairs = [(row["step"], row[RETURN]) for row in rows if RETURN in row]
+        if pairs and all(config[key] == own[key] for key in TASK):
+            found.append(Curve(*np.array(pairs).T))
+    return found
 
 
 def load_run(path: str | Path, *, step: int | None = None, device: str = "auto") -> Trained:

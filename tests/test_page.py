@@ -153,3 +153,19 @@ def test_intervals_of_a_single_run_are_points() -> None:
     assert chart.count("<circle") == 2
     assert chart.count("stroke-width") == 1
     assert len({tuple(style) for style in styles([str(i) for i in range(30)]).values()}) == 30
+
+
+def test_alarms_of_training_are_on_the_page(tmp_path: Path) -> None:
+    sick, well = spec("sick"), spec("well")
+    with ResultStore(tmp_path, create=True) as store:
+        for run in (sick, well):
+            store.add([run], HERE)
+            store.begin(run.id, HERE)
+            for step in (50, 100):
+                store.log(run.id, step, {"health/stall": float(run is sick and step == 100)})
+            finish(store, run, 1.0)
+        write_page(store, tmp_path / "page.html", videos=False)
+        text = (tmp_path / "page.html").read_text()
+    assert text.count("Training health") == 1
+    assert "sick on s, seed 0: stall from step 100, 1 of 2 logged rows" in text
+    assert "well on s, seed 0: stall" not in text
