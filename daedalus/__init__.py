@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.evaluation.benchmark import benchmark
     from daedalus.evaluation.evaluate import evaluate
     from daedalus.evaluation.plan import plan_from
+    from daedalus.evaluation.probes.robustness import robustness
     from daedalus.evaluation.watch import watch
     from daedalus.scenarios import Scenario
     from daedalus.scenarios import load as load_scenario
@@ -70,6 +71,7 @@ _LAZY = {
     "make_batch": "daedalus.accelerators.vector",
     "plan_from": "daedalus.evaluation.plan",
     "register_agent": "daedalus.agents",
+    "robustness": "daedalus.evaluation.probes.robustness",
     "train": "daedalus.agents.training",
     "watch": "daedalus.evaluation.watch",
 }
@@ -103,6 +105,7 @@ __all__ = [
     "plan_from",
     "register",
     "register_agent",
+    "robustness",
     "train",
     "watch",
 ]

@@ -130,7 +130,7 @@ def environment_page(family: type[Family], ids: list[str]) -> str:
     if (picture := picture_path(family)).exists():
         out.append(f"![{family.__name__}](../images/environments/{picture.name})\n")
     out += ["```python\nimport daedalus\n"]
-    out += [f'env = daedalus.make("{ids[0]}")\n```\n', "Ids: " + ", ".join(map(code, ids)) + "\n"]
+    out += [f'env = daedalus.make("{ids[0]}")\n```\n', members(ids)]
     for title, lines in parts.items():
         out.append(f"## {title}\n\n{paragraphs(lines)}\n")
         if title == "Observation":
@@ -182,23 +182,28 @@ def code(text: Any) -> str:
     return f"`{text}`"
 
 
+SHOWN = 4
+"""Ids of one family that the README names."""
+
+
 def environments_table() -> str:
-    """Write the README's table of environments."""
+    """Write the README's table of environments, a row for each family."""
     rows = []
     for family, ids in families().items():
         page = f"docs/environments/{page_name(family.__name__)}.md"
-        for env_id in ids:
-            env = gymnasium.make(env_id)
-            seen = ", ".join(env.unwrapped.family.observations)  # type: ignore[attr-defined]
-            rows.append(
-                (
-                    f"[{code(env_id)}]({page})",
-                    environment_summary(env_id),
-                    seen,
-                    brief(env.action_space),
-                )
-            )
-    return table(("id", "what", "observation", "actions"), rows)
+        env = gymnasium.make(ids[0])
+        seen = ", ".join(env.unwrapped.family.observations)  # type: ignore[attr-defined]
+        names = ", ".join(code(env_id.removeprefix("daedalus/")) for env_id in ids[:SHOWN])
+        more = f" and [{len(ids) - SHOWN} more]({page})" if len(ids) > SHOWN else ""
+        rows.append((f"[{names}]({page}){more}", summary(family), seen, brief(env.action_space)))
+    return table(("`daedalus/`", "what", "observation", "actions"), rows)
+
+
+def members(ids: list[str]) -> str:
+    """Name the ids of a family, and what sets each apart where there are several."""
+    if len(ids) == 1:
+        return f"Id: {code(ids[0])}\n"
+    return table(("id", "what"), ((code(i), environment_summary(i)) for i in ids)) + "\n"
 
 
 def brief(space: gymnasium.Space[Any]) -> str:
