@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from daedalus.envs.random import GOAL, integers, mix
-from daedalus.envs.streets.compiling import kernel
+from daedalus.envs.streets.compiling import kernel, part
 from daedalus.envs.streets.moves import arc
 from daedalus.envs.streets.network import CELL
 from daedalus.envs.streets.paths import UNREACHABLE, moves_between
@@ -173,7 +173,7 @@ def new_goal(state: Any, params: Params) -> None:
     set_goal(state, places, params.hubs, draw_place(state, places, params.cells, params.rules[0]))
 
 
-@kernel
+@part
 def deliver(state: Any, params: Params) -> float:
     """Apply the courier's rules after a move; return the reward without coins."""
     rules, places = params.rules[0], params.places

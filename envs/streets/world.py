@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from daedalus.envs.core import lend
 from daedalus.envs.random import LAYOUT, SPAWN, bits, integers
-from daedalus.envs.streets.compiling import kernel
+from daedalus.envs.streets.compiling import kernel, part
 from daedalus.envs.streets.courier import (
     deliver,
     forget,
@@ -27,7 +28,7 @@ TURNS = (0, -1, -3, 1, 3)
 ACTIONS = ("forward", "left 22.5", "left 67.5", "right 22.5", "right 67.5")
 
 
-@kernel
+@part
 def _reset(state: Any, params: Params) -> None:
     rules = params.rules[0]
     if state.episode == 1:
@@ -49,7 +50,7 @@ def _reset(state: Any, params: Params) -> None:
         start_route(state, params)
 
 
-@kernel
+@part
 def _advance(state: Any, action: int, params: Params) -> tuple[float, bool]:
     rules, over = params.rules[0], False
     if action == 0:
@@ -69,6 +70,7 @@ def _advance(state: Any, action: int, params: Params) -> tuple[float, bool]:
 
 @kernel
 def _observe_pixels(state: Any, params: Params, image: np.ndarray, pair: np.ndarray) -> None:
+    params = lend(params)
     pictures = 2 if pair.size > 0 and state.legs > 0 else 0
     for k in range(-1 if image.size > 0 else 0, pictures):
         here, heading, rgb = state.place, state.heading, image.reshape(-1)
@@ -79,7 +81,7 @@ def _observe_pixels(state: Any, params: Params, image: np.ndarray, pair: np.ndar
         draw_view(params.pieces, params.runs, place, np.int64(heading), params, rgb)
 
 
-@kernel
+@part
 def _observe_place(state: Any, places: Any, out: Arrays) -> None:
     place = places[state.place]
     angle = state.heading * (2.0 * math.pi / HEADINGS)
@@ -100,7 +102,7 @@ def _observe_place(state: Any, places: Any, out: Arrays) -> None:
         out.position[0], out.position[1], out.position[2] = place.x, place.y, degrees
 
 
-@kernel
+@part
 def _observe_goal(state: Any, params: Params, out: Arrays) -> None:
     goal = max(np.int64(state.goal), 0)
     place = params.places[goal]
@@ -116,7 +118,7 @@ def _observe_goal(state: Any, params: Params, out: Arrays) -> None:
         out.distance[0] = arc(params.places, state.place, goal)
 
 
-@kernel
+@part
 def _observe_counts(state: Any, out: Arrays) -> None:
     if out.goals.size > 0:
         out.goals[0] = state.goals
@@ -132,12 +134,12 @@ def _observe_counts(state: Any, out: Arrays) -> None:
 
 def reset(state: Any, params: Params) -> None:
     """Begin an episode: place, heading north, coins, goal or route."""
-    _reset(state, params)
+    _reset(state, lend(params))
 
 
 def step(state: Any, action: int, params: Params) -> tuple[float, bool]:
     """Move or turn, then apply the rules; return reward and whether the episode is over."""
-    return _advance(state, action, params)
+    return _advance(state, action, lend(params))
 
 
 def observe(state: Any, params: Params, out: Arrays) -> None:
