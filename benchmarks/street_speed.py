@@ -93,7 +93,7 @@ def page(record: dict[str, Any]) -> str:
         "# Speed of the street games",
         "",
         f"`{record['command']}` on {record['machine']}: random actions, resets and",
-        "new goals included, one thread, steps in a second of processor time, median of the rounds.",
+        "new goals included, one thread, steps in a second of processor time, median of rounds.",
         f"Load average {record['load_average'][0]:.1f}: other work slows these figures.",
         "",
         "| what | steps/s | lowest and highest round |",
@@ -108,16 +108,16 @@ def page(record: dict[str, Any]) -> str:
 
 
 TEXT = """
-## Why a large city is no slower
+## What a large city costs
 
-Nothing in a step or a reset looks at all places. What `forward` does is a table of places and 16
+No work of a step or a reset grows with the town. What `forward` does is a table of places and 16
 headings. The visited places are bits, and those that were set are remembered, so that clearing them
 costs no more than setting them did. Coins are laid by a keyed shuffle that is asked, never written.
 A goal within the curriculum's reach is drawn from the squares around the taxi. The length of the
 shortest way, which a goal pays and its score (SPL) needs, is the least sum over common hubs of two
 short sorted lists (pruned landmark labelling, `envs/streets/paths.py`): exact, as the tests compare
-with a search. Working the lists out is what takes time when a large town is made. What remains of a
-large city is that its tables do not fit into the processor's caches.
+with a search. Working the lists out is what takes time when a large town is made. What a large city
+does cost is memory: its tables and the taxis' marks do not fit into the processor's caches.
 
 A view is painted from the runs of facades that each place sees, found once by casting rays from
 street to street (`envs/streets/facades.py`); sixteen by sixteen pixels at once, as in the mazes.
