@@ -121,8 +121,8 @@ class _Map:
         here, heading = int(state["place"]), int(state["heading"])
         way = shortest_way(family, here, target_of(state, family), heading)
         for k in range(int(state["leg"]) + 1, int(state["legs"])):
-            ends = (int(p) for p in state["way_place"][k : k + 2])
-            way += shortest_way(family, *ends, int(state["way_heading"][k]))
+            start, end = state["way_place"][k : k + 2].tolist()
+            way += shortest_way(family, start, end, int(state["way_heading"][k]))
         spots = [self.place(p) for p in way]
         for a, b in itertools.pairwise(spots):
             canvas.line(a, b, BLUE, 2.6)
