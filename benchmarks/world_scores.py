@@ -19,6 +19,7 @@ from daedalus import scenarios
 from daedalus.envs.batch import Batch
 from daedalus.envs.probes.oracles import oracle_for
 from daedalus.envs.safety.oracles import greedy_for
+from daedalus.envs.streets.oracle import oracle_for as driver_for
 
 SEED = 1_000_000
 """First of the held-out seeds."""
@@ -64,6 +65,8 @@ def main() -> None:
         players = {"random": random_player(batch)}
         with contextlib.suppress(ValueError):
             players["oracle"] = oracle_for(env.family, gamma=1 - 1e-6)
+        with contextlib.suppress(ValueError):
+            players["oracle"] = driver_for(env.family)
         with contextlib.suppress(ValueError):
             players["greedy"] = greedy_for(env.family)
         for who, act in players.items():

@@ -3,7 +3,8 @@
     python docs/world_pictures.py
 
 Each tile is a moment of an episode; the sheets are docs/images/small-worlds.png and
-docs/images/safety-worlds.png.
+docs/images/safety-worlds.png. The pictures of the street games' pages are taken too, on a drive of
+the oracle.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 import gymnasium
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 import daedalus  # noqa: F401  (registers the environments)
 from daedalus.envs.batch import Batch
+from daedalus.envs.streets.oracle import oracle_for
 
 IMAGES = Path(__file__).parent / "images"
 SHEETS = {
@@ -34,6 +37,14 @@ SHEETS = {
 }
 
 
+DRIVES = {
+    "street-taxi": ("StreetTaxi", 3, 30),
+    "street-coins": ("StreetCoins", 2, 60),
+    "street-instructions": ("StreetInstructions", 16, 14),
+}
+"""Picture -> environment, seed and steps of a drive through town."""
+
+
 def moment(name: str, steps: int = 7) -> np.ndarray:
     """Return a picture of an environment after a few random steps."""
     env: Any = gymnasium.make(f"daedalus/{name}-v0").unwrapped
@@ -45,8 +56,22 @@ def moment(name: str, steps: int = 7) -> np.ndarray:
     return batch.render()
 
 
+def drive(picture: str, name: str, seed: int, steps: int) -> None:
+    """Write the picture of a street game's page: a moment of a drive that knows the way."""
+    env: Any = gymnasium.make(f"daedalus/{name}-v0").unwrapped
+    batch, act = Batch(env.family, 1), oracle_for(env.family)
+    batch.reset(seed)
+    for _ in range(steps):
+        batch.step(act(batch))
+    path = IMAGES / "environments" / f"{picture}.png"
+    Image.fromarray(batch.render()).quantize(128).save(path, optimize=True)
+    print(f"wrote {path.name}")
+
+
 def main() -> None:
-    """Write the sheets."""
+    """Write the sheets and the drives."""
+    for picture, (name, seed, steps) in DRIVES.items():
+        drive(picture, name, seed, steps)
     for sheet, names in SHEETS.items():
         columns = 5 if sheet == "small-worlds" else 6
         rows = -(-len(names) // columns)

@@ -102,6 +102,8 @@ for _name, _task in {
     "PointCircle2": "circle2",
 }.items():
     register(f"daedalus/{_name}-v0", "daedalus.envs.safety.navigation:PointNavigation", task=_task)
+for _name in ("StreetTaxi", "StreetCoins", "StreetInstructions"):
+    register(f"daedalus/{_name}-v0", f"daedalus.envs.streets.games:{_name}")
 for _name in ("PointCircle", "PointGather"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.safety.cpo:{_name}")
 for _body in ("Ant", "Humanoid"):

@@ -226,7 +226,7 @@ def _overload_keep(final: types.NamedTuple, arrays: Any, i: Any) -> Any:
     return namespace["keep"]
 
 
-def _lend(value: Any) -> Any:
+def lend(value: Any) -> Any:
     """Resolved by the compiler to the same value, its arrays without their owners.
 
     Each view of an owned array counts references, atomically; that takes longer than a light step.
@@ -247,14 +247,14 @@ def _lend_array(typing_context: Any, array: Any) -> Any:
     return array(array), emit
 
 
-@overload(_lend, strict=False)
+@overload(lend, strict=False)
 def _overload_lend(value: Any) -> Any:
     if isinstance(value, types.Array):
         return lambda value: _lend_array(value)
     if not isinstance(value, types.NamedTuple):
         return lambda value: value
     fields = ", ".join(f"lend(value.{name})" for name in value.fields)
-    namespace = {"Type": value.instance_class, "lend": _lend}
+    namespace = {"Type": value.instance_class, "lend": lend}
     exec(f"def copy(value):\n    return Type({fields})\n", namespace)  # names of fields only
     return namespace["copy"]
 
@@ -281,7 +281,7 @@ def batch_reset(states: Any, mask: np.ndarray, params: Any, out: Any) -> None:
         params: The family's parameters.
         out: The family's arrays, each (B, ...).
     """
-    states, params, out = _lend(states), _lend(params), _lend(out)
+    states, params, out = lend(states), lend(params), lend(out)
     for i in range(states.shape[0]):
         if mask[i]:
             _start(states, i, params, out)
@@ -310,8 +310,8 @@ def batch_step(
         time_limit: Steps after which an episode is truncated; 0 for none.
         mode: ``SAME_STEP``, ``NEXT_STEP`` or ``DISABLED``.
     """
-    states, actions, params = _lend(states), _lend(actions), _lend(params)
-    out, final, result = _lend(out), _lend(final), _lend(result)
+    states, actions, params = lend(states), lend(actions), lend(params)
+    out, final, result = lend(out), lend(final), lend(result)
     count = 0
     for i in range(states.shape[0]):
         state = states[i]

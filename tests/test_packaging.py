@@ -90,7 +90,10 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names - inside} == {
         f"daedalus-{version()}.dist-info"
     }
-    assert inside == on_disk("*.py", "*.yaml", "*.html", "*.json", "*.txt", "py.typed")
+    data = ("*.graphml", "*.osm.bz2")
+    assert inside == on_disk("*.py", "*.yaml", "*.html", "*.json", "*.txt", "py.typed", *data)
+    streets = {name.rpartition("/")[2] for name in inside if "/streets/data/" in name}
+    assert {"LICENSE.txt", "LICENSE-osmnx.txt"} <= streets  # map data travel with their licence
 
 
 def test_sdist_holds_what_building_and_testing_need(built: Path) -> None:
@@ -116,6 +119,7 @@ def test_installed_package_works_alone(python: Path, tmp_path: Path) -> None:
         "env = daedalus.make('daedalus/Catch-v0')\n"
         "env.reset(seed=1)\n"
         "print(env.step(1)[1:4])\n"
+        "assert daedalus.make('daedalus/StreetTaxi-v0').unwrapped.family.town.graph.size == 658\n"
         "assert all(agents.make_agent(name) for name in agents.agent_names())\n"
         "assert not {'envs', 'agents', 'scenarios'} & set(sys.modules)\n"
     )

@@ -113,6 +113,15 @@ def test_what_followed_is_discounted_and_goes_on_behind_a_time_limit() -> None:
     assert first.outcome[-1] != pytest.approx(1.0, abs=1e-9)  # the last step's value is added
 
 
+def test_outcomes_are_of_the_rewards_that_the_agent_learns_from() -> None:
+    agent_class = make_agent("actor_critic")
+    config = agent_class.Config(reward_clip=0.25)
+    agent = agent_class("daedalus/ConstantReward-v0", config, num_envs=2, device="cpu")
+    steps = gather([agent], "daedalus/ConstantReward-v0", episodes=1, num_envs=1)
+    np.testing.assert_allclose(steps.outcome[:-1], 0.25 + config.gamma * steps.outcome[1:])
+    assert steps.total[0] == len(steps.time)  # scores stay as they are
+
+
 def test_an_agent_trusts_itself_and_two_disagree(tmp_path: Any) -> None:
     agents = [
         make_agent("actor_critic")("daedalus/Catch-v0", num_envs=2, seed=s, device="cpu")

@@ -23,7 +23,7 @@ class Steps(NamedTuple):
         episode: (N,) number of the episode.
         time: (N,) steps before.
         value: (N,) V(s), of the first agent.
-        outcome: (N,) discounted return that followed.
+        outcome: (N,) discounted return that followed, of rewards clipped as the agent clips them.
         so_far: (N,) sum of rewards before.
         total: (N,) sum of rewards of the whole episode.
         confidence: (N,) probability of the most likely action; nan without probabilities.
@@ -136,7 +136,8 @@ def _play(
         start, reward = batch.terminated | batch.truncated, batch.reward.copy()
     else:
         tail[running] = seen[-1].value[running]  # left where it was: what was expected there
-    return _columns(seen, tail, gamma, count)
+    clip = float(getattr(agents[0].config, "reward_clip", 0.0)) or np.inf
+    return _columns(seen, tail, gamma, clip)
 
 
 def _think(
@@ -174,15 +175,16 @@ def _last_value(player: AgentPolicy, batch: EnvBatch, lens: Lens | None) -> np.n
     return value
 
 
-def _columns(seen: list[Watched], tail: np.ndarray, gamma: float, count: int) -> Steps:
-    """Turn steps of batches into columns of episodes."""
+def _columns(seen: list[Watched], tail: np.ndarray, gamma: float, clip: float) -> Steps:
+    """Turn steps of batches into columns of episodes; outcomes are of rewards within +-clip."""
     table = Watched(*(np.stack(column) for column in zip(*seen, strict=True)))
     running = table.running
     reward = np.where(running, table.reward, 0.0).astype(np.float64)
     outcome = np.zeros_like(reward)
     follows = tail.copy()
     for t in range(len(seen) - 1, -1, -1):
-        follows = np.where(running[t], reward[t] + gamma * follows, follows)
+        gained = np.clip(reward[t], -clip, clip)
+        follows = np.where(running[t], gained + gamma * follows, follows)
         outcome[t] = follows
     so_far = np.cumsum(reward, 0) - reward
     total = np.broadcast_to(reward.sum(0), reward.shape)
@@ -192,5 +194,4 @@ def _columns(seen: list[Watched], tail: np.ndarray, gamma: float, count: int) ->
         episode, time, table.value, outcome, so_far, total,
         table.confidence, table.entropy, table.disagreement,
     )  # fmt: skip
-    keep = running.T[:count]
-    return Steps(*(np.array(column).T[:count][keep] for column in columns))
+    return Steps(*(np.array(column).T[running.T] for column in columns))
