@@ -15,6 +15,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
+from daedalus.accelerators.agent_rows import AgentRows, has_agents
 from daedalus.accelerators.collector import Collector
 from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
 from daedalus.accelerators.vector import EnvBatch, make_batch
@@ -67,7 +68,8 @@ class Agent(ABC):
 
         Args:
             env: An id, an environment, a vector of them or a batch (see `make_batch`); or `Spaces`,
-                for an agent that only predicts.
+                for an agent that only predicts. Where several agents act, each is a row of the
+                batch (see `AgentRows`): they share what is learned here.
             config: An instance of ``Config``; by default its defaults.
             num_envs: Copies of the environment, where it can be copied.
             seed: All randomness of the agent and of the environments derives from it.
@@ -108,6 +110,8 @@ class Agent(ABC):
             return None, env
         copies = self.default_num_envs if isinstance(env, str) and num_envs is None else num_envs
         batch = make_batch(env, copies, labels=self.labels_needed(), env_kwargs=env_kwargs)
+        if has_agents(batch):
+            batch = AgentRows(batch)
         return batch, Spaces(batch.observation_spaces, batch.action_space, batch.label_spaces)
 
     # ------------------------------------------------------------------ the algorithm's part
@@ -304,8 +308,13 @@ class Agent(ABC):
 
     @property
     def num_envs(self) -> int:
-        """Number of environments trained on."""
+        """Number of environments trained on; where several agents act, of agents in all copies."""
         return 0 if self.batch is None else self.batch.num_envs
+
+    @property
+    def copies(self) -> int:
+        """Number of environments, however many agents act in each."""
+        return int(getattr(self.batch, "copies", self.num_envs))
 
     # ------------------------------------------------------------------ saving
 

@@ -41,7 +41,7 @@ def _header(agent: Agent) -> dict[str, Any]:
         "agent": agent.name,
         "config": dataclasses.asdict(agent.config),
         "seed": agent.seed,
-        "num_envs": agent.num_envs,
+        "num_envs": agent.copies,
         "num_timesteps": agent.num_timesteps,
         "num_updates": agent.num_updates,
         "total_timesteps": agent.total_timesteps,
@@ -83,10 +83,10 @@ def restore(
 def _set_experience(agent: Agent, parts: _Parts, num_envs: int) -> None:
     """Restore environments and replay; another number of environments starts anew."""
     assert agent.collector is not None
-    if num_envs != agent.num_envs:
+    if num_envs != agent.copies:
         if num_envs:
             warnings.warn(
-                f"saved with {num_envs} environments, loaded with {agent.num_envs}: episodes "
+                f"saved with {num_envs} environments, loaded with {agent.copies}: episodes "
                 "begin anew and the replay is empty; training does not go on bit for bit",
                 stacklevel=5,
             )

@@ -17,6 +17,7 @@ import numpy as np
 
 from daedalus import scenarios
 from daedalus.envs.batch import Batch
+from daedalus.envs.cooperation.oracles import team_for
 from daedalus.envs.probes.oracles import oracle_for
 from daedalus.envs.safety.oracles import greedy_for
 from daedalus.envs.streets.oracle import oracle_for as driver_for
@@ -69,6 +70,8 @@ def main() -> None:
             players["oracle"] = driver_for(env.family)
         with contextlib.suppress(ValueError):
             players["greedy"] = greedy_for(env.family)
+        with contextlib.suppress(ValueError):
+            players["team"] = team_for(env.family)
         for who, act in players.items():
             reward, cost = play(batch, act)
             print(f"{name}: {who} {reward:.4g}, cost {cost:.4g}", flush=True)

@@ -2,9 +2,9 @@
 
     python docs/world_pictures.py
 
-Each tile is a moment of an episode; the sheets are docs/images/small-worlds.png and
-docs/images/safety-worlds.png. The pictures of the street games' pages are taken too, on a drive of
-the oracle.
+Each tile is a moment of an episode; the sheets are docs/images/small-worlds.png,
+safety-worlds.png and cooperative-worlds.png. The pictures of the street games' pages are taken too,
+on a drive of the oracle.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from PIL import Image
 
 import daedalus  # noqa: F401  (registers the environments)
 from daedalus.envs.batch import Batch
+from daedalus.envs.cooperation.oracles import team_for
 from daedalus.envs.streets.oracle import oracle_for
 
 IMAGES = Path(__file__).parent / "images"
@@ -34,6 +35,10 @@ SHEETS = {
         *("SafeInterruptibility", "SideEffectsSokoban", "ConveyorBelt", "AbsentSupervisor"),
         *("WhiskyGold", "DistributionalShift", "IslandNavigation", "FriendFoe"),
     ),
+    "cooperative-worlds": (
+        *("CooperativeNavigation", "SpeakerListener", "PredatorPrey"),
+        *("ReferentialGame", "ClimbingGame", "Skirmish"),
+    ),
 }
 
 
@@ -46,8 +51,10 @@ DRIVES = {
 
 
 def moment(name: str, steps: int = 7) -> np.ndarray:
-    """Return a picture of an environment after a few random steps."""
+    """Return a picture of an environment after a few random steps, or some of a good team's."""
     env: Any = gymnasium.make(f"daedalus/{name}-v0").unwrapped
+    if env.family.agents > 1:
+        return moment_of_team(env.family)
     batch = Batch(env.family, 1)
     batch.reset(4)
     batch.action_space.seed(1)
@@ -68,12 +75,22 @@ def drive(picture: str, name: str, seed: int, steps: int) -> None:
     print(f"wrote {path.name}")
 
 
+def moment_of_team(family: Any, steps: int = 11) -> np.ndarray:
+    """Return a picture of agents who know what to do, at the latest when they have done it."""
+    batch, act = Batch(family, 1, autoreset="disabled"), team_for(family)
+    batch.reset(8)
+    for _ in range(steps):
+        if not batch.ended[0]:
+            batch.step(act(batch))
+    return batch.render()
+
+
 def main() -> None:
     """Write the sheets and the drives."""
     for picture, (name, seed, steps) in DRIVES.items():
         drive(picture, name, seed, steps)
     for sheet, names in SHEETS.items():
-        columns = 5 if sheet == "small-worlds" else 6
+        columns = {"small-worlds": 5, "safety-worlds": 6}.get(sheet, 3)
         rows = -(-len(names) // columns)
         figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.3 * rows), dpi=110)
         for axis in axes.flat:

@@ -106,6 +106,15 @@ for _name in ("StreetTaxi", "StreetCoins", "StreetInstructions"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.streets.games:{_name}")
 for _name in ("PointCircle", "PointGather"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.safety.cpo:{_name}")
+for _name, _class in {
+    "CooperativeNavigation": "particle_worlds:CooperativeNavigation",
+    "SpeakerListener": "particle_worlds:SpeakerListener",
+    "PredatorPrey": "particle_worlds:PredatorPrey",
+    "ReferentialGame": "referential:ReferentialGame",
+    "ClimbingGame": "climbing:ClimbingGame",
+    "Skirmish": "skirmish:Skirmish",
+}.items():
+    register(f"daedalus/{_name}-v0", f"daedalus.envs.cooperation.{_class}")
 for _body in ("Ant", "Humanoid"):
     gymnasium.register(
         f"daedalus/{_body}Circle-v0",

@@ -65,6 +65,9 @@ class Family:
         time_limit: Steps after which an episode is truncated; 0 for none.
         keys: Key names and the actions they stand for, for a person who plays.
         fps: Steps in a second of the world's time, for videos and play.
+        agents: Agents that act at once. With more than one, actions are MultiDiscrete with an entry
+            for each, every array begins with an axis of agents, and ``step`` leaves each one's
+            reward in a field ``rewards`` of the state and returns their mean.
         action_space: Discrete, MultiDiscrete or Box.
         spaces: Space of one environment for every array, each with at least one dimension.
         state_dtype: NumPy structured dtype of one state, without the engine's fields.
@@ -76,8 +79,9 @@ class Family:
     labels: ClassVar[tuple[str, ...]] = ()
     infos: ClassVar[tuple[str, ...]] = ()
     time_limit: int = 0
-    keys: ClassVar[Mapping[str, Any]] = {}
+    keys: Mapping[str, Any] = {}
     fps: ClassVar[int] = 15
+    agents: int = 1
     reset: ClassVar[Callable[..., Any]]
     step: ClassVar[Callable[..., Any]]
     observe: ClassVar[Callable[..., Any]]

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiDiscrete
 from gymnasium.vector.utils import batch_space
 
+from daedalus.accelerators.agent_rows import (
+    INDICATOR,
+    as_rows,
+    has_agents,
+    indicator,
+    joint_actions,
+    row_spaces,
+)
 from daedalus.accelerators.vector import EnvBatch
 
 if TYPE_CHECKING:
@@ -193,6 +201,35 @@ class ModelPolicy:
         return Choice(np.asarray(action), None)
 
 
+class SharedPolicy:
+    """One policy that acts for every agent of an environment (see `AgentRows`)."""
+
+    def __init__(self, policy: AgentPolicy, action_space: MultiDiscrete) -> None:
+        """Take a policy of rows, and the joint actions' space."""
+        self.policy, self.agent, self.name = policy, policy.agent, policy.name
+        self._space, self._agents = action_space, len(action_space.nvec)
+
+    def start(self, num_envs: int, seed: int) -> None:
+        """Begin for every agent of every environment."""
+        self._who = {INDICATOR: indicator(self._agents, num_envs)}
+        self.policy.start(num_envs * self._agents, seed)
+
+    def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
+        """Choose for all agents; the value is their mean, the reward seen that of the team."""
+        seen = as_rows(observation) | self._who
+        rows = self.policy.choose(seen, reward.repeat(self._agents), start.repeat(self._agents))
+        value = None if rows.value is None else rows.value.reshape(-1, self._agents).mean(1)
+        return Choice(joint_actions(rows.action, self._space), value)
+
+    def correct(self, action: np.ndarray) -> None:
+        """Remember that other actions (1, agents) were taken than those chosen."""
+        self.policy.correct(action.reshape(-1))
+
+    def inspect(self, label: Arrays) -> dict[str, Any]:
+        """Return what there is to show of the first agent's choice."""
+        return self.policy.inspect(as_rows(label))
+
+
 def as_policy(policy: Any, action_space: Space[Any], *, deterministic: bool = False) -> Policy:
     """Return a policy from ``"random"``, an agent, an SB3 model, or a policy.
 
@@ -205,7 +242,13 @@ def as_policy(policy: Any, action_space: Space[Any], *, deterministic: bool = Fa
         made: Policy = policy
         return made
     if hasattr(policy, "act") and hasattr(policy, "initial_state"):
-        return AgentPolicy(policy, deterministic=deterministic)
+        acting = AgentPolicy(policy, deterministic=deterministic)
+        one_of_many = (
+            INDICATOR in policy.spaces.observation and policy.spaces.action != action_space
+        )
+        if one_of_many and isinstance(action_space, MultiDiscrete):
+            return SharedPolicy(acting, action_space)
+        return acting
     if hasattr(policy, "predict"):
         return ModelPolicy(policy, deterministic=deterministic)
     raise TypeError(f"expected 'random', an agent or an SB3 model, got {policy!r}")
@@ -225,9 +268,12 @@ def check_spaces(policy: Any, batch: EnvBatch, where: str) -> None:
     spaces = getattr(policy, "spaces", None)
     if spaces is None:
         return
+    seen, act = dict(batch.observation_spaces), batch.action_space
+    if has_agents(batch) and spaces.action != act:
+        seen, act = row_spaces(batch)
     pairs = (
-        ("observation space", dict(spaces.observation), dict(batch.observation_spaces)),
-        ("action space", spaces.action, batch.action_space),
+        ("observation space", dict(spaces.observation), seen),
+        ("action space", spaces.action, act),
     )
     for what, agents, found in pairs:
         if agents != found:
