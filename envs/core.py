@@ -76,7 +76,7 @@ class Family:
     labels: ClassVar[tuple[str, ...]] = ()
     infos: ClassVar[tuple[str, ...]] = ()
     time_limit: int = 0
-    keys: ClassVar[Mapping[str, Any]] = {}
+    keys: Mapping[str, Any] = {}
     fps: ClassVar[int] = 15
     reset: ClassVar[Callable[..., Any]]
     step: ClassVar[Callable[..., Any]]

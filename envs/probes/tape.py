@@ -166,7 +166,7 @@ class Copy(Family):
     Params, Arrays = TapeParams, TapeArrays
     observations = ("symbol",)
     infos = ("level",)
-    keys: ClassVar = {"left": (0, 0, 0), "right": (1, 0, 0), "0": (1, 1, 0), "1": (1, 1, 1)}
+    keys = {"left": (0, 0, 0), "right": (1, 0, 0), "0": (1, 1, 0), "1": (1, 1, 1)}
     fps = 3
     reset, step, observe = tape_reset, tape_step, tape_observe
     task: ClassVar[int] = COPY
@@ -325,7 +325,7 @@ class ReversedAddition(Copy):
     """
 
     task = ADDITION
-    keys: ClassVar = {**Copy.keys, "up": (2, 0, 0), "down": (3, 0, 0), "2": (1, 1, 2)}
+    keys = {**Copy.keys, "up": (2, 0, 0), "down": (3, 0, 0), "2": (1, 1, 2)}
 
     def __init__(self, *, base: int = 3, min_length: int = 2, max_length: int = 30) -> None:
         """Choose base and lengths."""
