@@ -71,7 +71,7 @@ def problems(draw: st.DrawFn) -> tuple[Graph, Machine, np.ndarray]:
 
 
 def test_a_diamond_by_hand() -> None:
-    """b beside c: the tensor of a goes to device 1 once, at 1, and takes 0.5 + 10 / 10."""
+    """B beside c: the tensor of a goes to device 1 once, at 1, and takes 0.5 + 10 / 10."""
     step = Problem(diamond(), machine(2)).run(np.array([0, 1, 0, 0]))
     assert step.schedule.start.tolist() == [0, 2.5, 1, 6]
     assert step.schedule.finish.tolist() == [1, 4.5, 5, 7]
@@ -80,7 +80,7 @@ def test_a_diamond_by_hand() -> None:
 
 
 def test_a_tensor_is_sent_once_to_each_device_and_links_take_turns() -> None:
-    """a feeds b, c and d on device 1 by one tensor, then e by a second one of its own."""
+    """A feeds b, c and d on device 1 by one tensor, then e by a second one of its own."""
     operations = [Operation(name, 1.0) for name in "abcde"]
     edges = [(0, 1, 10.0), (0, 2, 10.0), (0, 3, 10.0), (0, 4, 20.0)]
     step = Problem(build("fan", operations, edges), machine(2)).run(np.array([0, 1, 1, 1, 1]))
@@ -177,7 +177,11 @@ def test_bandwidth_never_hurts_a_chain(length: int, seed: int, factor: float) ->
 
 
 def test_operations_are_sorted_and_groups_counted_in_their_order() -> None:
-    operations = [Operation("last", 1.0, colour="x"), Operation("a", 2.0), Operation("b", 3.0, 0, "x")]
+    operations = [
+        Operation("last", 1.0, colour="x"),
+        Operation("a", 2.0),
+        Operation("b", 3.0, 0, "x"),
+    ]
     graph = build("g", operations, [(1, 2, 1.0), (2, 0, 1.0)])
     assert graph.labels == ("a", "b", "last")
     assert graph.arrays.group.tolist() == [0, 1, 1]
@@ -320,7 +324,7 @@ LAYER = (
 def test_a_broken_profile_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "profile.txt"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(GraphError, match="profile.txt") as error:
+    with pytest.raises(GraphError, match=r"profile\.txt") as error:
         read_pipedream(path)
     assert says in str(error.value)
 
@@ -336,7 +340,12 @@ def test_a_profile_by_hand(tmp_path: Path) -> None:
     assert graph.arrays.resident.tolist() == [18, 18, 0, 0]
     assert graph.arrays.group.tolist() == [0, 1, 1, 0]
     source, target, size = graph.edges()
-    assert list(zip(source.tolist(), target.tolist(), strict=True)) == [(0, 1), (0, 3), (1, 2), (2, 3)]
+    assert list(zip(source.tolist(), target.tolist(), strict=True)) == [
+        (0, 1),
+        (0, 3),
+        (1, 2),
+        (2, 3),
+    ]
     assert set(size.tolist()) == {9.0}
 
 

@@ -28,12 +28,12 @@ class GraphArrays(NamedTuple):
 
     cost: np.ndarray  # float64 (N,), ms
     resident: np.ndarray  # float64 (N,), bytes
-    group: np.ndarray  # int32 (N,), what is placed together
-    inputs: np.ndarray  # int32 (N,), tensors that an operation waits for
-    first_tensor: np.ndarray  # int32 (N + 1,), tensors that operation i makes: [i] to [i + 1]
+    group: np.ndarray  # int64 (N,), what is placed together
+    inputs: np.ndarray  # int64 (N,), tensors that an operation waits for
+    first_tensor: np.ndarray  # int64 (N + 1,), tensors that operation i makes: [i] to [i + 1]
     size: np.ndarray  # float64 (T,), bytes
-    first_use: np.ndarray  # int32 (T + 1,), uses of tensor t: [t] to [t + 1]
-    consumer: np.ndarray  # int32 (E,)
+    first_use: np.ndarray  # int64 (T + 1,), uses of tensor t: [t] to [t + 1]
+    consumer: np.ndarray  # int64 (E,)
     held: np.ndarray  # float64 (T,), bytes of a tensor that count as memory while it lives
 
 
@@ -71,12 +71,12 @@ class Graph:
 
     @property
     def producer(self) -> np.ndarray:
-        """int32 (T,): the operation that makes each tensor."""
+        """int64 (T,): the operation that makes each tensor."""
         counts = np.diff(self.arrays.first_tensor)
-        return np.repeat(np.arange(self.operations, dtype=np.int32), counts)
+        return np.repeat(np.arange(self.operations), counts)
 
     def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return producer, consumer (int32) and bytes (float64) of every use, (E,) each."""
+        """Return producer, consumer (int64) and bytes (float64) of every use, (E,) each."""
         counts = np.diff(self.arrays.first_use)
         return np.repeat(self.producer, counts), self.arrays.consumer, self.uses(self.arrays.size)
 
@@ -147,7 +147,9 @@ def _check(
     for op in operations:
         for what, value in (("cost", op.cost), ("memory", op.resident)):
             if not 0.0 <= value < np.inf:
-                raise GraphError(f"{name}: the {what} of {op.name!r} is {value}, expected 0 or more")
+                raise GraphError(
+                    f"{name}: the {what} of {op.name!r} is {value}, expected 0 or more"
+                )
     for a, b, size in edges:
         for end in (a, b):
             if not 0 <= end < len(operations):
@@ -200,7 +202,7 @@ def _arrays(
     n = len(operations)
     source = np.array([a for a, _, _ in uses], np.int64)
     size = np.array([s for _, s, _ in uses], np.float64)
-    consumer = np.array([b for _, _, b in uses], np.int32)
+    consumer = np.array([b for _, _, b in uses], np.int64)
     new = np.ones(len(uses), bool)
     if len(uses) > 1:
         new[1:] = (source[1:] != source[:-1]) | (size[1:] != size[:-1])
@@ -215,11 +217,11 @@ def _arrays(
         _fixed([op.cost for op in operations], np.float64),
         _fixed([op.resident for op in operations], np.float64),
         _count_anew(np.array(group)),
-        _fixed(np.bincount(consumer, minlength=n), np.int32),
-        _fixed(np.searchsorted(source[starts], np.arange(n + 1)), np.int32),
+        _fixed(np.bincount(consumer, minlength=n), np.int64),
+        _fixed(np.searchsorted(source[starts], np.arange(n + 1)), np.int64),
         _fixed(tensor, np.float64),
-        _fixed([*starts, len(uses)], np.int32),
-        _fixed(consumer, np.int32),
+        _fixed([*starts, len(uses)], np.int64),
+        _fixed(consumer, np.int64),
         _fixed(tensor if keep else np.zeros(len(tensor)), np.float64),
     )
 
@@ -228,7 +230,7 @@ def _count_anew(group: np.ndarray) -> np.ndarray:
     """Number groups in the order of their first member."""
     _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
-    return _fixed(rank[inverse], np.int32)
+    return _fixed(rank[inverse], np.int64)
 
 
 def _fixed(values: object, dtype: type) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reading graphs: what ships, JSON files of dnn-partitioning, profiles of PipeDream, synthetic ones.
+"""Reading graphs: what ships, files of dnn-partitioning, profiles of PipeDream, synthetic ones.
 
 What ships is measured: the layer and operator graphs of Tarnawski et al. 2020 ("Efficient
 algorithms for device placement of DNN graph operators") and the profiles of Narayanan et al. 2019

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
 
-from daedalus.envs.placement.graph import Graph, GraphArrays
+from daedalus.envs.placement.graph import GraphArrays
 from daedalus.envs.placement.groups import group_edges, group_sums
 from daedalus.envs.placement.machine import Machine
 from daedalus.envs.placement.problem import Problem
@@ -17,19 +17,24 @@ STATIC = ("there", "cost", "output", "memory", "order")
 """Columns of a group that no placement changes."""
 LARGEST = 10.0
 """Greatest value of a column."""
+HEADER = 6
+"""Integers of a graph: operations, tensors, uses, groups, where its integers and floats are."""
 
 
 class Packed(NamedTuple):
-    """K graphs one after the other, and what a policy sees of each (G groups, P pairs at most)."""
+    """K graphs and a machine, and what a policy sees of each (G groups, P pairs at most).
 
-    graphs: GraphArrays
-    machine: Machine
-    first: np.ndarray  # int64 (4 (K + 1),): operations, tensors, uses, groups before graph k
-    unit: np.ndarray  # float64 (K,): ms for which a reward counts 1
+    Few and flat arrays: the compiled step receives every one of them by value.
+    """
+
+    integers: np.ndarray  # int64; `HEADER` numbers of each graph, then their arrays
+    numbers: np.ndarray  # float64; ms for which a reward counts 1 (K), machine, arrays of graphs
     nodes: np.ndarray  # float32 (K G 5,): `STATIC` columns
     edges: np.ndarray  # int32 (K P 2,): pairs of groups, -1 where there are no more
+    graphs: int  # K
     groups: int  # G
     pairs: int  # P
+    devices: int  # D
 
 
 def pack(problems: Sequence[Problem], unit: str) -> Packed:
@@ -39,13 +44,18 @@ def pack(problems: Sequence[Problem], unit: str) -> Packed:
         problems: At least one.
         unit: ``"second"``, or ``"single"`` for the time on the fastest device alone.
     """
-    graphs = [problem.graph for problem in problems]
-    counts = [(g.operations, len(g.arrays.size), len(g.arrays.consumer), g.groups) for g in graphs]
-    first = np.concatenate([np.zeros((1, 4), np.int64), np.cumsum(counts, 0)])
-    columns = zip(*(graph.arrays for graph in graphs), strict=True)
-    arrays = GraphArrays(*(_fixed(np.concatenate(column)) for column in columns))
+    graphs, machine = [problem.graph for problem in problems], problems[0].machine
     units = [1000.0 if unit == "second" else max(p.single(), 1e-9) for p in problems]
-    most = int(max(graph.groups for graph in graphs))
+    integers = [np.zeros(HEADER * len(graphs), np.int64)]
+    numbers = [np.array(units), *(np.ravel(field) for field in machine)]
+    for k, graph in enumerate(graphs):
+        a = graph.arrays
+        counts = len(a.cost), len(a.size), len(a.consumer), graph.groups
+        places = sum(map(len, integers)), sum(map(len, numbers))
+        integers[0][HEADER * k : HEADER * (k + 1)] = *counts, *places
+        integers += [a.group, a.inputs, a.first_tensor, a.first_use, a.consumer]
+        numbers += [a.cost, a.resident, a.size, a.held]
+    most = max(graph.groups for graph in graphs)
     pairs = [group_edges(graph) for graph in graphs]
     width = max(1, *(len(p) for p in pairs))
     edges = np.full((len(graphs), width, 2), -1, np.int32)
@@ -53,16 +63,10 @@ def pack(problems: Sequence[Problem], unit: str) -> Packed:
     for k, problem in enumerate(problems):
         edges[k, : len(pairs[k])] = pairs[k]
         nodes[k, : graphs[k].groups] = static_columns(problem)
-    shown = _fixed(nodes.reshape(-1)), _fixed(edges.reshape(-1))
-    return Packed(
-        arrays,
-        problems[0].machine,
-        _fixed(first.reshape(-1)),
-        _fixed(np.array(units)),
-        *shown,
-        most,
-        width,
-    )
+    arrays = np.concatenate(integers), np.concatenate(numbers), nodes.reshape(-1), edges.reshape(-1)
+    for array in arrays:
+        array.flags.writeable = False
+    return Packed(*arrays, len(graphs), most, width, machine.devices)
 
 
 def static_columns(problem: Problem) -> np.ndarray:
@@ -91,38 +95,54 @@ def static_columns(problem: Problem) -> np.ndarray:
 
 
 @register_jitable
-def graph_at(packed: Any, k: int) -> GraphArrays:
+def graph_at(packed: Packed, k: int) -> GraphArrays:
     """Return graph ``k``: views, nothing is copied."""
-    g, i = packed.graphs, 4 * k
-    a, t, u = packed.first[i], packed.first[i + 1], packed.first[i + 2]
-    a_end, t_end, u_end = packed.first[i + 4], packed.first[i + 5], packed.first[i + 6]
+    integers, numbers = packed.integers, packed.numbers
+    h = HEADER * k
+    n, t, e = integers[h], integers[h + 1], integers[h + 2]
+    i, x = integers[h + 4], integers[h + 5]
+    first_tensor, first_use = i + 2 * n, i + 3 * n + 1
+    consumer = first_use + t + 1
     return GraphArrays(
-        g.cost[a:a_end],
-        g.resident[a:a_end],
-        g.group[a:a_end],
-        g.inputs[a:a_end],
-        g.first_tensor[a + k : a_end + k + 1],
-        g.size[t:t_end],
-        g.first_use[t + k : t_end + k + 1],
-        g.consumer[u:u_end],
-        g.held[t:t_end],
+        numbers[x : x + n],
+        numbers[x + n : x + 2 * n],
+        integers[i : i + n],
+        integers[i + n : i + 2 * n],
+        integers[first_tensor : first_tensor + n + 1],
+        numbers[x + 2 * n : x + 2 * n + t],
+        integers[first_use : first_use + t + 1],
+        integers[consumer : consumer + e],
+        numbers[x + 2 * n + t : x + 2 * n + 2 * t],
     )
 
 
 @register_jitable
-def groups_at(packed: Any, k: int) -> int:
+def machine_at(packed: Packed) -> Machine:
+    """Return the machine: views, nothing is copied."""
+    numbers, d, x = packed.numbers, packed.devices, packed.graphs
+    road = x + 2 * d
+    return Machine(
+        numbers[x : x + d],
+        numbers[x + d : road],
+        numbers[road : road + d * d].reshape(d, d),
+        numbers[road + d * d : road + 2 * d * d].reshape(d, d),
+    )
+
+
+@register_jitable
+def groups_at(packed: Packed, k: int) -> int:
     """Return the number of groups of graph ``k``."""
-    return packed.first[4 * k + 7] - packed.first[4 * k + 3]
+    return packed.integers[HEADER * k + 3]
+
+
+@register_jitable
+def unit_at(packed: Packed, k: int) -> float:
+    """Return the ms for which a reward counts 1 on graph ``k``."""
+    return packed.numbers[k]
 
 
 def capacity(count: int, least: int) -> int:
-    """Return a power of two: states of one capacity share their compiled code."""
-    return max(least, 1 << (count - 1).bit_length())
-
-
-def _fixed(array: np.ndarray) -> np.ndarray:
-    array = np.ascontiguousarray(array)
-    array.flags.writeable = False
-    return array
-
-
+    """Return ``least`` times a power of four: states of one capacity share their compiled code."""
+    while least < count:
+        least *= 4
+    return least

@@ -90,9 +90,11 @@ def measure(
 ) -> tuple[float, float]:
     """Return the time of a step in ms and the bytes by which the worst device is too full."""
     time = simulate(graph, machine, placement, schedule)
-    if not fill_peak(graph, machine, placement, schedule):
-        return time, 0.0
-    return time, (schedule.peak - machine.memory).max()
+    excess = 0.0
+    if fill_peak(graph, machine, placement, schedule):
+        for device in range(schedule.peak.size):
+            excess = max(excess, schedule.peak[device] - machine.memory[device])
+    return time, excess
 
 
 def default_machine(

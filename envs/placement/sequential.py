@@ -24,7 +24,7 @@ from daedalus.envs.placement.kernels import (
     state_fields,
 )
 from daedalus.envs.placement.machine import GB
-from daedalus.envs.placement.packing import Packed, groups_at
+from daedalus.envs.placement.packing import Packed, groups_at, unit_at
 from daedalus.envs.placement.picture import draw_placement
 from daedalus.envs.placement.world import World, spaces_for
 from daedalus.envs.random import SPAWN, integers
@@ -56,11 +56,12 @@ def sequential_reset(state: Any, params: SequentialParams) -> None:
     """Draw the graph, and a placement to improve."""
     packed = params.packed
     begin(state, packed)
+    for i in range(packed.groups):
+        state.placement[i] = 0 if params.improves else -1
+        state.start[i] = 0.0
+        if params.improves and params.random:
+            state.placement[i] = integers(state, SPAWN, packed.devices)
     if params.improves:
-        for i in range(groups_at(packed, state.graph)):
-            state.placement[i] = 0
-            if params.random:
-                state.placement[i] = integers(state, SPAWN, packed.machine.speed.size)
         simulate_state(state, packed)
         state.value = _value(state, params)
 
@@ -68,7 +69,7 @@ def sequential_reset(state: Any, params: SequentialParams) -> None:
 @register_jitable
 def _value(state: Any, params: SequentialParams) -> float:
     """Return rho: run time and memory penalty in reward units."""
-    time = state.run_time / params.packed.unit[state.graph]
+    time = state.run_time / unit_at(params.packed, state.graph)
     return time + params.penalty * state.excess / GB
 
 
@@ -88,7 +89,7 @@ def sequential_step(state: Any, action: int, params: SequentialParams) -> tuple[
         reward = before - state.value
     elif over:
         simulate_state(state, packed)
-        reward = -math.sqrt(state.run_time / packed.unit[state.graph])
+        reward = -math.sqrt(state.run_time / unit_at(packed, state.graph))
         if state.excess > 0.0:
             reward = -math.sqrt(params.failing)
     state.cost = 1.0 if state.excess > 0.0 else 0.0
@@ -125,8 +126,8 @@ class SequentialPlacement(Family):
     """Place one group after the other, in topological order; each is placed once.
 
     Simulator, graphs and groups are those of DevicePlacement. ``PlacementGroups`` makes a placement
-    from nothing and is paid at the end; ``PlacementImprovement`` is Placeto's: it improves a complete
-    placement, and is paid what each move gains.
+    from nothing and is paid at the end; ``PlacementImprovement`` is Placeto's: it improves a
+    complete placement, and is paid what each move gains.
 
     Observation:
         nodes: float32 (G, 8 + D); the 5 columns of DevicePlacement, then whether the group has been
@@ -137,8 +138,8 @@ class SequentialPlacement(Family):
     Action:
         Discrete(D): the device of the current group.
     Reward:
-        Improvement: rho before the move - rho after it, with rho = run time + ``memory_penalty`` for
-        each GB by which the worst device is too full; the rewards of an episode sum to what was
+        Improvement: rho before the move - rho after it, with rho = run time + ``memory_penalty``
+        for each GB by which the worst device is too full; the rewards of an episode sum to what was
         gained. Making: 0, at the end -sqrt(run time) or -sqrt(failing). Seconds, or times on the
         fastest device alone. ``info`` has ``run_time`` in ms, ``load`` (ms that each device
         computes) and ``memory`` (GB at each device's peak).
@@ -207,8 +208,8 @@ class SequentialPlacement(Family):
         paid = float(failing), float(memory_penalty)
         self.params = SequentialParams(packed, bool(improves), start == "random", *paid)
         self.state_dtype = np.dtype(state_fields(packed))
-        self.action_space = Discrete(packed.machine.devices)
-        self.spaces = spaces_for(packed, PLACED + packed.machine.devices)
+        self.action_space = Discrete(packed.devices)
+        self.spaces = spaces_for(packed, PLACED + packed.devices)
 
     def render(self, state: np.void) -> np.ndarray:
         """Return the graph in the colours of the devices and the Gantt chart of its step."""

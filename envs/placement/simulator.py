@@ -85,7 +85,7 @@ def simulate(
     n, devices = graph.cost.size, machine.speed.size
     start, finish, sent, arrival = schedule.start, schedule.finish, schedule.sent, schedule.arrival
     waiting = graph.inputs.copy()
-    ready, times, items = np.zeros(n), np.empty(n), np.empty(n, np.int32)
+    ready, times, items = np.zeros(n), np.empty(n), np.empty(n, np.int64)
     free, link = np.zeros(devices), np.zeros(devices * devices)
     carried, there = np.full(devices, -1), np.zeros(devices)
     size, end = 0, 0.0
@@ -138,8 +138,10 @@ def fill_peak(
     peak[:] = 0.0
     for op in range(graph.cost.size):
         peak[placement[op]] += graph.resident[op]
-    if graph.held.size > 0 and graph.held.max() > 0.0:
-        _add_tensors(graph, placement, schedule)
+    for tensor in range(graph.held.size):
+        if graph.held[tensor] > 0.0:
+            _add_tensors(graph, placement, schedule)
+            break
     full = False
     for device in range(peak.size):
         full = full or peak[device] > machine.memory[device]
@@ -171,7 +173,11 @@ def _add_tensors(graph: GraphArrays, placement: np.ndarray, schedule: Schedule) 
                 device = here if use < first else placement[graph.consumer[use]]
                 if until[device] < 0.0 or graph.held[tensor] <= 0.0:
                     continue
-                owner[count], change[count], times[count] = device, graph.held[tensor], begun[device]
+                owner[count], change[count], times[count] = (
+                    device,
+                    graph.held[tensor],
+                    begun[device],
+                )
                 owner[count + 1], change[count + 1] = device, -graph.held[tensor]
                 times[count + 1] = until[device]
                 until[device] = -1.0

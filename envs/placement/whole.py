@@ -18,7 +18,7 @@ from daedalus.envs.placement.kernels import (
     simulate_state,
     state_fields,
 )
-from daedalus.envs.placement.packing import STATIC, Packed, groups_at
+from daedalus.envs.placement.packing import STATIC, Packed, groups_at, unit_at
 from daedalus.envs.placement.picture import draw_placement
 from daedalus.envs.placement.world import World, spaces_for
 
@@ -41,7 +41,7 @@ class WholeArrays(NamedTuple):
 
 
 def whole_reset(state: Any, params: WholeParams) -> None:
-    """Draw the graph."""
+    """Draw the graph. The last placement stays, for the picture: an episode is but one step."""
     begin(state, params.packed)
 
 
@@ -54,7 +54,7 @@ def whole_step(state: Any, action: np.ndarray, params: WholeParams) -> tuple[flo
     if state.excess > 0.0:
         state.cost = 1.0
         return -math.sqrt(params.failing), True
-    return -math.sqrt(state.run_time / packed.unit[state.graph]), True
+    return -math.sqrt(state.run_time / unit_at(packed, state.graph)), True
 
 
 def whole_observe(state: Any, params: WholeParams, out: WholeArrays) -> None:
@@ -71,8 +71,8 @@ class DevicePlacement(Family):
 
     List scheduling: a device runs one operation at a time in the order in which they become ready;
     a finished operation's tensors are sent once to each device that needs them, over links that
-    carry one at a time; sending overlaps computing. Groups (co-location classes of the graph, merged
-    further if ``groups`` says so) are placed as one.
+    carry one at a time; sending overlaps computing. Groups (co-location classes of the graph,
+    merged further if ``groups`` says so) are placed as one.
 
     Observation:
         nodes: float32 (G, 5); for each group 1 (0 beyond the graph's own groups), its cost and the
@@ -93,8 +93,8 @@ class DevicePlacement(Family):
         Terminates after one step.
     Parameters:
         graph: Name of a graph (`daedalus.envs.placement.loaders.graph_names`), ``family:size:seed``
-            of a synthetic one (chain, tree, inception, seq2seq), or a .json or .txt file; of several
-            one is drawn for each episode.
+            of a synthetic one (chain, tree, inception, seq2seq), or a .json or .txt file; of
+            several one is drawn for each episode.
         groups: Groups at most; 0 for the graph's co-location classes.
         devices: Number of devices; 0 for what the graph's authors had, or 4.
         memory_gb: Memory of each device in GB; 0 for what the authors had, or 16.
@@ -143,11 +143,9 @@ class DevicePlacement(Family):
         packed = self.world.packed
         self.params = WholeParams(packed, float(failing))
         self.state_dtype = np.dtype(state_fields(packed))
-        self.action_space = MultiDiscrete([packed.machine.devices] * packed.groups)
+        self.action_space = MultiDiscrete([packed.devices] * packed.groups)
         self.spaces = spaces_for(packed, len(STATIC))
-        self.keys = {
-            str(d + 1): [d] * packed.groups for d in range(min(packed.machine.devices, 9))
-        }
+        self.keys = {str(d + 1): [d] * packed.groups for d in range(min(packed.devices, 9))}
 
     def render(self, state: np.void) -> np.ndarray:
         """Return the graph in the colours of the devices and the Gantt chart of its step."""

@@ -11,8 +11,8 @@ from gymnasium.spaces import Box
 
 from daedalus.envs.placement.groups import coarsen
 from daedalus.envs.placement.loaders import load_graph
-from daedalus.envs.placement.picture import gantt_rows
 from daedalus.envs.placement.packing import LARGEST, Packed, pack
+from daedalus.envs.placement.picture import gantt_rows
 from daedalus.envs.placement.problem import Problem, default_machine
 
 UNITS = ("second", "single")
@@ -59,7 +59,7 @@ class World:
 
 def spaces_for(packed: Packed, columns: int) -> dict[str, Space[Any]]:
     """Return the spaces of what is shown, with ``columns`` for each group."""
-    devices, high = packed.machine.devices, np.inf
+    devices, high = packed.devices, np.inf
     return {
         "nodes": Box(-1.0, LARGEST, (packed.groups, columns), np.float32),
         "edges": Box(-1, packed.groups - 1, (packed.pairs, 2), np.int32),
