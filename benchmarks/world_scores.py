@@ -17,6 +17,7 @@ import numpy as np
 
 from daedalus import scenarios
 from daedalus.envs.batch import Batch
+from daedalus.envs.placement import players as placement
 from daedalus.envs.probes.oracles import oracle_for
 from daedalus.envs.safety.oracles import greedy_for
 
@@ -66,6 +67,9 @@ def main() -> None:
             players["oracle"] = oracle_for(env.family, gamma=1 - 1e-6)
         with contextlib.suppress(ValueError):
             players["greedy"] = greedy_for(env.family)
+        with contextlib.suppress(ValueError):
+            players["oracle"] = placement.oracle_for(env.family)
+            players["greedy"] = placement.greedy_for(env.family)
         for who, act in players.items():
             reward, cost = play(batch, act)
             print(f"{name}: {who} {reward:.4g}, cost {cost:.4g}", flush=True)

@@ -380,4 +380,4 @@ def test_a_machine_that_is_none_is_refused() -> None:
         ({"memory": [1.0, 2.0, 3.0]}, "memory has shape"),
     ):
         with pytest.raises(ValueError, match=says):
-            make_machine(2, **options)  # type: ignore[arg-type]
+            make_machine(2, **options)

@@ -172,7 +172,7 @@ class Maze(Family):
     labels: ClassVar[tuple[str, ...]] = ("depth", "loop_closure")
     infos: ClassVar[tuple[str, ...]] = ("position", "cell", "goals", "latency")
     fps = 15
-    keys: ClassVar[dict[str, int]] = {
+    keys = {
         "up": 0,
         "down": 1,
         "a": 2,

@@ -234,6 +234,6 @@ def _count_anew(group: np.ndarray) -> np.ndarray:
 
 
 def _fixed(values: object, dtype: type) -> np.ndarray:
-    array = np.ascontiguousarray(values, dtype)
+    array: np.ndarray = np.ascontiguousarray(values, dtype)
     array.flags.writeable = False
     return array

@@ -12,6 +12,8 @@ WIDTH, GRAPH, LANE, EDGE = 960, 330, 30, 16
 """Pixels: of the picture, of the graph's height, of a device's lane, free space."""
 COLUMNS = 56
 """Levels of the graph side by side; more continue below."""
+REACH = 0.49
+"""Share of the height that an edge may span: those between the passes would hide the rest."""
 MOST_EDGES = 4000
 """A graph with more is drawn without them."""
 FREE: Colour = (176, 178, 184)
@@ -72,7 +74,8 @@ def _draw_graph(canvas: Canvas, graph: Graph, device: np.ndarray) -> None:
     place = layout(graph) * (WIDTH - 2 * EDGE, GRAPH - EDGE) + EDGE
     source, target, _ = graph.edges()
     if len(source) <= MOST_EDGES:
-        near = abs(place[source, 0] - place[target, 0]) < 0.6 * WIDTH  # not across a line's end
+        x, y = abs(place[source] - place[target]).T
+        near = (x < 0.6 * WIDTH) & (y < REACH * GRAPH)
         for a, b in zip(place[source[near]], place[target[near]], strict=True):
             _stroke(canvas.pixels, a, b)
     cost = graph.arrays.cost

@@ -201,9 +201,9 @@ class SequentialPlacement(Family):
         """
         if start not in STARTS:
             raise ValueError(f"start must be 'single' or 'random', got {start!r}")
-        machine = {"devices": devices, "memory_gb": memory_gb, "bandwidth_gb": bandwidth_gb}
-        machine |= {"latency_ms": latency_ms, "speeds": tuple(speeds)}
-        self.world = World(graph, groups, unit, machine)
+        machine = dict(devices=devices, memory_gb=memory_gb, bandwidth_gb=bandwidth_gb)
+        links = dict(latency_ms=latency_ms, speeds=tuple(speeds))
+        self.world = World(graph, groups, unit, {**machine, **links})
         packed = self.world.packed
         paid = float(failing), float(memory_penalty)
         self.params = SequentialParams(packed, bool(improves), start == "random", *paid)

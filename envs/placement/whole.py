@@ -137,9 +137,9 @@ class DevicePlacement(Family):
         Raises:
             ValueError: A graph or a number is not valid.
         """
-        machine = {"devices": devices, "memory_gb": memory_gb, "bandwidth_gb": bandwidth_gb}
-        machine |= {"latency_ms": latency_ms, "speeds": tuple(speeds)}
-        self.world = World(graph, groups, unit, machine)
+        machine = dict(devices=devices, memory_gb=memory_gb, bandwidth_gb=bandwidth_gb)
+        links = dict(latency_ms=latency_ms, speeds=tuple(speeds))
+        self.world = World(graph, groups, unit, {**machine, **links})
         packed = self.world.packed
         self.params = WholeParams(packed, float(failing))
         self.state_dtype = np.dtype(state_fields(packed))
