@@ -18,6 +18,7 @@ import numpy as np
 from daedalus import scenarios
 from daedalus.envs.batch import Batch
 from daedalus.envs.cooperation.oracles import team_for
+from daedalus.envs.placement import players as placement
 from daedalus.envs.probes.oracles import oracle_for
 from daedalus.envs.safety.oracles import greedy_for
 from daedalus.envs.streets.oracle import oracle_for as driver_for
@@ -53,6 +54,17 @@ def random_player(batch: Batch) -> Any:
     return act
 
 
+KNOWING: tuple[tuple[str, Any], ...] = (
+    ("oracle", lambda family: oracle_for(family, gamma=1 - 1e-6)),
+    ("oracle", driver_for),
+    ("oracle", placement.oracle_for),
+    ("greedy", greedy_for),
+    ("greedy", placement.greedy_for),
+    ("team", team_for),
+)
+"""Players who know their way; each refuses the worlds of others with a ValueError."""
+
+
 def main() -> None:
     """Print the scores of the scenarios named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -64,14 +76,9 @@ def main() -> None:
         env: Any = gymnasium.make(scenario.env, **scenario.env_kwargs).unwrapped
         batch = Batch(env.family, arguments.episodes)
         players = {"random": random_player(batch)}
-        with contextlib.suppress(ValueError):
-            players["oracle"] = oracle_for(env.family, gamma=1 - 1e-6)
-        with contextlib.suppress(ValueError):
-            players["oracle"] = driver_for(env.family)
-        with contextlib.suppress(ValueError):
-            players["greedy"] = greedy_for(env.family)
-        with contextlib.suppress(ValueError):
-            players["team"] = team_for(env.family)
+        for who, make in KNOWING:
+            with contextlib.suppress(ValueError):
+                players[who] = make(env.family)
         for who, act in players.items():
             reward, cost = play(batch, act)
             print(f"{name}: {who} {reward:.4g}, cost {cost:.4g}", flush=True)

@@ -24,7 +24,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiDiscrete
 from PIL import Image
 
 from daedalus.agents import agent_names, make_agent
@@ -208,8 +208,11 @@ def members(ids: list[str]) -> str:
 
 def brief(space: gymnasium.Space[Any]) -> str:
     """Return a space in a few words: bounds that differ between entries as their range."""
+    if isinstance(space, MultiDiscrete) and space.nvec.size > 8:
+        sizes = sorted({int(n) for n in space.nvec.ravel()})
+        return f"MultiDiscrete({space.nvec.size} of {' or '.join(map(str, sizes))})"
     if not isinstance(space, Box):
-        return str(space)
+        return " ".join(str(space).split())
     return f"Box({space.low.min():g}, {space.high.max():g}, {space.shape}, {space.dtype})"
 
 

@@ -104,6 +104,10 @@ for _name, _task in {
     register(f"daedalus/{_name}-v0", "daedalus.envs.safety.navigation:PointNavigation", task=_task)
 for _name in ("StreetTaxi", "StreetCoins", "StreetInstructions"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.streets.games:{_name}")
+register("daedalus/DevicePlacement-v0", "daedalus.envs.placement.whole:DevicePlacement")
+for _name, _improves in {"PlacementGroups": False, "PlacementImprovement": True}.items():
+    _class = "daedalus.envs.placement.sequential:SequentialPlacement"
+    register(f"daedalus/{_name}-v0", _class, improves=_improves)
 for _name in ("PointCircle", "PointGather"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.safety.cpo:{_name}")
 for _name, _class in {

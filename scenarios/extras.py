@@ -27,6 +27,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "results": ("pyarrow",),
     "scale": ("ray",),
     "mujoco": ("mujoco", "imageio"),
+    "placement": ("pymetis",),
 }
 """Import name of each optional package, under the extra of ``pyproject.toml`` that installs it."""
 

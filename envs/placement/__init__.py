@@ -1,0 +1,1 @@
+"""Device placement: which device runs which operation of a computation."""
