@@ -102,6 +102,17 @@ for _name, _task in {
     "PointCircle2": "circle2",
 }.items():
     register(f"daedalus/{_name}-v0", "daedalus.envs.safety.navigation:PointNavigation", task=_task)
+_WEB = """
+click-test click-test-2 click-button click-link click-color click-checkboxes click-option click-tab
+click-tab-2 click-dialog click-collapsible choose-list focus-text focus-text-2 navigate-tree
+click-menu use-slider grid-coordinate social-media scroll-list enter-text enter-password enter-date
+choose-date enter-time login-user use-autocomplete multi-orderings form-sequence search-engine
+email-inbox find-city flight-aurora flight-borealis flight-comet flight-dune hotel-elm hotel-fjord
+car-grove register-harbor register-island checkout-jade
+"""
+for _name in _WEB.split():
+    _id = "".join(word.capitalize() for word in _name.split("-"))
+    register(f"daedalus/Web-{_id}-v0", "daedalus.envs.web.family:Web", task=_name)
 for _name in ("PointCircle", "PointGather"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.safety.cpo:{_name}")
 for _body in ("Ant", "Humanoid"):
