@@ -17,12 +17,19 @@ NATIVE: dict[str, str] = {}
 """Every registered native environment id and its family as ``"module:Class"``."""
 
 
-def register(env_id: str, family: str, **parameters: Any) -> None:
+def register(
+    env_id: str,
+    family: str,
+    *,
+    entry_point: str = "daedalus.envs.faces:NativeEnv",
+    **parameters: Any,
+) -> None:
     """Register a native family with Gymnasium: single and vector environments at once.
 
     Args:
         env_id: The id, as ``"namespace/Name-v0"``.
         family: The family class as ``"module:Class"``; imported when the first environment is made.
+        entry_point: What makes a single environment, where that is more than the native one.
         **parameters: Parameters of the family (or of ``NativeEnv``) that this id fixes as its
             defaults.
 
@@ -33,7 +40,7 @@ def register(env_id: str, family: str, **parameters: Any) -> None:
     """
     gymnasium.register(
         env_id,
-        entry_point="daedalus.envs.faces:NativeEnv",
+        entry_point=entry_point,
         vector_entry_point="daedalus.envs.faces:NativeVectorEnv",
         kwargs={"family": family, **parameters},
     )
@@ -112,7 +119,12 @@ car-grove register-harbor register-island checkout-jade
 """
 for _name in _WEB.split():
     _id = "".join(word.capitalize() for word in _name.split("-"))
-    register(f"daedalus/Web-{_id}-v0", "daedalus.envs.web.family:Web", task=_name)
+    register(
+        f"daedalus/Web-{_id}-v0",
+        "daedalus.envs.web.family:Web",
+        entry_point="daedalus.envs.web.backend:open_page",
+        task=_name,
+    )
 for _name in ("PointCircle", "PointGather"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.safety.cpo:{_name}")
 for _body in ("Ant", "Humanoid"):
