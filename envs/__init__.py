@@ -17,12 +17,19 @@ NATIVE: dict[str, str] = {}
 """Every registered native environment id and its family as ``"module:Class"``."""
 
 
-def register(env_id: str, family: str, **parameters: Any) -> None:
+def register(
+    env_id: str,
+    family: str,
+    *,
+    entry_point: str = "daedalus.envs.faces:NativeEnv",
+    **parameters: Any,
+) -> None:
     """Register a native family with Gymnasium: single and vector environments at once.
 
     Args:
         env_id: The id, as ``"namespace/Name-v0"``.
         family: The family class as ``"module:Class"``; imported when the first environment is made.
+        entry_point: What makes a single environment, where that is more than the native one.
         **parameters: Parameters of the family (or of ``NativeEnv``) that this id fixes as its
             defaults.
 
@@ -33,7 +40,7 @@ def register(env_id: str, family: str, **parameters: Any) -> None:
     """
     gymnasium.register(
         env_id,
-        entry_point="daedalus.envs.faces:NativeEnv",
+        entry_point=entry_point,
         vector_entry_point="daedalus.envs.faces:NativeVectorEnv",
         kwargs={"family": family, **parameters},
     )
@@ -108,6 +115,22 @@ register("daedalus/DevicePlacement-v0", "daedalus.envs.placement.whole:DevicePla
 for _name, _improves in {"PlacementGroups": False, "PlacementImprovement": True}.items():
     _class = "daedalus.envs.placement.sequential:SequentialPlacement"
     register(f"daedalus/{_name}-v0", _class, improves=_improves)
+_WEB = """
+click-test click-test-2 click-button click-link click-color click-checkboxes click-option click-tab
+click-tab-2 click-dialog click-collapsible choose-list focus-text focus-text-2 navigate-tree
+click-menu use-slider grid-coordinate social-media scroll-list enter-text enter-password enter-date
+choose-date enter-time login-user use-autocomplete multi-orderings form-sequence search-engine
+email-inbox find-city flight-aurora flight-borealis flight-comet flight-dune hotel-elm hotel-fjord
+car-grove register-harbor register-island checkout-jade
+"""
+for _name in _WEB.split():
+    _id = "".join(word.capitalize() for word in _name.split("-"))
+    register(
+        f"daedalus/Web-{_id}-v0",
+        "daedalus.envs.web.family:Web",
+        entry_point="daedalus.envs.web.backend:open_page",
+        task=_name,
+    )
 for _name in ("PointCircle", "PointGather"):
     register(f"daedalus/{_name}-v0", f"daedalus.envs.safety.cpo:{_name}")
 for _name, _class in {

@@ -26,7 +26,7 @@ from numba.core import event
 from numba.core.errors import NumbaExperimentalFeatureWarning
 
 SOURCES = Path(__file__).parent
-WITHOUT_KERNELS = SOURCES / "checker"
+WITHOUT_KERNELS = {SOURCES / "checker", SOURCES / "web" / "browser"}
 KEEP_FOLDERS = 4
 """How many cache folders (of this and earlier source versions) are kept."""
 
@@ -35,7 +35,7 @@ def source_hash() -> str:
     """Return a hash of every source file of the environments and of the Numba version."""
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(SOURCES.rglob("*.py")):
-        if WITHOUT_KERNELS in path.parents:
+        if not WITHOUT_KERNELS.isdisjoint(path.parents):
             continue
         digest.update(str(path.relative_to(SOURCES)).encode())
         digest.update(path.read_bytes())

@@ -23,7 +23,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "watch": ("pygame", "imageio_ffmpeg", "websockets"),
     "multiagent": ("pettingzoo",),
-    "web": ("starlette", "uvicorn", "selenium"),
+    "web": ("starlette", "uvicorn", "selenium", "jinja2", "PIL"),
     "results": ("pyarrow",),
     "scale": ("ray",),
     "mujoco": ("mujoco", "imageio"),

@@ -7,7 +7,10 @@ import pytest
 
 from daedalus.scenarios.extras import EXTRAS, MissingExtraError, extra_of, needed, require
 
-IMPORT_NAMES = {"pygame-ce": "pygame"}  # a distribution's import name, where it is another word
+IMPORT_NAMES = {
+    "pygame-ce": "pygame",
+    "pillow": "PIL",
+}  # a distribution's import name, where it is another word
 
 
 def test_present_package_is_returned() -> None:

@@ -1,0 +1,311 @@
+"""The native backend: pages as a compiled batch, thousands of copies at once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.spaces import Box
+from numba.extending import register_jitable
+
+from daedalus.envs.core import Family
+from daedalus.envs.random import GOAL, integers
+from daedalus.envs.web import actions, events, keys
+from daedalus.envs.web import pool as p
+from daedalus.envs.web.draw import draw_page
+from daedalus.envs.web.model import FIELDS, SPLITS, TASKS, TEXT
+from daedalus.envs.web.tasks import load_tasks
+from daedalus.envs.web.values import value_text
+
+NUMBERS = 10
+"""Numbers of an element: tag, left, top, width, height, focused, tampered, targeted, leaf, on."""
+REWARDS = ("raw", "decayed", "binary")
+STEP_MS = 100.0
+"""Simulated time of a step: World of Bits acts at 8 to 12 Hz."""
+
+
+class WebParams(NamedTuple):
+    """The instances, and how actions, time and reward count."""
+
+    pool: np.ndarray  # records `pool.PAGE` (N,)
+    layout: actions.Layout
+    keys: np.ndarray  # int64 (keys,): what each does
+    rule: int
+    deadline: float  # ms; 0 for none
+    step_ms: float
+    reward: int
+
+
+class WebArrays(NamedTuple):
+    """What can be seen of a page; ``R`` rows of elements."""
+
+    elements: np.ndarray
+    words: np.ndarray
+    mask: np.ndarray
+    utterance: np.ndarray
+    fields: np.ndarray
+    clock: np.ndarray
+    texts: np.ndarray
+    values: np.ndarray
+    pixels: np.ndarray
+
+
+def web_reset(state: Any, params: WebParams) -> None:
+    """Open the page of a drawn instance."""
+    state.instance = integers(state, GOAL, params.pool.size)
+    events.begin(state, params.pool[state.instance])
+
+
+def web_step(state: Any, action: Any, params: WebParams) -> tuple[float, bool]:
+    """Carry out an action, and score the request if it sent one."""
+    page = params.pool[state.instance]
+    state.clock += params.step_ms
+    actions.apply(state, page, action, params.layout, params.keys)
+    if params.deadline > 0 and state.outcome == events.OPEN and state.clock >= params.deadline:
+        state.outcome = events.TIMED_OUT
+    if state.outcome == events.OPEN:
+        return 0.0, False
+    state.raw = -1.0
+    if state.outcome == events.SUBMITTED:
+        state.raw = keys.score(state, page, params.rule)
+    return _reward(state, params.reward, params.deadline), True
+
+
+@register_jitable
+def _reward(state: Any, rule: int, deadline: float) -> float:
+    """Apply the rule of time to a raw reward; failures are never scaled."""
+    if rule == 2:
+        return 1.0 if state.raw == 1.0 else -1.0
+    if rule == 1 and state.raw > 0 and deadline > 0:
+        return state.raw * max(0.0, 1.0 - state.clock / deadline)
+    return state.raw
+
+
+def web_observe(state: Any, params: WebParams, out: WebArrays) -> None:
+    """Fill the arrays that were asked for."""
+    page = params.pool[state.instance]
+    first, last = np.int64(page.begin[state.page]), np.int64(page.begin[state.page + 1])
+    _goal(state, page, params.deadline, out)
+    for row in range(out.mask.size):
+        out.mask[row] = state.visible[first + row] if first + row < last else 0
+    for row in range(out.elements.shape[0]):
+        shown = first + row < last and state.visible[first + row] == 1
+        _numbers(state, page, first + row, shown, out.elements[row])
+    for row in range(out.words.shape[0]):
+        shown = first + row < last and state.visible[first + row] == 1
+        _words(state, page, first + row, shown, out.words[row])
+    for row in range(out.texts.shape[0]):
+        shown = first + row < last and state.visible[first + row] == 1
+        for k in range(TEXT):
+            out.texts[row, k] = page.text[first + row, k] if shown else 0
+    for row in range(out.values.shape[0]):
+        for k in range(TEXT):
+            out.values[row, k] = 0
+        if first + row < last and state.visible[first + row]:
+            value_text(state, page, first + row, out.values[row])
+    if out.pixels.size > 0:
+        draw_page(state, page, out.pixels)
+
+
+@register_jitable
+def _goal(state: Any, page: Any, deadline: float, out: Any) -> None:
+    """Write what is wanted, and the time."""
+    for k in range(out.utterance.size):
+        out.utterance[k] = page.tokens[k]
+    for row in range(out.fields.shape[0]):
+        for k in range(3):
+            out.fields[row, k] = page.field_words[row, k]
+    if out.clock.size > 0:
+        out.clock[0] = min(state.clock / deadline, 1.0) if deadline > 0 else 0.0
+        out.clock[1] = state.page
+
+
+@register_jitable
+def _numbers(state: Any, page: Any, e: int, shown: bool, out: Any) -> None:
+    """Write the numbers of an element that shows, else zeros."""
+    if not shown:
+        for k in range(NUMBERS):
+            out[k] = 0
+        return
+    out[0] = page.tag[e]
+    out[1] = page.left[e]
+    out[2] = page.top[e] - (state.scroll if page.scrolls[e] else 0)
+    out[3] = page.width[e]
+    out[4] = page.height[e]
+    out[5] = state.focus == e
+    out[6] = state.tampered[e]
+    out[7] = state.targeted == e
+    out[8] = 1
+    out[9] = state.on[e]
+
+
+@register_jitable
+def _words(state: Any, page: Any, e: int, shown: bool, out: Any) -> None:
+    """Write the hashes of an element that shows, else zeros."""
+    for k in range(5):
+        out[k] = page.words[e, k] if shown else 0
+    for k in range(2):
+        out[5 + k] = state.value_words[e, k] if shown else 0
+
+
+class Web(Family):
+    """A web form to fill in: World of Bits, without a browser (or with one).
+
+    A goal in words, a page of elements, and one request that fulfils the goal. The page reacts to
+    pointer and keys as a browser would; ``daedalus.envs.web.browser`` runs the same page in
+    headless Chromium, and the tests hold both to the same tables, rewards and requests.
+
+    - ``click-test``: Click the one button.
+    - ``click-test-2``: Click the right one of two buttons.
+    - ``click-button``: Click the button with the given name among others, inputs and words.
+    - ``click-link``: Click the link with the given words.
+    - ``click-color``: Click the box of the given colour.
+    - ``click-checkboxes``: Tick the given boxes and no others, then submit.
+    - ``click-option``: Choose the given option, then submit.
+    - ``click-tab``: Click the given tab.
+    - ``click-tab-2``: Find a link behind one of three tabs.
+    - ``click-dialog``: Close the dialog.
+    - ``click-collapsible``: Open a section, then submit what is in it.
+    - ``choose-list``: Choose the given entry of a select box, then submit.
+    - ``focus-text``: Put the cursor into the text box.
+    - ``focus-text-2``: Put the cursor into the given one of three text boxes.
+    - ``navigate-tree``: Open folders until the given file shows, then click it.
+    - ``click-menu``: Choose an entry of a menu of menus.
+    - ``use-slider``: Move the slider to the given number, then submit.
+    - ``grid-coordinate``: Click the point of a 5 x 5 grid with the given coordinates.
+    - ``social-media``: Press the given button below the given person's post.
+    - ``scroll-list``: Find an entry in a list that scrolls and click it.
+    - ``enter-text``: Type the given word, then submit.
+    - ``enter-password``: Type the given password twice, then submit.
+    - ``enter-date``: Type the given date, then submit.
+    - ``choose-date``: Choose the given date in a calendar, then submit.
+    - ``enter-time``: Type the given time, then submit.
+    - ``login-user``: Type user name and password, then log in.
+    - ``use-autocomplete``: Type and take the suggestion, then submit.
+    - ``multi-orderings``: Fill in three boxes that come in any order, then submit.
+    - ``form-sequence``: Move a slider, tick a box, then submit.
+    - ``search-engine``: Search for a word, then click the given result.
+    - ``email-inbox``: Reply to, forward, star or delete the given person's message.
+    - ``find-city``: Pick two cities and a day's time in three different boxes.
+    - ``flight-aurora``: Fill in the form of Aurora Air: 2 pages, layout rows.
+    - ``flight-borealis``: Fill in the form of Borealis: 3 pages, layout stack.
+    - ``flight-comet``: Fill in the form of Comet Jets: 2 pages, layout columns.
+    - ``flight-dune``: Fill in the form of Dune Wings: 3 pages, layout columns.
+    - ``hotel-elm``: Fill in the form of Hotel Elm: 2 pages, layout rows.
+    - ``hotel-fjord``: Fill in the form of Fjord Inns: 3 pages, layout stack.
+    - ``car-grove``: Fill in the form of Grove Cars: 3 pages, layout rows.
+    - ``register-harbor``: Fill in the form of Harbor Club: 3 pages, layout stack.
+    - ``register-island``: Fill in the form of Island Post: 2 pages, layout columns.
+    - ``checkout-jade``: Fill in the form of Jade Store: 3 pages, layout columns.
+
+    Observation:
+        elements: int16 (R, 10); for every element of the page in R rows: tag (position in
+            ``model.TAGS``), left, top, width, height in pixels, and 1 where focused, tampered,
+            targeted by the last action, a leaf, switched on or open. Zeros where none shows.
+        words: int32 (R, 7); hashes (``pool.word_hash``) of the whole text, its first three words,
+            the name of the form's field, the whole value, its first word; 0 for none.
+        mask: uint8 (R,); 1 where an element shows.
+        utterance: int32 (32,); hashes of the words of the goal.
+        fields: int32 (20, 3); for every goal field: hashes of key, value, first word of the value.
+        clock: float32 (2,); share of the time that is gone, number of the page.
+        texts: uint8 (R, 32); texts as code points; on demand.
+        values: uint8 (R, 32); values as code points; on demand.
+        pixels: uint8 (H, W, 3); the page as a picture, 210 x 160 or 667 x 375; on demand.
+    Action:
+        MultiDiscrete, by ``actions``: first the type of action, then what its types need of
+        x, y (pixels, or 51 bins), row of the element, key (``keys.KEYS``), goal field. What a type
+        does not need is ignored. ``liu18``: nothing, click an element, click it and type a field.
+        ``shi17``: pointer in pixels and keys. ``humphreys22``: pointer in 51 x 51 bins (119 x 161
+        on the larger pages of sites), keys and typing a field. ``all_supported``: all 14 types of
+        MiniWoB++.
+    Reward:
+        At the end only. Classic tasks: 1 if the request has exactly the wanted fields, else -1.
+        Form sites: matching fields over all fields; -1 where a required field is missing or the
+        site was left. -1 when the time is over. ``decayed``: what is positive is multiplied with
+        the share of the time that is left; ``binary``: 1 if all is right, else -1.
+    Episode end:
+        Terminates when the form is sent, the site is left, or the page's time is over (simulated:
+        100 ms a step, 10 to 60 s by task); truncated after 1000 steps.
+    Parameters:
+        task: Name of the task, as above.
+        actions: ``"liu18"``, ``"shi17"``, ``"humphreys22"`` or ``"all_supported"``.
+        split: ``"train"`` or ``"test"``: goals that never meet (a fifth for tests); or ``"all"``.
+        instances: Instances that are drawn ahead and that episodes draw from.
+        reward: ``"raw"``, ``"decayed"`` or ``"binary"``.
+        deadline: Milliseconds of an episode, 0 for no end; by default the task's.
+        step_ms: Simulated milliseconds of a step.
+    Version history:
+        v0: first version.
+    Source:
+        Shi et al. 2017, "World of Bits" (ICML); MiniWoB++ (Liu et al. 2018, 1802.08802) for
+        observations, actions and rewards. Pages, words and kernels are ours.
+    """
+
+    Params, Arrays = WebParams, WebArrays
+    observations = ("elements", "words", "mask", "utterance", "fields", "clock")
+    time_limit = 1000
+    keys = {"0": 0}
+    fps = 10
+    reset, step, observe = web_reset, web_step, web_observe
+
+    def __init__(
+        self,
+        *,
+        task: str = "click-button",
+        actions: str = "liu18",
+        split: str = "all",
+        instances: int = 256,
+        reward: str = "raw",
+        deadline: int | None = None,
+        step_ms: float = STEP_MS,
+    ) -> None:
+        """Draw the instances.
+
+        Raises:
+            ValueError: There is no such task, preset, split or reward, or a number is out of range.
+        """
+        load_tasks()
+        for name, value, known in (
+            ("task", task, TASKS),
+            ("split", split, SPLITS),
+            ("reward", reward, REWARDS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        if not 1 <= instances <= 100_000 or step_ms <= 0:
+            raise ValueError("Web needs 1 <= instances <= 100000 and step_ms > 0")
+        self.task = TASKS[task]
+        self.preset = actions
+        pool, self.instances = p.draw_pool(task, instances, split)
+        self.rows = int(np.diff(pool["begin"], axis=1).max())
+        layout, self.action_space = _layout(actions, self.task.size, self.rows)
+        limit = float(self.task.deadline if deadline is None else deadline)
+        self.params = WebParams(
+            *(pool, layout, _KEYS),
+            *(int(self.task.rule), limit, float(step_ms), REWARDS.index(reward)),
+        )
+        self.state_dtype = np.dtype(events.STATE, align=True)
+        width, height = self.task.size
+        top = np.iinfo(np.int16).max
+        self.spaces = {
+            "elements": Box(-top, top, (self.rows, NUMBERS), np.int16),
+            "words": Box(0, p.VOCABULARY, (self.rows, p.WORDS), np.int32),
+            "mask": Box(0, 1, (self.rows,), np.uint8),
+            "utterance": Box(0, p.VOCABULARY, (p.TOKENS,), np.int32),
+            "fields": Box(0, p.VOCABULARY, (FIELDS, 3), np.int32),
+            "clock": Box(0.0, 100.0, (2,), np.float32),
+            "texts": Box(0, 127, (self.rows, TEXT), np.uint8),
+            "values": Box(0, 127, (self.rows, TEXT), np.uint8),
+            "pixels": Box(0, 255, (height, width, 3), np.uint8),
+        }
+
+    def render(self, state: np.void) -> np.ndarray:
+        """Return the page, uint8 (H, W, 3), with its utterance above where it has none in it."""
+        from daedalus.envs.web.table import picture
+
+        return picture(self, state)
+
+
+_layout = actions.layout_of
+_KEYS = np.array([keys.key_code(key) for key in keys.KEYS], np.int64)
+_KEYS.flags.writeable = False
