@@ -40,7 +40,13 @@ class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, width) to (N, width)."""
         x = self.stem(x)
-        return self.head(torch.cat([part(x) for part in self.parts], 1))
+        joined: Tensor = self.head(torch.cat([part(x) for part in self.parts], 1))
+        return joined
+
+
+def parts_of(module: Any) -> list[nn.Module]:
+    """Return the modules of a list within a list of modules."""
+    return list(module)
 
 
 class Inception(nn.Module):
@@ -60,7 +66,7 @@ class Inception(nn.Module):
         """Map images (N, 3, H, W) to features."""
         x = self.stem(x)
         for block in self.blocks:
-            x = torch.cat([torch.relu(part(x)) for part in block], 1)  # type: ignore[union-attr]
+            x = torch.cat([torch.relu(part(x)) for part in parts_of(block)], 1)
         return x.mean((2, 3))
 
 
@@ -80,7 +86,7 @@ class Attention(nn.Module):
         """Map (N, T, width) to the same."""
         for heads, feed in zip(self.heads, self.feed, strict=True):
             outputs = []
-            for head in heads:  # type: ignore[union-attr]
+            for head in parts_of(heads):
                 query, key, value = head(x).chunk(3, -1)
                 weights = torch.softmax(query @ key.transpose(-1, -2), -1)
                 outputs.append(weights @ value)

@@ -78,7 +78,7 @@ class Streets(Family):
     infos: ClassVar[tuple[str, ...]] = ("position", "distance", "goals", "latency", "spl", "coins")
     time_limit = 1000
     fps = 4
-    keys: ClassVar[dict[str, int]] = {"up": 0, "left": 1, "a": 2, "right": 3, "d": 4}
+    keys = {"up": 0, "left": 1, "a": 2, "right": 3, "d": 4}
     actions: ClassVar[tuple[str, ...]] = world.ACTIONS
     reset, step, observe = world.reset, world.step, world.observe
 
