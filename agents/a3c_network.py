@@ -54,6 +54,18 @@ class A3CConfig:
     """Give the LSTM the previous action and reward."""
     reuse_acting: bool = True
     """Keep the forward pass of acting for the update instead of computing it again."""
+    consolidation: str = "none"
+    """What protects earlier tasks: "none", "l2", "ewc", "online_ewc" or "si"."""
+    consolidation_weight: float = 100.0
+    """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)."""
+    fisher_samples: int = 512
+    """Steps at the end of a task from which EWC estimates the Fisher information."""
+    fisher_exact: bool = True
+    """Take the Fisher information over all actions of a Discrete space, not a drawn one."""
+    ewc_decay: float = 1.0
+    """gamma of "online_ewc": what remains of the Fisher information with each further task."""
+    si_damping: float = 0.1
+    """xi of "si": keeps parameters that hardly moved from being all-important."""
 
 
 class Core(Protocol):
