@@ -185,8 +185,8 @@ class A3CNetwork(nn.Module):
         else:
             self.core = FeedForwardCore(config.hidden)
         self.distribution = policy_for(spaces.action)
-        self.actor = _small(nn.Linear(self.core.size, self.distribution.size), 0.01)
-        self.critic = _small(nn.Linear(self.core.size, 1), 1.0)
+        self.actor = small_layer(nn.Linear(self.core.size, self.distribution.size), 0.01)
+        self.critic = small_layer(nn.Linear(self.core.size, 1), 1.0)
 
     def step(
         self, inputs: Inputs, state: State, keep: bool
@@ -223,7 +223,8 @@ class A3CNetwork(nn.Module):
         return both[..., :-1], both[..., -1]
 
 
-def _small(layer: nn.Linear, gain: float) -> nn.Linear:
+def small_layer(layer: nn.Linear, gain: float) -> nn.Linear:
+    """Return ``layer`` with an orthogonal weight of ``gain`` and no bias."""
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer
