@@ -300,10 +300,10 @@ The digits are made by the command: numerals of {fonts} fonts that come with mat
 sheared, shifted, scaled, averaged down to 8 x 8 pixels, with noise. They are not the handwritten
 digits of other studies, so accuracies compare within this table only.
 
-*Squared batch gradients* stand in many programs for the Fisher information. With outcomes drawn from
-the model, as here, they are in expectation the Fisher information over the batch size of {batch}: at
-the same c they protect little, at 100 times the c they do as well. (With the labels of the data, as
-most of those programs have it, they also vanish where training has converged.)
+*Squared batch gradients* stand in many programs for the Fisher information. With outcomes drawn
+from the model, as here, they are in expectation the Fisher information over the batch size of
+{batch}: at the same c they protect little, at 100 times the c they do as well. (With the labels of
+the data, as most of those programs have it, they also vanish where training has converged.)
 
 `{command}`; {processor}; torch {torch}; commit `{commit}`. All runs are in
 `results/permuted-digits.json`.
