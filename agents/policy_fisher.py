@@ -4,6 +4,8 @@ The policy is a distribution over actions. The value is read as the mean of a no
 1 / c_v, whose negative log-likelihood is the value loss: its Fisher information is
 c_v (dV/dtheta)^2, whatever the returns are. Squared gradients of the losses themselves would not
 do: those of temporal differences vanish where training has converged.
+The policy's information falls as it grows sure of itself, the value's does not and then outweighs
+it; ``fisher_value`` is a factor on the value's.
 """
 
 from __future__ import annotations
@@ -66,4 +68,4 @@ def _outcomes(learner: Learner, inputs: Inputs, state: Any, generator: torch.Gen
         with torch.no_grad():
             action = policy.sample(output, generator)
         outcomes = [(1.0, policy.log_prob_entropy(output, action)[0].squeeze())]
-    return [*outcomes, (config.value_weight, value)]
+    return [*outcomes, (config.fisher_value * config.value_weight, value)]

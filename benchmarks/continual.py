@@ -35,9 +35,9 @@ FINE = "fine-tuning"
 METHODS: dict[str, dict[str, Any]] = {
     FINE: {"agent": "actor_critic"},
     JOINT: {"agent": "actor_critic"},
-    "L2": {"agent": "actor_critic", "consolidation": "l2", "consolidation_weight": 0.03},
-    "EWC": {"agent": "actor_critic", "consolidation": "ewc", "consolidation_weight": 100.0},
-    "SI": {"agent": "actor_critic", "consolidation": "si", "consolidation_weight": 3.0},
+    "L2": {"agent": "actor_critic", "consolidation": "l2", "consolidation_weight": 0.01},
+    "EWC": {"agent": "actor_critic", "consolidation": "ewc", "consolidation_weight": 300.0},
+    "SI": {"agent": "actor_critic", "consolidation": "si", "consolidation_weight": 1.0},
     "progressive": {"agent": "progressive"},
 }
 
@@ -210,7 +210,7 @@ intervals.
 
 Every method has {steps:,} steps, {envs} environments and the network of the scenario; a column of
 `progressive` is as large, so it has more parameters in all. The strengths of penalties
-({strengths}) were chosen on seeds 0 and 1 out of three or more each. EWC also acts for
+({strengths}) were chosen on seed 0 out of three or more each. EWC also acts for
 {fisher:,} steps at the end of each stage, from which nothing but its Fisher information comes.
 
 Scenario `{name}`; `{command}`; {hardware}; {versions}; commit `{commit}`, {date}. Every run is in

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.actor_critic import ActorCritic
     from daedalus.agents.base import Agent
     from daedalus.agents.cpo import CPO
+    from daedalus.agents.distral import Distral
     from daedalus.agents.feudal import Feudal
     from daedalus.agents.nav import Nav
     from daedalus.agents.pdo import PDO
@@ -54,6 +55,7 @@ _LAZY = {
     "ActorCritic": "daedalus.agents.actor_critic",
     "Batch": "daedalus.envs.batch",
     "CPO": "daedalus.agents.cpo",
+    "Distral": "daedalus.agents.distral",
     "Family": "daedalus.envs.core",
     "Feudal": "daedalus.agents.feudal",
     "Nav": "daedalus.agents.nav",
@@ -90,6 +92,7 @@ __all__ = [
     "ActorCritic",
     "Agent",
     "Batch",
+    "Distral",
     "Family",
     "Feudal",
     "Nav",

@@ -62,7 +62,7 @@ class World(gymnasium.Env[Any, Any]):
 
 KINDS = {name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq")}
 KINDS["maskable_ppo"] = {"masked": True}
-OWN: dict[str, dict[str, Any]] = {"progressive": {"lstm": 0}}
+OWN: dict[str, dict[str, Any]] = {"progressive": {"lstm": 0}, "distral": {"lstm": 0}}
 """What an agent needs instead of `SMALL`."""
 every_agent = pytest.mark.parametrize("name", agent_names())
 
