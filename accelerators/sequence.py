@@ -201,4 +201,4 @@ def _hull(name: str, spaces: Sequence[Mapping[str, Space[Any]]]) -> Space[Any]:
     if len(boxes) != len(every):
         return first
     low, high = (np.min([b.low for b in boxes], 0), np.max([b.high for b in boxes], 0))
-    return Box(low, high, first.shape, boxes[0].dtype.type)  # type: ignore[union-attr]
+    return Box(low, high, first.shape, boxes[0].dtype.type)

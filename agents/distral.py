@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
@@ -199,12 +199,8 @@ class Distral(Agent):
             raise ValueError("distral with one shared policy needs c_kl = 0 and columns = 1")
         if config.consolidation != "none":
             raise ValueError("distral learns tasks together: for consolidation take actor_critic")
-        if "task" not in observation:  # a single task: pi_0 and pi_1
-            observation["task"] = None
-        self._told = observation["task"] is not None
-        if not self._told:
-            from gymnasium.spaces import Box
-
+        self._told = "task" in observation
+        if not self._told:  # a single task: pi_0 and pi_1
             observation["task"] = Box(0.0, 1.0, (1,))
         self.policy = Categorical(self.spaces.action)
         self.network = Network(observation, self.policy.size, config).to(self.device)

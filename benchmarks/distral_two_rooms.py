@@ -51,8 +51,8 @@ class Table(NamedTuple):
         """Return a task of the environment."""
         params = TwoRooms(task=task).params
         moves = params.moves.reshape(-1, ACTIONS)
-        columns = (moves[name].tolist() for name in ("following", "reward", "ends"))
-        return cls(*columns, params.starts)
+        following, reward, ends = (moves[n].tolist() for n in ("following", "reward", "ends"))
+        return cls(following, reward, ends, params.starts)
 
 
 class Learner:
@@ -109,7 +109,7 @@ class Learner:
         prior, row = self.log_pi0[place].tolist(), q[place].tolist()
         terms = [self.alpha * p + self.beta * x for p, x in zip(prior, row, strict=True)]
         top = max(terms)
-        return (top + math.log(sum(math.exp(t - top) for t in terms))) / self.beta
+        return float(top + math.log(sum(math.exp(t - top) for t in terms))) / self.beta
 
     def _distil(self, path: list[tuple[int, int, int, float]]) -> None:
         """Count the actions of an episode, gamma^t each."""
@@ -209,7 +209,8 @@ pi_0. Lines are means over {seeds} seeds, bands their range.
 Steps of an episode over episodes {first} to {episodes} of each task; interquartile means over seeds
 with 95 % bootstrap intervals. An episode is cut after {limit} steps. The last two columns are pi_0
 inside the corridor: the last action tells which way the task lies. In the last setting entropy is
-worth (1 - alpha) log 4 / beta = {entropy:.2f} a step, more than the reward: wandering pays best.
+worth (1 - alpha) log 4 / beta = {entropy:.2f} a step, {forever:.1f} discounted over all of them:
+more than the goal, so wandering pays best.
 
 `{command}`; {processor}; numpy {numpy}; commit `{commit}`. All runs are in
 `results/distral-two-rooms.json`.
@@ -233,6 +234,7 @@ def write_page(stored: dict[str, Any]) -> None:
         **{"rows": "\n".join(rows), "episodes": EPISODES, "first": EPISODES - LAST + 1},
         **{"step": STEP, "gamma": GAMMA, "limit": LIMIT, "command": source["command"]},
         **{"seeds": len(found[beta, alpha, True]), "entropy": (1 - alpha) * math.log(4) / beta},
+        forever=(1 - alpha) * math.log(4) / beta / (1 - GAMMA),
         **{"processor": source["hardware"]["processor"], "numpy": source["versions"]["numpy"]},
         commit=source["commit"][:10],
     )

@@ -219,7 +219,7 @@ def run_all(seeds: int, tasks: int) -> None:
 
 def table(stored: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each method and strength: what remains after the last task."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for run_ in stored["runs"].values():
         key = (run_["method"], run_["strength"])
         if key not in [(row["method"], row["strength"]) for row in rows]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from torch import nn
 
 from daedalus.accelerators.rollout import Inputs
 from daedalus.accelerators.sequence import at_stage
@@ -39,7 +40,7 @@ def test_an_adapter_by_hand() -> None:
     adapter = Adapter(2, 1, 1.0, maps=False)
     with torch.no_grad():
         adapter.alpha.copy_(torch.tensor([2.0, 3.0]))
-        adapter.reduce.bias.zero_()
+        nn.init.zeros_(adapter.reduce.bias)  # type: ignore[arg-type]
         below = [torch.tensor([[1.0]]), torch.tensor([[-1.0]])]
         for weights, result in (((5.0, 1.0), 7.0), ((1.0, 1.0), 0.0)):
             adapter.reduce.weight.copy_(torch.tensor([weights]))
@@ -68,10 +69,10 @@ def test_laterals_read_the_layer_below_and_the_input_has_none() -> None:
     2x, 10x, and still 3x, but the heads' lateral is 10x.
     """
     column, observation = column_of(3.0, second=True)
-    first = column.earlier[0]
+    first: Any = column.earlier[0]
     with torch.no_grad():
-        first.dense[0].own.weight.fill_(2.0)  # type: ignore[union-attr]
-        first.dense[1].own.weight.fill_(5.0)  # type: ignore[union-attr]
+        first.dense[0].own.weight.fill_(2.0)
+        first.dense[1].own.weight.fill_(5.0)
     assert [h.item() for h in first.layers(observation, [])] == [6.0, 30.0]
     assert column.output(observation).tolist() == [[9.0, 30.0]]
     assert column.dense[0].adapter is None
@@ -105,7 +106,8 @@ def states(agent: Progressive, column: int) -> list[torch.Tensor]:
 
 def outputs(agent: Progressive, task: int) -> torch.Tensor:
     board = torch.rand(7, 10, 5, generator=torch.Generator().manual_seed(0))
-    return agent.learners[task].network.output({"board": board})  # type: ignore[no-any-return]
+    network: Any = agent.learners[task].network
+    return network.output({"board": board})  # type: ignore[no-any-return]
 
 
 def test_earlier_columns_and_what_they_say_are_frozen_to_the_bit() -> None:
@@ -191,7 +193,7 @@ def test_images_and_every_action_space(actions: Any) -> None:
     for task in ("a", "b", "c"):
         agent.learn(16, reset_num_timesteps=False)
         agent.finish_task(task)
-    column = agent.learners[2].network
+    column: Any = agent.learners[2].network
     lateral = column.convolutions[1].adapter.reduce  # 1 x 1, from 2 columns to the width of one
     assert lateral.weight.shape == (16, 32, 1, 1)
     assert column.convolutions[0].adapter is None
