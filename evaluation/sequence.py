@@ -66,6 +66,11 @@ def train_sequence(
     return evaluations or evaluate_tasks(agent, env_kwargs, episodes)
 
 
+def stage_names(env_kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the task of every stage."""
+    return [str(stage["name"]) for stage in env_kwargs["stages"]]
+
+
 def evaluate_tasks(agent: Any, env_kwargs: Mapping[str, Any], episodes: int) -> list[Evaluation]:
     """Evaluate on every task of a sequence, each on held-out seeds of its own."""
     return [
@@ -116,7 +121,7 @@ def matrix_from(rows: Mapping[str, tuple[np.ndarray, np.ndarray]], names: list[s
 
 def score_table(path: str | Path, env_kwargs: Mapping[str, Any]) -> list[str]:
     """Return the matrix that a run directory has logged, as lines for people."""
-    names, stages = task_names(env_kwargs), [str(s["name"]) for s in env_kwargs["stages"]]
+    names, stages = task_names(env_kwargs), stage_names(env_kwargs)
     rows = [row for row in read_metrics(Path(path) / "metrics")[0] if f"{PREFIX}{names[0]}" in row]
     wide = max(map(len, [*names, *stages, "untrained"])) + 2
     lines = ["mean return on".ljust(wide + 6) + "".join(name.rjust(wide) for name in names)]

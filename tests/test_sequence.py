@@ -11,6 +11,7 @@ import torch
 
 from daedalus.accelerators.sequence import at_stage, stage_ends, task_names
 from daedalus.accelerators.vector import make_batch
+from daedalus.agents import make_agent
 from daedalus.agents.actor_critic import ActorCritic, Config
 from daedalus.evaluation.sequence import (
     evaluate_tasks,
@@ -206,3 +207,66 @@ def test_gains_of_tasks_are_their_own() -> None:
     assert small.step(x, shown, {})[0].tolist() == [[3.5, 0.0]]  # relu(3 + 1/2), relu(-2 + 1)
     with pytest.raises(ValueError, match="observations that tell the task"):
         ActorCritic("daedalus/Catch-v0", config, num_envs=2, device="cpu")
+
+
+def test_a_benchmark_stores_the_matrix_and_the_page_draws_it(tmp_path: Path) -> None:
+    from daedalus.evaluation.page_sequence import heat_maps, scaled
+    from daedalus.evaluation.plan import Group, Plan
+    from daedalus.evaluation.store import ResultStore
+    from daedalus.evaluation.summary import summarise
+    from daedalus.evaluation.worker import carry_out, this_code
+
+    (tmp_path / "mine.yaml").write_text(TEXT + "scores: {random: -1, perfect: 1}\nnum_envs: 4\n")
+    agents = {"SI": {"agent": "actor_critic", "consolidation": "si", **SMALL}}
+    group = Group((str(tmp_path / "mine.yaml"),), agents, total_timesteps=200)
+    (spec,) = Plan((group,), seeds=1, episodes=4).specs()
+    with ResultStore(tmp_path / "store", create=True) as store:
+        store.add([spec], this_code("here"))
+        carry_out(store, spec.id)
+        (cell,) = summarise(store, store.runs(state="done"))
+        assert store.curve(spec.id, "task/noisy")[0].tolist() == [0, 80, 140, 200]
+    assert cell.matrices[0].shape == (4, 3)
+    assert cell.scores[0] == pytest.approx(cell.matrices[0][-1].mean())
+    assert scaled(cell)[0] == pytest.approx((cell.matrices[0] + 1) / 2)
+    page = heat_maps([cell])
+    assert page.count("<rect") == 12
+    assert "after mirrored" in page
+    assert "forward transfer" in page
+
+
+def test_training_from_the_command_line_prints_the_matrix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from daedalus import commands_train
+
+    monkeypatch.setattr(commands_train, "STAGE_EPISODES", 4)
+    (tmp_path / "mine.yaml").write_text(TEXT)
+    settings = "--steps 200 --num-envs 4 --hidden 16 --lstm 0 --n-steps 5 --consolidation l2"
+    words = ["actor_critic", str(tmp_path / "mine.yaml"), *settings.split()]
+    command = commands_train.train_command([*words, "--run", str(tmp_path / "run")], "train")
+    assert command.run() == 0
+    said = capsys.readouterr().out
+    assert "after mirrored" in said
+    assert "backward transfer" in said
+    assert commands_train.Resume(str(tmp_path / "run")).run() == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ppo", {"n_steps": 8, "batch_size": 16, "n_epochs": 1}),
+        ("dqn", {"learning_starts": 8, "buffer_size": 100}),
+    ],
+)
+def test_algorithms_of_stable_baselines3_go_through_stages_too(
+    name: str, settings: dict[str, Any]
+) -> None:
+    cls, rows = make_agent(name), []
+    config = cls.Config(**settings, net_arch=(8,))
+    kwargs = at_stage(SEQUENCE, KWARGS, 0)
+    agent = cls(SEQUENCE, config, num_envs=2, seed=1, device="cpu", env_kwargs=kwargs)
+    train_sequence(agent, KWARGS, 120, lambda *row: rows.append(row), episodes=4)
+    assert agent.finished_tasks == ["plain", "noisy", "mirrored"]
+    assert len(rows) == 4
+    assert agent.batch.observation["task"].argmax(1).tolist() == [2, 2]
