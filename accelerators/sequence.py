@@ -56,7 +56,8 @@ def sequence_batch(
         make: Makes a batch of an id, as `daedalus.accelerators.vector.make_batch`.
         num_envs: Environments; with ``task="all"`` at least one for each task.
         labels: Label arrays.
-        env_kwargs: ``stages``, ``task_id``, and perhaps ``task``: a name, or ``"all"``.
+        env_kwargs: ``stages``, ``task_id``, and perhaps ``task``: a name, or ``"all"``. Without
+            it, all tasks that there are environments for.
 
     Raises:
         ValueError: There is no such task, or there are fewer environments than tasks.
@@ -67,6 +68,8 @@ def sequence_batch(
     if chosen not in (ALL, *names):
         raise ValueError(f"there is no task {chosen!r}; the tasks: {', '.join(names)}, {ALL}")
     wanted = names if chosen == ALL else [chosen]
+    if "task" not in env_kwargs:  # e.g. to watch one
+        wanted = names[:num_envs]
     shares = [len(part) for part in np.array_split(np.arange(num_envs), len(wanted))]
     if min(shares) < 1:
         raise ValueError(f"{len(wanted)} tasks side by side need as many environments or more")

@@ -4,7 +4,7 @@
 
 Every method learns the stages of a scenario in turn; *all at once* trains on all of them side by
 side with the same steps, *one agent a task* on each alone. The runs are those of `daedalus
-benchmark`, in a store under ``runs/continual``; finished ones are kept in ``results/<scenario>/``
+benchmark`, in a store under ``runs/continual``; finished ones are kept in ``results/``
 and not run again. Then the page in ``docs/`` and its figure are written from the files alone.
 """
 
@@ -72,7 +72,7 @@ def _told(name: str, state: State) -> None:
 
 
 def _file(name: str, label: str, seed: int) -> Path:
-    return RESULTS / name / f"{label.replace(' ', '-')}-{seed}.json"
+    return RESULTS / _page(name) / f"{label.replace(' ', '-')}-{seed}.json"
 
 
 def _keep(name: str, store: ResultStore, run: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ def summarise(name: str) -> None:
     """Write figure and page from the stored runs."""
     scenario = load(name)
     low, high = scenario.scores["random"], scenario.scores["perfect"]
-    runs = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("*.json"))]
+    runs = [json.loads(path.read_text()) for path in sorted((RESULTS / _page(name)).glob("*.json"))]
     groups = {m: [r for r in runs if r["label"] == m] for m in METHODS}
     groups = {label: group for label, group in groups.items() if group}
     scaled = {
@@ -195,18 +195,19 @@ PAGE = """# What is kept of tasks learnt one after another?
 
 ![score on each task after each stage](images/{page}.png)
 
-`R[i, j]`, the score on task j after stage i: {tasks}. {description} A score is a mean return over
-{episodes} held-out episodes, 0 for a random policy and 1 for a perfect one; heat maps are means
-over seeds. Observations show which task it is (`task_id: known`).
+{description} The tasks are {tasks}.
+`R[i, j]` is the score on task j after stage i: a mean return over {episodes} held-out episodes, 0
+for a random policy and 1 for a perfect one; heat maps are means over seeds. Observations show
+which task it is (`task_id: known`).
 
 | method | seeds | learnt | average at the end | on each task | kept | forgetting {rest} |
 |---|---:|---:|---:|---|---|---:|---:|---:|
 {rows}
 
 *Learnt* is the mean score on a task right after its own stage; *kept* what is left of it at the
-end, task by task, where it was learnt (a score above one half). *All at once* trains on all tasks
-side by side with the same steps in all. Interquartile means over seeds with 95 % bootstrap
-intervals.
+end, task by task, mean over the seeds that had learnt it (a score above one half). *All at once*
+trains on all tasks side by side with the same steps in all. Interquartile means over seeds with
+95 % bootstrap intervals.
 
 Every method has {steps:,} steps, {envs} environments and the network of the scenario; a column of
 `progressive` is as large, so it has more parameters in all. The strengths of penalties
@@ -214,7 +215,7 @@ Every method has {steps:,} steps, {envs} environments and the network of the sce
 {fisher:,} steps at the end of each stage, from which nothing but its Fisher information comes.
 
 Scenario `{name}`; `{command}`; {hardware}; {versions}; commit `{commit}`, {date}. Every run is in
-`results/{name}/`.
+`results/{page}/`.
 """
 
 

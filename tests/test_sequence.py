@@ -100,7 +100,8 @@ def test_what_does_not_fit_is_said_in_one_line() -> None:
     with pytest.raises(ValueError, match="no task 'nosy'; the tasks: plain, noisy, mirrored, all"):
         make_batch(SEQUENCE, 3, env_kwargs={**KWARGS, "task": "nosy"})
     with pytest.raises(ValueError, match="3 tasks side by side"):
-        make_batch(SEQUENCE, 2, env_kwargs=KWARGS)
+        make_batch(SEQUENCE, 2, env_kwargs={**KWARGS, "task": "all"})
+    assert len(make_batch(SEQUENCE, 2, env_kwargs=KWARGS).parts) == 2  # type: ignore[attr-defined]
     mixed = load_text("env: CartPole-v1\nstages: [{name: a}, {name: b, env: Acrobot-v1}]", name="m")
     with pytest.raises(ValueError, match="same observations"):
         make_batch(SEQUENCE, 2, env_kwargs={**mixed.env_kwargs, "task": "a"})
