@@ -210,7 +210,7 @@ class SB3Agent(Agent):
     def finish_task(self, task: str) -> None:
         """End the training of a task; a replay is emptied."""
         super().finish_task(task)
-        if isinstance(self.model, OffPolicyAlgorithm):
+        if isinstance(self.model, OffPolicyAlgorithm) and self.model.replay_buffer is not None:
             self.model.replay_buffer.reset()
 
     def set_env(
