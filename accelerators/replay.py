@@ -76,6 +76,10 @@ class SequenceReplay:
         self.cursor = (self.cursor + steps) % self.capacity
         self.count = min(self.count + steps, self.capacity)
 
+    def clear(self) -> None:
+        """Forget all steps."""
+        self.count = self.cursor = 0
+
     def _ages(self, start: Tensor) -> Tensor:
         """Return steps since the start of the episode (T, B), going on from the last row."""
         ages = torch.empty(start.shape, dtype=torch.int64, device=start.device)

@@ -23,7 +23,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from daedalus.accelerators.guards import CheckedEnv
 from daedalus.accelerators.gymnasium_batch import Arrays, VectorEnvBatch, arrays_only
+from daedalus.accelerators.sequence import sequence_batch
 from daedalus.envs.batch import Batch
+from daedalus.scenarios import SEQUENCE
 
 __all__ = ["Arrays", "EnvBatch", "VectorEnvBatch", "derive_seeds", "make_batch"]
 
@@ -97,7 +99,8 @@ def make_batch(
 
     Args:
         env: An id (``"module:Id"`` imports the module first), a Gymnasium environment, a
-            ``VectorEnv`` in any autoreset mode, an SB3 ``VecEnv``, or a batch (returned as it is).
+            ``VectorEnv`` in any autoreset mode, an SB3 ``VecEnv``, or a batch (returned as it is);
+            `SEQUENCE` with ``stages`` in ``env_kwargs`` for tasks one after another.
         num_envs: Copies to make of an id or of a registered environment; by default 1.
         seed: If given, the batch is reset with seeds derived from it.
         labels: Label arrays that auxiliary losses need (native families only).
@@ -133,6 +136,8 @@ def derive_seeds(seed: int, count: int) -> list[int]:
 def _make(
     env: Any, num_envs: int | None, labels: tuple[str, ...], threads: int, kwargs: dict[str, Any]
 ) -> EnvBatch:
+    if env == SEQUENCE:
+        return sequence_batch(make_batch, num_envs or len(kwargs["stages"]), labels, kwargs)
     if isinstance(env, str):
         return _from_id(env, num_envs or 1, labels, threads, kwargs)
     if isinstance(env, VectorEnv):

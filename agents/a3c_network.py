@@ -54,6 +54,22 @@ class A3CConfig:
     """Give the LSTM the previous action and reward."""
     reuse_acting: bool = True
     """Keep the forward pass of acting for the update instead of computing it again."""
+    task_gains: bool = False
+    """Gains and biases of each task's own, where observations tell tasks apart."""
+    consolidation: str = "none"
+    """What protects earlier tasks: "none", "l2", "ewc", "online_ewc" or "si"."""
+    consolidation_weight: float = 100.0
+    """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)."""
+    fisher_samples: int = 512
+    """Steps at the end of a task from which EWC estimates the Fisher information."""
+    fisher_exact: bool = True
+    """Take the Fisher information over all actions of a Discrete space, not a drawn one."""
+    fisher_value: float = 1.0
+    """Share of the value's Fisher information beside the policy's; 1 for its weight in the loss."""
+    ewc_decay: float = 1.0
+    """gamma of "online_ewc": what remains of the Fisher information with each further task."""
+    si_damping: float = 0.1
+    """xi of "si": keeps parameters that hardly moved from being all-important."""
 
 
 class Core(Protocol):
@@ -94,6 +110,37 @@ class FeedForwardCore(nn.Module):
     def unroll(self, features: Tensor, inputs: Inputs, state: State, known: Known | None) -> Tensor:
         """Return the features."""
         return features
+
+
+class TaskCore(nn.Module):
+    """Gains and biases of each task's own on every unit: f(gain_task x + bias_task).
+
+    Those of other tasks stay as they are while a task is learnt (Kirkpatrick et al. 2017,
+    1612.00796, supplement 4.2, has them in every layer; here the last hidden layer has them, and
+    the one-hot task among the inputs is a bias of the first).
+    """
+
+    def __init__(self, features: int, tasks: int) -> None:
+        """Start with gains of 1 and biases of 0."""
+        super().__init__()
+        self.size = features
+        self.gain = nn.Parameter(torch.ones(tasks, features))
+        self.bias = nn.Parameter(torch.zeros(tasks, features))
+
+    def initial_state(self, num_envs: int) -> State:
+        """Return nothing."""
+        return {}
+
+    def step(
+        self, features: Tensor, inputs: Inputs, state: State
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """Return the features (B, H) as their tasks have them."""
+        task = inputs.observation["task"]
+        return F.relu(features * (task @ self.gain) + task @ self.bias), {}, {}
+
+    def unroll(self, features: Tensor, inputs: Inputs, state: State, known: Known | None) -> Tensor:
+        """Return the features (T, B, H) as their tasks have them."""
+        return self.step(features, inputs, state)[0]
 
 
 class LSTMCore(nn.Module):
@@ -168,13 +215,19 @@ class A3CNetwork(nn.Module):
         self.encoder = Encoder(spaces.observation, config.hidden, config.torso)
         if core is not None:
             self.core = core
+        elif config.task_gains:
+            if config.lstm or "task" not in spaces.observation:
+                raise ValueError(
+                    "task_gains needs observations that tell the task (task_id: known) and lstm = 0"
+                )
+            self.core = TaskCore(config.hidden, spaces.observation["task"].shape[0])  # type: ignore[index]
         elif config.lstm:
             self.core = LSTMCore(config.hidden, config.lstm, spaces, config.feed_back)
         else:
             self.core = FeedForwardCore(config.hidden)
         self.distribution = policy_for(spaces.action)
-        self.actor = _small(nn.Linear(self.core.size, self.distribution.size), 0.01)
-        self.critic = _small(nn.Linear(self.core.size, 1), 1.0)
+        self.actor = small_layer(nn.Linear(self.core.size, self.distribution.size), 0.01)
+        self.critic = small_layer(nn.Linear(self.core.size, 1), 1.0)
 
     def step(
         self, inputs: Inputs, state: State, keep: bool
@@ -211,7 +264,8 @@ class A3CNetwork(nn.Module):
         return both[..., :-1], both[..., -1]
 
 
-def _small(layer: nn.Linear, gain: float) -> nn.Linear:
+def small_layer(layer: nn.Linear, gain: float) -> nn.Linear:
+    """Return ``layer`` with an orthogonal weight of ``gain`` and no bias."""
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
     return layer

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, State
-from daedalus.agents.learner import Learner, seeded_progress
+from daedalus.agents.consolidation import Likelihoods
+from daedalus.agents.learner import Learner
+from daedalus.agents.tasks import observed
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class ActorCritic(Agent):
         self.learner = Learner(network, self.config)
         self.modules = {"network": network}
         self.optimizers = {"rmsprop": self.learner.optimizer}
+        self.consolidation = self.learner.consolidation
 
     def initial_state(self, num_envs: int) -> State:
         """Return the LSTM's zeros, or nothing."""
@@ -56,8 +59,11 @@ class ActorCritic(Agent):
         """Show the policy."""
         return self.learner.inspect(now)
 
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of policy and value at the end of a task."""
+        return self.learner.likelihoods(observed(self), self.generators["update"])
+
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the loss of ``rollout``."""
         loss, _, metrics = self.learner.loss(self.learner.prepare(rollout))
-        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
-        return {**metrics, **self.learner.apply(loss, progress)}
+        return {**metrics, **self.learner.apply(loss, self.progress)}

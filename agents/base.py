@@ -19,9 +19,11 @@ from daedalus.accelerators.agent_rows import AgentRows, has_agents
 from daedalus.accelerators.collector import Collector
 from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
 from daedalus.accelerators.vector import EnvBatch, make_batch
+from daedalus.agents.consolidation import Consolidation, Likelihoods
 from daedalus.agents.logger import Logger
 from daedalus.agents.spaces import space_from_json
 from daedalus.agents.state import restore, state_of
+from daedalus.agents.tasks import finish_task, set_env
 
 __all__ = ["Acted", "Agent", "Inputs", "Metrics", "Outputs", "Rollout", "Seen", "Spaces", "State"]
 
@@ -46,7 +48,8 @@ class Agent(ABC):
     A subclass sets ``name`` and ``Config`` and writes ``build`` (networks into ``self.modules``,
     optimisers into ``self.optimizers``), ``act`` and ``update``. All random numbers come from
     ``self.generators`` (torch) and ``self.rng`` (NumPy); everything in ``modules``,
-    ``optimizers``, ``generators``, ``rng``, ``stores`` and the collector is saved and restored.
+    ``optimizers``, ``generators``, ``rng``, ``stores``, ``consolidation`` and the collector is
+    saved and restored.
     """
 
     name: ClassVar[str]
@@ -89,6 +92,9 @@ class Agent(ABC):
         self.modules: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.stores: dict[str, Any] = {}
+        self.consolidation: Consolidation | None = None
+        self.finished_tasks: list[str] = []
+        self.task_started = 0  # steps at the start of the present one
         self.batch, self.spaces = self._open(env, num_envs, env_kwargs)
         init, act, train, draw = (int(s) for s in np.random.SeedSequence(seed).generate_state(4))
         self.generators = {
@@ -136,6 +142,10 @@ class Agent(ABC):
         """Return the names of the label arrays that the losses use; none by default."""
         return ()
 
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of what the agent says at the end of a task, for EWC."""
+        raise ValueError(f"{self.name} gives EWC no likelihoods: take consolidation si or l2")
+
     def inspect(
         self, now: Seen, before: Seen | None, label: Mapping[str, Tensor]
     ) -> dict[str, Any]:
@@ -180,6 +190,34 @@ class Agent(ABC):
     def rollout_length(self) -> int:
         """Steps per rollout and environment, T."""
         return int(self.config.n_steps)
+
+    @property
+    def progress(self) -> float:
+        """Share of the present task's training that is done, 0 to 1."""
+        steps = self.total_timesteps - self.task_started
+        return float(np.clip((self.num_timesteps - self.task_started) / max(steps, 1), 0.0, 1.0))
+
+    # ------------------------------------------------------------------ one task after another
+
+    def finish_task(self, task: str) -> None:
+        """End the training of a task: the consolidation protects what was learnt.
+
+        Optimisers and replays start anew, and so does the annealing of the learning rate.
+        """
+        finish_task(self, task)
+
+    def set_env(
+        self,
+        env: Any,
+        num_envs: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Go on in another environment with the same spaces; the arguments are those of `Agent`.
+
+        Raises:
+            ValueError: The spaces differ.
+        """
+        set_env(self, env, num_envs, env_kwargs)
 
     # ------------------------------------------------------------------ the face of SB3
 

@@ -39,7 +39,7 @@ from daedalus.accelerators.returns import n_step_return
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, State
 from daedalus.agents.dilated import lagged
 from daedalus.agents.feudal_network import Config, FeudalNetwork, Unrolled
-from daedalus.agents.learner import Learner, joined, seeded_progress, sequence_inputs
+from daedalus.agents.learner import Learner, joined, sequence_inputs
 from daedalus.agents.losses import (
     actor_critic_loss,
     effective_rank,
@@ -139,6 +139,7 @@ class Feudal(Agent):
         self.learner = Learner(cast(Any, self.network), config)  # its optimiser; the loss is ours
         self.modules = {"network": self.network}
         self.optimizers = {"rmsprop": self.learner.optimizer}
+        self.consolidation = self.learner.consolidation
 
     def initial_state(self, num_envs: int) -> State:
         """Return zeros for both memories and for the goals."""
@@ -184,8 +185,7 @@ class Feudal(Agent):
         future = self._future(rollout, unrolled)
         worker, seen = self._worker_loss(rollout, unrolled, future)
         manager, more = self._manager_loss(rollout, unrolled, future)
-        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
-        applied = self.learner.apply(worker + manager, progress)
+        applied = self.learner.apply(worker + manager, self.progress)
         self._recentre(unrolled.latent)
         return {**seen, **more, **applied}
 

@@ -8,10 +8,10 @@ to the end of the rollout (Mnih et al. 2016, 1602.01783).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +20,12 @@ from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
 from daedalus.agents.base import Metric
+from daedalus.agents.consolidation import consolidation_from
 from daedalus.agents.losses import actor_critic_loss, explained_variance
 from daedalus.agents.networks import Known
 from daedalus.agents.optimizers import RMSProp
+from daedalus.agents.policy_fisher import rollout_likelihoods
+from daedalus.agents.tasks import ROLLOUTS
 
 
 class Learner:
@@ -40,6 +43,7 @@ class Learner:
             config.epsilon_inside,
             config.rmsprop_corrected,
         )
+        self.consolidation = consolidation_from(config, parameters)
         self._version = 0
         self._kept = -1
 
@@ -183,6 +187,14 @@ class Learner:
         if self.heads is not None:
             yield from self.heads.named_parameters("heads")
 
+    def likelihoods(
+        self, rollouts: Iterable[Rollout], generator: torch.Generator
+    ) -> Iterator[Sequence[tuple[float, Tensor]]]:
+        """Yield log-likelihoods of what the network says, see `daedalus.agents.policy_fisher`."""
+        each = math.ceil(self.config.fisher_samples / ROLLOUTS)
+        for rollout in rollouts:
+            yield from rollout_likelihoods(self, rollout, each, generator)
+
     def apply(self, loss: Tensor, progress: float) -> dict[str, Metric]:
         """Take a step down the gradient of ``loss``.
 
@@ -198,12 +210,18 @@ class Learner:
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         loss.backward()
+        kept = self.consolidation
+        if kept is not None:
+            kept.before_step()
         norm = optimizer.norm()
         check_gradients(self._named_parameters, loss, norm)
         optimizer.clip(norm, config.max_gradient_norm)
         optimizer.step()
+        if kept is not None:
+            kept.after_step()
         self._version += 1
-        return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}
+        more = {} if kept is None else kept.metrics()
+        return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate, **more}
 
 
 def sequence_inputs(rollout: Rollout) -> Inputs:
@@ -224,8 +242,3 @@ def joined(first: Inputs, second: Inputs, rows: Tensor) -> Inputs:
     }
     rest = (torch.cat([a, b[rows]]) for a, b in zip(first[1:], second[1:], strict=True))
     return Inputs(observation, *rest)
-
-
-def seeded_progress(num_timesteps: int, total_timesteps: int) -> float:
-    """Return the share of training that is done, in [0, 1]."""
-    return float(np.clip(num_timesteps / max(total_timesteps, 1), 0.0, 1.0))

@@ -26,9 +26,11 @@ from torch import Tensor, nn
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, fed_back, recorded_lstm
 from daedalus.agents.auxiliary_labels import Depth, LabelledRollout, LoopClosure
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, Spaces, State
-from daedalus.agents.learner import Learner, seeded_progress
+from daedalus.agents.consolidation import Likelihoods
+from daedalus.agents.learner import Learner
 from daedalus.agents.networks import Known, flat_size, flatten, is_image
 from daedalus.agents.recurrent import LSTM
+from daedalus.agents.tasks import observed
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ class Nav(Agent):
         self.learner = Learner(network.to(self.device), config, self.tasks)
         self.modules = {"network": network, "tasks": self.tasks}
         self.optimizers = {"rmsprop": self.learner.optimizer}
+        self.consolidation = self.learner.consolidation
 
     def _tasks(self) -> nn.ModuleDict:
         config, labels = self.config, self.spaces.label
@@ -170,6 +173,10 @@ class Nav(Agent):
                 }
         return shown
 
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of policy and value at the end of a task."""
+        return self.learner.likelihoods(observed(self), self.generators["update"])
+
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the sum of all losses of ``rollout``."""
         rollout = self.learner.prepare(rollout)
@@ -180,5 +187,4 @@ class Nav(Agent):
             loss, more = task.loss(batch)  # type: ignore[operator]
             total = total + task.weight * loss
             metrics |= {f"{name}_loss": loss.detach(), **{k: v.detach() for k, v in more.items()}}
-        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
-        return {**metrics, **self.learner.apply(total, progress)}
+        return {**metrics, **self.learner.apply(total, self.progress)}

@@ -200,6 +200,17 @@ class Encoder(nn.Module):
         return outputs[1:]
 
 
+def convolutions(space: Space[Any], torso: str) -> tuple[list[tuple[int, int, int, int]], int]:
+    """Return (inputs, outputs, kernel, stride) of each convolution, and the numbers that leave."""
+    height, width, channels = image_size(space)
+    shapes = []
+    for out, kernel, stride in _layers(space, torso):
+        shapes.append((channels, out, kernel, stride))
+        height, width = ((side - kernel) // stride + 1 for side in (height, width))
+        channels = out
+    return shapes, height * width * channels
+
+
 def _layers(space: Space[Any], torso: str) -> Layers:
     if torso == "nature":
         return NATURE

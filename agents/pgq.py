@@ -37,9 +37,11 @@ from torch import Tensor
 from daedalus.accelerators.replay import SequenceReplay, Sequences
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, State
-from daedalus.agents.learner import Learner, seeded_progress
+from daedalus.agents.consolidation import Likelihoods
+from daedalus.agents.learner import Learner
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import Policy
+from daedalus.agents.tasks import observed
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class PGQ(Agent):
         self.replay = SequenceReplay(config.replay_length)
         self.modules = {"network": network}
         self.optimizers = {"rmsprop": self.learner.optimizer}
+        self.consolidation = self.learner.consolidation
         self.stores = {"replay": self.replay}
 
     def initial_state(self, num_envs: int) -> State:
@@ -171,6 +174,10 @@ class PGQ(Agent):
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
         return self.learner.act(inputs, state, self.generators["act"], deterministic)
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of policy and value at the end of a task."""
+        return self.learner.likelihoods(observed(self), self.generators["update"])
 
     def update(self, rollout: Rollout) -> Metrics:
         """Store ``rollout`` and take one step on both parts."""
@@ -184,8 +191,7 @@ class PGQ(Agent):
             share = _share(eta, metrics["return_error"], more["replay_bellman_residual"])
             loss = (1 - eta) * loss + eta * replayed
             metrics |= {**more, "replay_error_share": share}
-        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
-        return {**metrics, **self.learner.apply(loss, progress)}
+        return {**metrics, **self.learner.apply(loss, self.progress)}
 
     def _holds_enough(self) -> bool:
         wanted = min(self.config.replay_start, self.replay.capacity)

@@ -205,6 +205,26 @@ class SB3Agent(Agent):
         head = "train/"
         return {k.removeprefix(head): v for k, v in numbers.items() if k.startswith(head)}
 
+    # ------------------------------------------------------------------ one task after another
+
+    def finish_task(self, task: str) -> None:
+        """End the training of a task; a replay is emptied."""
+        super().finish_task(task)
+        if isinstance(self.model, OffPolicyAlgorithm) and self.model.replay_buffer is not None:
+            self.model.replay_buffer.reset()
+
+    def set_env(
+        self, env: Any, num_envs: int | None = None, env_kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        """Go on in other environments, as many and with the same spaces."""
+        super().set_env(env, num_envs or self.num_envs or None, env_kwargs)
+        assert self.batch is not None
+        assert self.collector is not None
+        self._env = as_vec_env(self.batch)
+        self.model.set_env(self._env)
+        seeds = list(self.collector.seeds or [])
+        self.collector = SB3Collector(self, self._env, seeds)  # type: ignore[assignment]
+
     # ------------------------------------------------------------------ saving
 
     @classmethod

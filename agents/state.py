@@ -30,6 +30,9 @@ def state_of(agent: Agent) -> tuple[dict[str, Tensor | np.ndarray], dict[str, An
         tensors[f"generator/{name}"] = generator.get_state()
     for name, store in agent.stores.items():
         tensors.update({f"store/{name}/{k}": v for k, v in store.get_state().items()})
+    if agent.consolidation is not None:
+        kept = agent.consolidation.get_state()
+        tensors.update({f"consolidation/{k}": v for k, v in kept.items()})
     if agent.collector is not None:
         collected = agent.collector.get_state()
         tensors.update({f"collector/{k}": v for k, v in collected.items()})
@@ -45,6 +48,8 @@ def _header(agent: Agent) -> dict[str, Any]:
         "num_timesteps": agent.num_timesteps,
         "num_updates": agent.num_updates,
         "total_timesteps": agent.total_timesteps,
+        "finished_tasks": agent.finished_tasks,
+        "task_started": agent.task_started,
         "rng": agent.rng.bit_generator.state,
         "episodes": list(agent.ep_info_buffer),
         "observation_spaces": {k: space_to_json(s) for k, s in agent.spaces.observation.items()},
@@ -71,11 +76,17 @@ def restore(
         load_optimizer_state(optimizer, parts[f"optimizer/{name}"], state["optimizers"][name])
     for name, generator in agent.generators.items():
         generator.set_state(torch.as_tensor(parts["generator"][name]).cpu())
+    if agent.consolidation is not None:
+        agent.consolidation.set_state(parts["consolidation"])
     if agent.collector is not None:
         _set_experience(agent, parts, int(state["num_envs"]))
     agent.rng.bit_generator.state = state["rng"]
     agent.ep_info_buffer.clear()
     agent.ep_info_buffer.extend(state["episodes"])
+    agent.finished_tasks = list(
+        state.get("finished_tasks", [])
+    )  # none in checkpoints of earlier versions
+    agent.task_started = int(state.get("task_started", 0))
     for field in ("num_timesteps", "num_updates", "total_timesteps"):
         setattr(agent, field, int(state[field]))
 

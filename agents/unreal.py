@@ -35,7 +35,9 @@ from daedalus.agents.auxiliary import (
     ValueReplay,
 )
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, State
-from daedalus.agents.learner import Learner, seeded_progress
+from daedalus.agents.consolidation import Likelihoods
+from daedalus.agents.learner import Learner
+from daedalus.agents.tasks import observed
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class UNREAL(Agent):
         self.replay = SequenceReplay(config.replay_length)
         self.modules = {"network": network, "tasks": self.tasks}
         self.optimizers = {"rmsprop": self.learner.optimizer}
+        self.consolidation = self.learner.consolidation
         self.stores = {"replay": self.replay}
 
     def _can_control_pixels(self, network: A3CNetwork) -> bool:
@@ -119,6 +122,10 @@ class UNREAL(Agent):
             shown["pixel control"] = self.tasks["pixel_control"].inspect(now, before)  # type: ignore[operator]
         return shown
 
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of policy and value at the end of a task."""
+        return self.learner.likelihoods(observed(self), self.generators["update"])
+
     def update(self, rollout: Rollout) -> Metrics:
         """Store ``rollout`` and take one step on the sum of all losses."""
         rollout = self.learner.prepare(rollout)
@@ -131,8 +138,7 @@ class UNREAL(Agent):
                     loss, more = task.loss(batch)  # type: ignore[operator]
                     total = total + task.weight * loss
                     metrics |= {f"{name}_loss": loss.detach(), **_detached(more)}
-        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
-        return {**metrics, **self.learner.apply(total, progress)}
+        return {**metrics, **self.learner.apply(total, self.progress)}
 
     def _holds_enough(self) -> bool:
         """Whether the replay holds ``replay_start`` steps, and enough to draw a sequence from."""

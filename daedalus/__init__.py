@@ -29,11 +29,13 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.actor_critic import ActorCritic
     from daedalus.agents.base import Agent
     from daedalus.agents.cpo import CPO
+    from daedalus.agents.distral import Distral
     from daedalus.agents.feudal import Feudal
     from daedalus.agents.nav import Nav
     from daedalus.agents.pdo import PDO
     from daedalus.agents.pgq import PGQ
     from daedalus.agents.ppo_lagrangian import PPOLagrangian
+    from daedalus.agents.progressive import Progressive
     from daedalus.agents.training import train
     from daedalus.agents.trpo_penalty import TRPOPenalty
     from daedalus.agents.unreal import UNREAL
@@ -53,12 +55,14 @@ _LAZY = {
     "ActorCritic": "daedalus.agents.actor_critic",
     "Batch": "daedalus.envs.batch",
     "CPO": "daedalus.agents.cpo",
+    "Distral": "daedalus.agents.distral",
     "Family": "daedalus.envs.core",
     "Feudal": "daedalus.agents.feudal",
     "Nav": "daedalus.agents.nav",
     "PDO": "daedalus.agents.pdo",
     "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
     "PGQ": "daedalus.agents.pgq",
+    "Progressive": "daedalus.agents.progressive",
     "Scenario": "daedalus.scenarios",
     "TRPOPenalty": "daedalus.agents.trpo_penalty",
     "UNREAL": "daedalus.agents.unreal",
@@ -88,10 +92,12 @@ __all__ = [
     "ActorCritic",
     "Agent",
     "Batch",
+    "Distral",
     "Family",
     "Feudal",
     "Nav",
     "PPOLagrangian",
+    "Progressive",
     "Scenario",
     "TRPOPenalty",
     "agent_names",

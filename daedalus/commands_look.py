@@ -148,7 +148,11 @@ def _scenario(name: str) -> Iterator[str]:
     if scenario.description:
         yield f"{scenario.description}\n"
     rows = [("environment", scenario.env)]
-    rows += [(f"  {key}", str(value)) for key, value in scenario.env_kwargs.items()]
+    if scenario.stages:
+        rows = [("task_id", scenario.task_id)]
+        rows += [(f"stage {i}", _stage(stage)) for i, stage in enumerate(scenario.stages, 1)]
+    else:
+        rows += [(f"  {key}", str(value)) for key, value in scenario.env_kwargs.items()]
     rows += [
         ("copies", str(scenario.num_envs)),
         ("steps", f"{scenario.total_timesteps:,}"),
@@ -163,6 +167,11 @@ def _scenario(name: str) -> Iterator[str]:
     rows += [("tags", ", ".join(scenario.tags)), ("source", scenario.source)]
     yield from table([row for row in rows if row[1]])
     yield f"\nTry: daedalus train {scenario.agent or 'unreal'} {scenario.name}"
+
+
+def _stage(stage: scenarios.Stage) -> str:
+    settings = ", ".join(f"{key}={value}" for key, value in stage.env_kwargs.items())
+    return f"{stage.name}: {stage.env} ({settings or 'defaults'}), {stage.total_timesteps:,} steps"
 
 
 def _environment(name: str) -> Iterator[str]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from daedalus.accelerators.sequence import at_stage, is_staged
 from daedalus.parsing import Count, MaybeCount, MaybeText, UsageError, parse, positional
+
+STAGE_EPISODES = 100
+"""Held-out episodes on every task at the end of a stage."""
 
 
 @dataclasses.dataclass
@@ -30,6 +34,8 @@ class Train:
       daedalus train ppo CartPole-v1 --steps 1e5 --num-envs 8
       daedalus train ppo my_package:My-v0             your own environment
       daedalus train my_agent:MyAgent CartPole-v1     your own agent
+      daedalus train actor_critic catch_sequence --consolidation ewc      one task after another
+      daedalus train actor_critic catch_sequence --env-kwargs task=all    all of them at once
     """
 
     agent: Annotated[tyro.conf.Positional[str], positional("AGENT")]
@@ -125,7 +131,7 @@ class Training:
                 num_envs=copies,
                 seed=options.seed,
                 device=options.device,
-                env_kwargs=task.env_kwargs,
+                env_kwargs=at_stage(task.env, task.env_kwargs, 0),
             )
         config = {
             "agent": options.agent,
@@ -141,7 +147,7 @@ class Training:
         }
         path = Path(options.run) if options.run else run_path(options.agent, task.name)
         with RunDirectory.create(path, config) as run:
-            return train_in(run, agent, steps)
+            return train_in(run, agent, steps, config)
 
 
 def _set_threads(threads: int | None) -> None:
@@ -158,15 +164,20 @@ def run_path(agent: str, env: str) -> Path:
     return Path("runs") / "-".join([*words, time.strftime("%Y%m%d-%H%M%S")])
 
 
-def train_in(run: Any, agent: Any, steps: int) -> int:
+def train_in(run: Any, agent: Any, steps: int, config: Mapping[str, Any]) -> int:
     """Train with the live line; say where things are and how to go on.
+
+    Args:
+        run: The run directory.
+        agent: New, or as the newest checkpoint has it.
+        steps: Environment steps in all.
+        config: What ``config.yaml`` says: ``env`` and ``env_kwargs`` are read.
 
     Returns:
         Exit code: 0 when the steps are done, 130 after Ctrl-C, 143 after SIGTERM.
     """
     from daedalus.accelerators.signals import Stopped
     from daedalus.agents.health import Health
-    from daedalus.agents.training import train
     from daedalus.evaluation.runs import earlier_runs
     from daedalus.progress import ProgressLine, duration
 
@@ -178,7 +189,7 @@ def train_in(run: Any, agent: Any, steps: int) -> int:
     try:
         with ProgressLine(agent, steps) as line:
             health = Health(earlier_runs(run.path), steps)
-            train(agent, steps, run=run, progress=line, health=health)
+            table = _train(run, agent, steps, config, progress=line, health=health)
     except Stopped as stop:
         code = 128 + stop.signum
     finally:
@@ -186,9 +197,26 @@ def train_in(run: Any, agent: Any, steps: int) -> int:
     took = duration(time.monotonic() - began)
     word = "stopped and saved" if code else "finished"
     print(f"{word} at {agent.num_timesteps:,} steps after {took}{_recent(agent)}")
+    if not code and table:
+        print("\n".join(["", *table, ""]))
     for verb in ("resume",) * bool(code) + ("evaluate", "watch"):
         print(f"  daedalus {verb} {run.path}")
     return code
+
+
+def _train(
+    run: Any, agent: Any, steps: int, config: Mapping[str, Any], **options: Any
+) -> list[str]:
+    """Train, on one stage after another where there are stages; return their scores as a table."""
+    from daedalus.agents.training import train
+    from daedalus.evaluation.sequence import score_table, train_sequence
+
+    env_kwargs = config["env_kwargs"]
+    if not is_staged(config["env"], env_kwargs):
+        train(agent, steps, run=run, **options)
+        return []
+    train_sequence(agent, env_kwargs, steps, run.log, episodes=STAGE_EPISODES, run=run, **options)
+    return score_table(run.path, env_kwargs)
 
 
 def _recent(agent: Any) -> str:
@@ -236,7 +264,11 @@ class Resume:
                 env=str(config["env"]),
                 num_envs=int(config["num_envs"]),
                 device=self.device or str(config.get("device", "auto")),
-                env_kwargs=config["env_kwargs"],
+                env_kwargs=at_stage(
+                    config["env"],
+                    config["env_kwargs"],
+                    len(checkpoint.state.get("finished_tasks", [])),
+                ),
             )
             if agent.num_timesteps >= steps:
                 print(
@@ -244,4 +276,4 @@ class Resume:
                     "give --steps to train on"
                 )
                 return 0
-            return train_in(run, agent, steps)
+            return train_in(run, agent, steps, config)

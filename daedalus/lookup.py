@@ -50,7 +50,8 @@ def find_task(name: str, assignments: Sequence[str] = ()) -> Task:
     given = dict(_assignment(text) for text in assignments)
     if scenarios.is_path(name) or name in scenarios.names():
         scenario = scenarios.load(name)
-        check_env(scenario.env)
+        for env in [stage.env for stage in scenario.stages] or [scenario.env]:
+            check_env(env)
         return Task(name, scenario.env, {**scenario.env_kwargs, **given}, scenario)
     check_env(name)
     return Task(name, name, given)
@@ -65,7 +66,7 @@ def check_env(name: str) -> None:
     module, colon, env_id = name.rpartition(":")
     if colon:
         _import(module, name)
-    if env_id in gymnasium.registry:
+    if env_id in gymnasium.registry or name == scenarios.SEQUENCE:
         return
     known = [*gymnasium.registry, *scenarios.names()]
     if colon:

@@ -13,6 +13,7 @@ import numpy as np
 from daedalus.accelerators.files import write_file
 from daedalus.evaluation.curves import aligned, common_grid
 from daedalus.evaluation.page_evidence import evidence, videos_of
+from daedalus.evaluation.page_sequence import heat_maps
 from daedalus.evaluation.statistics import (
     Interval,
     bootstrap_interval,
@@ -206,7 +207,7 @@ def _scenario(cells: Sequence[Cell], style: dict[str, Style], film: str) -> str:
         f'<div class="pair"><figure>{curves}<figcaption>Learning: interquartile mean over runs, '
         f"95 % interval at each point.</figcaption></figure>"
         f"<figure>{scores}<figcaption>After training, on held-out seeds.</figcaption></figure>"
-        f"{film}</div>{_legend([cell.label for cell in ordered], style)}"
+        f"{film}</div>{_legend([cell.label for cell in ordered], style)}{heat_maps(ordered)}"
     )
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from daedalus.accelerators.sequence import sequence_batch
 from daedalus.accelerators.vector import EnvBatch, VectorEnvBatch, make_batch
 from daedalus.envs.batch import Batch
 from daedalus.evaluation.policy import Policy
+from daedalus.scenarios import SEQUENCE
 
 
 class Moment(NamedTuple):
@@ -41,6 +43,8 @@ def open_for_people(
         labels: Label arrays to show beside predictions, where the environment has them.
     """
     kwargs = dict(env_kwargs or {})
+    if env == SEQUENCE:
+        return sequence_batch(_part, 1, tuple(labels), kwargs)
     batch = make_batch(env, 1, env_kwargs=kwargs)
     if isinstance(batch, Batch):
         return Batch(
@@ -55,6 +59,13 @@ def open_for_people(
     return VectorEnvBatch(
         SyncVectorEnv([lambda: _make(env, kwargs)], autoreset_mode=AutoresetMode.NEXT_STEP)
     )
+
+
+def _part(
+    env: str, count: int, *, labels: Sequence[str], env_kwargs: Mapping[str, Any]
+) -> EnvBatch:
+    """Make the one environment of a task of a sequence."""
+    return open_for_people(env, env_kwargs, labels)
 
 
 _WAIT = "next_step"  # the ended episode stays as it is, to be drawn

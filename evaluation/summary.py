@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from daedalus.accelerators.sequence import is_staged, task_names
 from daedalus.evaluation.constrained import Constrained, constrained
 from daedalus.evaluation.curves import Curve, area_under_curve
+from daedalus.evaluation.sequence import PREFIX, matrix_from
 from daedalus.evaluation.statistics import Interval, bootstrap_interval, iqm, mean, normalised
 from daedalus.evaluation.store import RETURN, ResultStore
 
@@ -30,6 +32,7 @@ class Cell:
         scores: (runs,) mean held-out return of each.
         costs: (E,) cost of every held-out episode of all runs.
         curves: Learning curve of each run: steps and mean returns.
+        matrices: Where tasks came in stages, the scores (stages + 1, tasks) of each run.
     """
 
     scenario: str
@@ -38,6 +41,7 @@ class Cell:
     scores: np.ndarray
     costs: np.ndarray
     curves: tuple[Curve, ...]
+    matrices: tuple[np.ndarray, ...] = ()
 
     @property
     def runs(self) -> int:
@@ -122,7 +126,14 @@ def _cell(store: ResultStore, key: tuple[str, str], rows: list[dict[str, Any]]) 
         scores=np.array([mean(found["returns"]) for found in episodes]),
         costs=np.concatenate([found["costs"] for found in episodes]),
         curves=tuple(store.curve(row["id"], RETURN) for row in rows),
+        matrices=tuple(_matrix(store, r) for r in rows if is_staged(r["env"], r["env_kwargs"])),
     )
+
+
+def _matrix(store: ResultStore, row: dict[str, Any]) -> np.ndarray:
+    names = task_names(row["env_kwargs"])
+    logged = {f"{PREFIX}{name}": store.curve(row["id"], f"{PREFIX}{name}") for name in names}
+    return matrix_from(logged, names)
 
 
 def scale(references: Mapping[str, float]) -> tuple[float, float, str] | None:

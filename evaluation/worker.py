@@ -17,9 +17,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from daedalus.accelerators.sequence import at_stage, is_staged
 from daedalus.evaluation.plan import POINTS
 from daedalus.evaluation.provenance import commit, hardware, versions
 from daedalus.evaluation.store import SECONDS, Provenance, ResultStore
+from daedalus.scenarios import SEQUENCE
 
 PATIENCE = 30.0
 """Seconds to wait for a run directory that another process still holds."""
@@ -66,8 +68,6 @@ def carry_out(store: ResultStore, run: str) -> None:
     import torch
 
     from daedalus.agents.recorder import Saving
-    from daedalus.agents.training import train
-    from daedalus.evaluation.evaluate import evaluate
 
     row = store.run(run)
     torch.set_num_threads(row["threads"])
@@ -77,18 +77,32 @@ def carry_out(store: ResultStore, run: str) -> None:
         store.rewind(run, agent.num_timesteps)
         agent.logger.sinks.append(_into(store, run))
         interval = max(1, row["total_timesteps"] // POINTS)
+        options = {"run": directory, "log_interval": interval, "saving": Saving(keep_last=1)}
         try:
-            train(
-                agent,
-                row["total_timesteps"],
-                run=directory,
-                log_interval=interval,
-                saving=Saving(keep_last=1),
-            )
+            final = _trained(store, row, agent, options)
         finally:
             agent.batch.close()
-        final = evaluate(agent, row["env"], row["episodes"], env_kwargs=row["env_kwargs"])
     store.finish(run, final, _hashes(store.directory(row)))
+
+
+def _trained(store: ResultStore, row: Mapping[str, Any], agent: Any, options: Any) -> Any:
+    """Train and return the final evaluation, on all tasks where there are several."""
+    from daedalus.agents.training import train
+    from daedalus.evaluation.evaluate import evaluate
+    from daedalus.evaluation.sequence import evaluate_tasks, joined, train_sequence
+
+    env, kwargs, episodes = row["env"], row["env_kwargs"], row["episodes"]
+    if is_staged(env, kwargs):
+
+        def log(step: int, values: Mapping[str, float]) -> None:
+            store.log(row["id"], step, values)
+
+        total = row["total_timesteps"]
+        return joined(train_sequence(agent, kwargs, total, log, episodes=episodes, **options))
+    train(agent, row["total_timesteps"], **options)
+    if env == SEQUENCE:
+        return joined(evaluate_tasks(agent, kwargs, episodes))
+    return evaluate(agent, env, episodes, env_kwargs=kwargs)
 
 
 def _into(store: ResultStore, run: str) -> Callable[[int, Mapping[str, float]], None]:
@@ -145,7 +159,7 @@ def _new(row: Mapping[str, Any]) -> Any:
         num_envs=row["num_envs"],
         seed=row["seed"],
         device=row["device"],
-        env_kwargs=row["env_kwargs"],
+        env_kwargs=at_stage(row["env"], row["env_kwargs"], 0),
     )
 
 
@@ -163,13 +177,14 @@ def _typed(agent_class: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 def _restored(row: Mapping[str, Any], checkpoint: Any) -> Any:
     from daedalus.agents import make_agent
 
+    stage = len(checkpoint.state.get("finished_tasks", []))
     return make_agent(row["agent"]).from_state(
         checkpoint.tensors,
         checkpoint.state,
         env=row["env"],
         num_envs=row["num_envs"],
         device=row["device"],
-        env_kwargs=row["env_kwargs"],
+        env_kwargs=at_stage(row["env"], row["env_kwargs"], stage),
     )
 
 

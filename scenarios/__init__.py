@@ -20,12 +20,14 @@ from daedalus.scenarios.loader import (
     load_text,
     names,
 )
-from daedalus.scenarios.schema import Scenario
+from daedalus.scenarios.schema import SEQUENCE, Scenario, Stage
 
 __all__ = [
     "MAX_BYTES",
+    "SEQUENCE",
     "Scenario",
     "ScenarioError",
+    "Stage",
     "find",
     "is_path",
     "load",

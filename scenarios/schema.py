@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 Value = bool | int | float | str | list[Any] | dict[str, Any] | None
+
+
+SEQUENCE = "daedalus/Sequence"
+"""What a scenario with stages has for its environment: see `daedalus.accelerators.sequence`."""
+
+TASK_ID = ("known", "hidden")
 
 
 class FieldError(ValueError):
@@ -20,6 +26,20 @@ class FieldError(ValueError):
         """Keep the path beside the message, so that the loader can name the line."""
         super().__init__(message)
         self.path = path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A task in a sequence of tasks."""
+
+    name: str
+    """Name of the task; the same name later means the same task."""
+    env: str
+    """Environment id."""
+    env_kwargs: dict[str, Any]
+    """Keyword arguments of the environment, those of the scenario included."""
+    total_timesteps: int
+    """Steps of this task, all copies together."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,10 @@ class Scenario:
     """Words to select scenarios by."""
     source: str = ""
     """Where the task or its reference scores come from."""
+    stages: tuple[Stage, ...] = ()
+    """Tasks to learn one after another; each may change ``env``, ``env_kwargs`` and the steps."""
+    task_id: str = "known"
+    """Whether observations say which task it is, as an array ``task``: known or hidden."""
 
 
 KEYS = tuple(item.name for item in fields(Scenario) if item.name != "name")
@@ -71,7 +95,29 @@ def scenario_from(name: str, data: dict[str, Any]) -> Scenario:
     if "env" not in data:
         raise FieldError((), "the required key 'env' is missing; add e.g. 'env: CartPole-v1'")
     checked = {key: _CHECKS[key](data[key], (key,)) for key in data}
-    return Scenario(name=name, **checked)
+    scenario = Scenario(name=name, **checked)
+    return _sequence(scenario, checked["stages"]) if "stages" in checked else scenario
+
+
+def _sequence(scenario: Scenario, entries: list[dict[str, Any]]) -> Scenario:
+    """Fill in what stages have from the scenario; its environment becomes their sequence."""
+    share = scenario.total_timesteps // len(entries)
+    stages = tuple(
+        Stage(
+            name=entry["name"],
+            env=entry.get("env", scenario.env),
+            env_kwargs={**scenario.env_kwargs, **entry.get("env_kwargs", {})},
+            total_timesteps=entry.get("total_timesteps", share),
+        )
+        for entry in entries
+    )
+    return replace(
+        scenario,
+        env=SEQUENCE,
+        env_kwargs={"stages": [asdict(s) for s in stages], "task_id": scenario.task_id},
+        total_timesteps=sum(stage.total_timesteps for stage in stages),
+        stages=stages,
+    )
 
 
 def _text(value: Value, path: tuple[str, ...]) -> str:
@@ -116,7 +162,31 @@ def _texts(value: Value, path: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_text(item, path) for item in value)
 
 
+def _task_id(value: Value, path: tuple[str, ...]) -> str:
+    if value not in TASK_ID:
+        raise FieldError(path, f"expected {' or '.join(TASK_ID)}, got {value!r}")
+    return str(value)
+
+
+def _stages(value: Value, path: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or len(value) < 2:
+        raise FieldError(path, "expected a list of at least 2 stages, e.g. '- {name: plain}'")
+    return [_stage(item, (*path, str(index))) for index, item in enumerate(value)]
+
+
+def _stage(value: Value, path: tuple[str, ...]) -> dict[str, Any]:
+    entry = _mapping(value, path)
+    known = [item.name for item in fields(Stage)]
+    for key in entry:
+        if key not in known:
+            raise FieldError((*path, key), f"unknown key; a stage has: {', '.join(known)}")
+    if "name" not in entry:
+        raise FieldError(path, "a stage needs a name")
+    return {key: _CHECKS[key](item, (*path, key)) for key, item in entry.items()}
+
+
 _CHECKS: dict[str, Any] = {
+    "name": _text,
     "env": _text,
     "description": _text,
     "env_kwargs": _mapping,
@@ -129,4 +199,6 @@ _CHECKS: dict[str, Any] = {
     "cost_limit": _number,
     "tags": _texts,
     "source": _text,
+    "stages": _stages,
+    "task_id": _task_id,
 }

@@ -62,6 +62,8 @@ class World(gymnasium.Env[Any, Any]):
 
 KINDS = {name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq")}
 KINDS["maskable_ppo"] = {"masked": True}
+OWN: dict[str, dict[str, Any]] = {"progressive": {"lstm": 0}, "distral": {"lstm": 0}}
+"""What an agent needs instead of `SMALL`."""
 every_agent = pytest.mark.parametrize("name", agent_names())
 
 
@@ -69,7 +71,8 @@ def new(name: str, seed: int = 3) -> Agent:
     """Make a small agent in two worlds of the kind that it can act in."""
     cls = make_agent(name)
     known = {field.name for field in fields(cls.Config)}
-    config = cls.Config(**{key: value for key, value in SMALL.items() if key in known})
+    settings = {key: value for key, value in SMALL.items() if key in known}
+    config = cls.Config(**(settings | OWN.get(name, {})))
     kind = KINDS.get(name, {})
     mode = gymnasium.vector.AutoresetMode.SAME_STEP
     envs = gymnasium.vector.SyncVectorEnv([lambda: World(**kind)] * 2, autoreset_mode=mode)

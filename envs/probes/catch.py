@@ -20,6 +20,8 @@ class CatchParams(NamedTuple):
     flipped: bool
     inverted: bool
     noise: float
+    ball: float
+    paddle: float
 
 
 class CatchArrays(NamedTuple):
@@ -46,13 +48,14 @@ def catch_step(state: Any, action: int, params: CatchParams) -> tuple[float, boo
 
 def catch_observe(state: Any, params: CatchParams, out: CatchArrays) -> None:
     """Draw ball and paddle as ones, or in the looks asked for."""
-    mark = 0.0 if params.inverted else 1.0
-    out.board[:] = 1.0 - mark
+    sign = -1.0 if params.inverted else 1.0
+    ground = 1.0 if params.inverted else 0.0
+    out.board[:] = ground
     ball, paddle = state.ball_column, state.paddle
     if params.flipped:
         ball, paddle = params.columns - 1 - ball, params.columns - 1 - paddle
-    out.board[state.ball_row, ball] = mark
-    out.board[params.rows - 1, paddle] = mark
+    out.board[state.ball_row, ball] = ground + sign * params.ball
+    out.board[params.rows - 1, paddle] = ground + sign * params.paddle
     if params.noise > 0.0:
         for row in range(params.rows):
             for column in range(params.columns):
@@ -66,7 +69,8 @@ class Catch(Family):
     whole board.
 
     Observation:
-        board: float32 (rows, columns); 1 where the ball is and where the paddle is, else 0.
+        board: float32 (rows, columns); 1 where the ball is and where the paddle is, else 0, or in
+            other looks.
     Action:
         Discrete(3): 0 paddle left, 1 stay, 2 paddle right (one column).
     Reward:
@@ -79,6 +83,8 @@ class Catch(Family):
         flipped: Show the board mirrored (actions stay as they are): a related task.
         inverted: Show zeros for ones and ones for zeros.
         noise: Standard deviation of noise on every cell.
+        ball: Number that shows the ball, its colour; not 0.
+        paddle: Number that shows the paddle; not 0.
     Version history:
         v0: first version.
     Source:
@@ -100,16 +106,21 @@ class Catch(Family):
         flipped: bool = False,
         inverted: bool = False,
         noise: float = 0.0,
+        ball: float = 1.0,
+        paddle: float = 1.0,
     ) -> None:
         """Choose size and looks of the board."""
         enough = rows >= 2 and columns >= 1
         need(enough, f"Catch needs rows >= 2, columns >= 1: got {rows}, {columns}")
         need(noise >= 0, f"Catch needs noise >= 0, got {noise}")
-        looks = bool(flipped), bool(inverted), float(noise)
+        need(ball != 0 and paddle != 0, f"Catch needs colours other than 0: {ball}, {paddle}")
+        looks = bool(flipped), bool(inverted), float(noise), float(ball), float(paddle)
         self.params = CatchParams(int(rows), int(columns), *looks)
         self.state_dtype = np.dtype([("ball_row", "i8"), ("ball_column", "i8"), ("paddle", "i8")])
         self.action_space = Discrete(3)
-        low, high = (0.0, 1.0) if noise == 0 else (-np.inf, np.inf)
+        shown = np.array([0.0, 1.0, ball, paddle])
+        shown = np.append(shown, 1 - shown) if inverted else shown
+        low, high = (shown.min(), shown.max()) if noise == 0 else (-np.inf, np.inf)
         self.spaces = {"board": Box(low, high, (rows, columns), np.float32)}
 
     def render(self, state: np.void) -> np.ndarray:

@@ -1,0 +1,177 @@
+"""Consolidation: a penalty that keeps what earlier tasks need while the next one is learnt.
+
+    L(theta) + scale/2 sum_j sum_k I_jk (theta_k - theta*_jk)^2
+
+I_j says how much the tasks behind term j need each parameter, theta*_j is where it stood then. What
+I is makes the method: 1 for `L2`, the Fisher information for `EWC` (`daedalus.agents.ewc`), the
+path integral for `SI` (`daedalus.agents.si`). Any agent of `daedalus.agents.learner` takes one:
+``Config(consolidation="ewc", consolidation_weight=100)``, and `Agent.finish_task` at the end of a
+task. The penalty's gradient is added to that of the loss, so that the loss itself (and what SI sees
+of it) stays as it is; then comes the clipping, of both together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from daedalus.agents.a3c_network import A3CConfig
+
+Likelihoods = Iterable[Sequence[tuple[float, Tensor]]]
+"""For each sample, (weight, log-likelihood 0-d with a graph) of its possible outcomes."""
+
+
+class Term(NamedTuple):
+    """A quadratic around parameters, (P,) each."""
+
+    importance: Tensor
+    anchor: Tensor
+
+
+class Consolidation:
+    """A sum of quadratics around earlier parameters; subclasses say what they are."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], scale: float) -> None:
+        """Protect ``parameters``.
+
+        Args:
+            parameters: Leaves, in an order that stays.
+            scale: Weight of the penalty; 0 switches it off.
+
+        Raises:
+            ValueError: ``scale`` is negative: it would drive parameters away.
+        """
+        if scale < 0:
+            raise ValueError(f"the weight of a consolidation must be at least 0, got {scale}")
+        self.parameters, self.scale = list(parameters), scale
+        self.terms: dict[str, Term] = {}
+        self._sum: tuple[Term, float] | None = None  # of all terms, and their least value
+
+    def vector(self) -> Tensor:
+        """Return all parameters as one vector (P,): a copy."""
+        return torch.cat([p.detach().reshape(-1) for p in self.parameters])
+
+    def put(self, name: str, importance: Tensor, anchor: Tensor) -> None:
+        """Set the term ``name``, in place of one of that name."""
+        self.terms[name] = Term(importance, anchor)
+        self._sum = None
+
+    def total(self) -> tuple[Term, float]:
+        """Return the one quadratic that all terms sum to, and its least value.
+
+        Its importance is the sum of theirs, its anchor their precision-weighted mean.
+        """
+        if self._sum is None:
+            importance = torch.stack([t.importance for t in self.terms.values()]).sum(0)
+            pull = torch.stack([t.importance * t.anchor for t in self.terms.values()]).sum(0)
+            anchor = torch.where(importance > 0, pull / importance, 0.0)
+            least = sum(
+                float((t.importance * (anchor - t.anchor).square()).sum())
+                for t in self.terms.values()
+            )
+            self._sum = Term(importance, anchor), least
+        return self._sum
+
+    def penalty(self) -> Tensor:
+        """Return the penalty at the present parameters, 0-d, without a graph."""
+        if not self.terms:
+            return self.parameters[0].new_zeros(())
+        (importance, anchor), least = self.total()
+        away = (importance * (self.vector() - anchor).square()).sum()
+        return 0.5 * self.scale * (away + least)
+
+    def gradient(self) -> Tensor:
+        """Return the penalty's gradient at the present parameters, (P,)."""
+        if not self.terms:
+            return torch.zeros_like(self.vector())
+        (importance, anchor), _ = self.total()
+        return self.scale * importance * (self.vector() - anchor)
+
+    def before_step(self) -> None:
+        """Add the penalty's gradient to the loss's, which ``backward`` has left in ``grad``."""
+        if not self.terms or self.scale == 0:
+            return
+        start, gradient = 0, self.gradient()
+        for p in self.parameters:
+            piece = gradient[start : start + p.numel()].view_as(p)
+            p.grad = piece.clone() if p.grad is None else p.grad.add_(piece)
+            start += p.numel()
+
+    def after_step(self) -> None:
+        """See what the optimiser's step has made of the parameters."""
+
+    def finish(self, task: str, likelihoods: Likelihoods) -> None:
+        """Protect what is known now: the training of ``task`` is over.
+
+        Args:
+            task: Its name; a task that comes again replaces what was kept of it, where a method
+                keeps tasks apart.
+            likelihoods: Of the task's outcomes under the model, see `daedalus.agents.ewc`; read
+                only by methods that need them.
+        """
+        raise NotImplementedError
+
+    def metrics(self) -> dict[str, Tensor | Callable[[], Tensor]]:
+        """Return what to log, as functions: the penalty and how far the parameters went."""
+        if not self.terms:
+            return {}
+        anchor = self.total()[0].anchor
+        return {
+            "consolidation_penalty": self.penalty,
+            "consolidation_gradient_norm": lambda: self.gradient().norm(),
+            "consolidation_distance": lambda: (self.vector() - anchor).norm(),
+        }
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Return everything that `set_state` needs, by name."""
+        return {
+            f"{part}/{name}": value
+            for name, term in self.terms.items()
+            for part, value in term._asdict().items()
+        }
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `get_state` returned."""
+        like = self.vector()
+        found = {k: torch.as_tensor(v).to(like) for k, v in state.items()}
+        names = [k.removeprefix("anchor/") for k in found if k.startswith("anchor/")]
+        self.terms = {n: Term(found[f"importance/{n}"], found[f"anchor/{n}"]) for n in names}
+        self._sum = None
+
+
+class L2(Consolidation):
+    """Every parameter is as important as any other: pulled to where the last task left it."""
+
+    def finish(self, task: str, likelihoods: Likelihoods) -> None:
+        """Put the anchor where the parameters stand."""
+        anchor = self.vector()
+        self.put("latest", torch.ones_like(anchor), anchor)
+
+
+def consolidation_from(
+    settings: A3CConfig, parameters: Iterable[nn.Parameter]
+) -> Consolidation | None:
+    """Return what ``settings.consolidation`` names, None for ``"none"``.
+
+    Raises:
+        ValueError: There is no such method.
+    """
+    from daedalus.agents.ewc import EWC
+    from daedalus.agents.si import SI
+
+    name, weight = settings.consolidation, settings.consolidation_weight
+    if name == "none":
+        return None
+    if name == "l2":
+        return L2(parameters, weight)
+    if name == "ewc":
+        return EWC(parameters, weight)
+    if name == "online_ewc":
+        return EWC(parameters, weight, decay=settings.ewc_decay)
+    if name == "si":
+        return SI(parameters, weight, settings.si_damping)
+    raise ValueError(f"consolidation must be none, l2, ewc, online_ewc or si, got {name!r}")

@@ -1,0 +1,297 @@
+"""Distral: tasks that share a distilled policy (Teh et al. 2017, 1707.04175).
+
+Each task i has a policy pi_i, and pi_0 is what they have in common. They maximise
+
+    sum_i E_{pi_i} sum_t gamma^t [ R_i + (alpha/beta) log pi_0(a|s) - (1/beta) log pi_i(a|s) ]
+    alpha = c_KL / (c_KL + c_Ent),  beta = 1 / (c_KL + c_Ent)
+
+so a task is paid for doing what others do (c_KL), and for entropy (c_Ent). In tables, for a pi_0:
+
+    V_i(s) = 1/beta log sum_a pi_0(a|s)^alpha exp(beta Q_i(s, a)),  Q_i = R_i + gamma E V_i(s')
+    pi_i(a|s) = pi_0(a|s)^alpha exp(beta (Q_i(s, a) - V_i(s)))
+
+With networks, pi_0 = softmax(h_0) and one column pi_i = softmax(f_i), or two columns
+pi_i = softmax(alpha h_0 + beta f_i). The regularised rewards enter the returns and values of the
+synchronous A3C, and pi_0 is distilled from all tasks by the sum over actions
+(alpha/beta) sum_a (pi_i(a|s) - pi_0(a|s)) grad h_0(a|s); with two columns it also has the policy
+gradient, through the logits. The paper's variants and baselines are settings:
+
+| variant | columns | c_kl | c_entropy | pi_0 |
+|---|---:|---|---|---|
+| KL 1col, KL 2col | 1, 2 | c | 0 | distilled |
+| KL+ent 1col, 2col | 1, 2 | c/2 | c/2 | distilled |
+| A3C, one for each task | 1 | 0 | c | none |
+| A3C 2col | 2 | 0 | c | a column, h_0 + f_i |
+| A3C multitask (`shared`) | 1 | 0 | c | is the only policy |
+
+Observations say which task it is in the array ``task``; pi_0 does not see it. Differences: the
+columns are feed-forward, f_i stands for beta f_i in the logits (so that its learning rate does not
+depend on beta), and states count as often as they are visited, without gamma^t, as in A3C.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor, nn
+
+from daedalus.accelerators.guards import check_gradients
+from daedalus.accelerators.returns import n_step_return
+from daedalus.accelerators.rollout import Inputs, State
+from daedalus.agents.a3c_network import A3CConfig, small_layer
+from daedalus.agents.base import Acted, Agent, Metrics, Rollout
+from daedalus.agents.losses import explained_variance
+from daedalus.agents.networks import Encoder
+from daedalus.agents.optimizers import RMSProp
+from daedalus.agents.policies import Categorical
+
+FLOOR = 1e-6
+"""Least probability of an action under pi_0 in logarithms: log pi_0 stays finite."""
+
+
+@dataclass(frozen=True)
+class Config(A3CConfig):
+    """Settings of `Distral`: those of the synchronous A3C, and what couples the tasks.
+
+    ``entropy_weight`` is not used: ``c_entropy`` takes its place.
+    """
+
+    lstm: int = 0
+    """Must be 0: columns are feed-forward."""
+    columns: int = 2
+    """1: a task's policy is its own network; 2: it also has the logits of pi_0."""
+    c_kl: float = 0.005
+    """c_KL: what following pi_0 pays."""
+    c_entropy: float = 0.005
+    """c_Ent: what entropy pays."""
+    shared: bool = False
+    """One policy and value for all tasks: the multitask baseline. Needs c_kl = 0, columns = 1."""
+
+    @property
+    def alpha(self) -> float:
+        """c_KL / (c_KL + c_Ent)."""
+        return self.c_kl / (self.c_kl + self.c_entropy)
+
+    @property
+    def beta(self) -> float:
+        """1 / (c_KL + c_Ent)."""
+        return 1.0 / (self.c_kl + self.c_entropy)
+
+
+# -------------------------------------------------------------------------------- the equations
+
+
+def soft_value(q: Tensor, log_pi0: Tensor, alpha: float, beta: float) -> Tensor:
+    """Return V = 1/beta log sum_a pi_0^alpha exp(beta Q), (...), of Q and log pi_0 (..., A)."""
+    return torch.logsumexp(alpha * log_pi0 + beta * q, -1) / beta
+
+
+def soft_policy(q: Tensor, log_pi0: Tensor, alpha: float, beta: float) -> Tensor:
+    """Return pi_i = pi_0^alpha exp(beta (Q - V)), (..., A)."""
+    return (alpha * log_pi0 + beta * q).softmax(-1)
+
+
+def regularised_reward(
+    reward: Tensor, log_pi0: Tensor, log_pi: Tensor, alpha: float, beta: float
+) -> Tensor:
+    """Return R + (alpha/beta) log pi_0(a|s) - (1/beta) log pi_i(a|s), (...), of taken actions."""
+    return reward + (alpha / beta) * log_pi0 - log_pi / beta
+
+
+def distillation_loss(pi: Tensor, logits0: Tensor, weight: Tensor) -> Tensor:
+    """Return the cross-entropy of pi_0 with pi_i, a constant: its gradient is pi_0 - pi_i.
+
+    Args:
+        pi: (T, B, A), policies of the tasks.
+        logits0: (T, B, A), h_0.
+        weight: (T, B), what each step counts.
+
+    Returns:
+        0-d, summed over T and averaged over B.
+    """
+    cross = -(pi.detach() * logits0.log_softmax(-1)).sum(-1)
+    return (weight * cross).sum() / weight.shape[1]
+
+
+# ------------------------------------------------------------------------------------- the network
+
+
+class Judged(NamedTuple):
+    """What the networks say of observations (N, ...)."""
+
+    logits: Tensor  # (N, A), of the tasks' policies
+    value: Tensor  # (N,), of the tasks
+    logits0: Tensor  # (N, A), h_0
+
+
+class Trunk(nn.Module):
+    """Encoder with a policy's logits, and a value."""
+
+    def __init__(self, spaces: Any, hidden: int, torso: str, actions: int) -> None:
+        """Build for observation ``spaces``."""
+        super().__init__()
+        self.encoder = Encoder(spaces, hidden, torso)
+        self.actor = small_layer(nn.Linear(hidden, actions), 0.01)
+        self.critic = small_layer(nn.Linear(hidden, 1), 1.0)
+
+    def forward(self, observation: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits (N, A) and values (N,)."""
+        features = self.encoder(self.encoder.encode(observation))
+        return self.actor(features), self.critic(features).squeeze(-1)
+
+
+class Network(nn.Module):
+    """h_0, which does not see the task, and f_i and V_i of every task."""
+
+    def __init__(self, spaces: dict[str, Any], actions: int, config: Config) -> None:
+        """Build for observation ``spaces`` with an array ``task``."""
+        super().__init__()
+        seen = {name: space for name, space in spaces.items() if name != "task"}
+        count = 1 if config.shared else spaces["task"].shape[0]
+        self.common = Trunk(seen, config.hidden, config.torso, actions)
+        self.tasks = nn.ModuleList(
+            Trunk(seen, config.hidden, config.torso, actions) for _ in range(count)
+        )
+        coupled = config.alpha if config.c_kl > 0 else 1.0  # A3C 2col: h_0 + f_i
+        self.coupling = coupled if config.columns == 2 else 0.0
+
+    def forward(self, observation: dict[str, Tensor]) -> Judged:
+        """Judge observations (N, ...), each by the networks of its task."""
+        seen = {name: value for name, value in observation.items() if name != "task"}
+        logits0, _ = self.common(seen)
+        task = observation["task"].argmax(-1).clamp(max=len(self.tasks) - 1)
+        f, value = torch.zeros_like(logits0), logits0.new_zeros(len(logits0))
+        for i in task.unique().tolist():
+            rows = (task == i).nonzero().squeeze(1)
+            own, judged = self.tasks[i]({name: array[rows] for name, array in seen.items()})
+            f, value = f.index_put((rows,), own), value.index_put((rows,), judged)
+        return Judged(f + self.coupling * logits0, value, logits0)
+
+
+# --------------------------------------------------------------------------------------- the agent
+
+
+class Distral(Agent):
+    """A policy for each task, and a distilled one of what they have in common."""
+
+    name = "distral"
+    Config: ClassVar[type[Any]] = Config
+
+    def build(self) -> None:
+        """Make the networks and their optimiser.
+
+        Raises:
+            TypeError: The actions are not Discrete.
+            ValueError: Observations do not tell the task, or a setting means nothing.
+        """
+        config, observation = self.config, dict(self.spaces.observation)
+        if not isinstance(self.spaces.action, Discrete):
+            raise TypeError(
+                f"distral distils Discrete actions, these are {self.spaces.action}: use "
+                "actor_critic or ppo"
+            )
+        if config.lstm or config.columns not in (1, 2) or config.c_kl + config.c_entropy <= 0:
+            raise ValueError("distral needs lstm = 0, columns 1 or 2, and c_kl + c_entropy > 0")
+        if config.shared and (config.c_kl > 0 or config.columns == 2):
+            raise ValueError("distral with one shared policy needs c_kl = 0 and columns = 1")
+        if config.consolidation != "none":
+            raise ValueError("distral learns tasks together: for consolidation take actor_critic")
+        self._told = "task" in observation
+        if not self._told:  # a single task: pi_0 and pi_1
+            observation["task"] = Box(0.0, 1.0, (1,))
+        self.policy = Categorical(self.spaces.action)
+        self.network = Network(observation, self.policy.size, config).to(self.device)
+        self.optimizer = RMSProp(
+            self.network.parameters(),
+            config.learning_rate,
+            config.rmsprop_decay,
+            config.rmsprop_epsilon,
+            config.epsilon_inside,
+            config.rmsprop_corrected,
+        )
+        self.modules = {"network": self.network}
+        self.optimizers = {"rmsprop": self.optimizer}
+
+    def judge(self, observation: dict[str, Tensor]) -> Judged:
+        """Judge observations (N, ...)."""
+        if not self._told:
+            rows = len(next(iter(observation.values())))
+            observation = {**observation, "task": torch.ones(rows, 1, device=self.device)}
+        judged: Judged = self.network(observation)
+        return judged
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Sample from the policy of each row's task, or take its most likely action."""
+        with torch.no_grad():
+            judged = self.judge(inputs.observation)
+        if deterministic:
+            action = self.policy.mode(judged.logits)
+        else:
+            action = self.policy.sample(judged.logits, self.generators["act"])
+        return Acted(action, state, {"value": judged.value, "policy": judged.logits})
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Take one step on the losses of all tasks and of the distillation."""
+        config, (steps, envs) = self.config, rollout.reward.shape
+        seen = {name: value[:-1].flatten(0, 1) for name, value in rollout.observation.items()}
+        logits, value, logits0 = (x.view(steps, envs, *x.shape[1:]) for x in self.judge(seen))
+        log_pi, log_pi0 = logits.log_softmax(-1), logits0.log_softmax(-1)
+        chosen = (rollout.action.long() - self.policy.start).unsqueeze(-1)
+        taken, taken0 = (x.gather(-1, chosen).squeeze(-1) for x in (log_pi, log_pi0))
+        returns = self._returns(rollout, taken.detach(), taken0.detach())
+        advantage, valid = returns - value.detach(), rollout.valid.float()
+        policy_loss = -(valid * taken * advantage).sum() / envs
+        value_loss = 0.5 * (valid * (returns - value).square()).sum() / envs
+        weight = valid * config.alpha / config.beta
+        distilled = distillation_loss(log_pi.exp(), logits0, weight)
+        total = policy_loss + config.value_weight * value_loss + distilled
+        pi = log_pi.detach().exp()
+        bonus = regularised_reward(
+            torch.zeros_like(taken), taken0, taken, config.alpha, config.beta
+        )
+        return {
+            "policy_loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            "distillation_loss": distilled.detach(),
+            "entropy": -(pi * log_pi.detach()).sum(-1).mean(),
+            "kl_to_common": (pi * (log_pi - log_pi0).detach()).sum(-1).mean(),
+            "regularisation": bonus.detach().mean(),
+            "explained_variance": lambda: explained_variance(value.detach(), returns),
+            **self._step(total),
+        }
+
+    def _returns(self, rollout: Rollout, log_pi: Tensor, log_pi0: Tensor) -> Tensor:
+        """Return n-step returns (T, B) of the regularised rewards."""
+        config = self.config
+        limit = config.reward_clip or torch.inf
+        floored = log_pi0.clamp(min=float(torch.tensor(FLOOR).log()))
+        reward = regularised_reward(
+            rollout.reward.clamp(-limit, limit), floored, log_pi, config.alpha, config.beta
+        )
+        following = torch.zeros_like(reward)
+        with torch.no_grad():
+            last = {name: value[-1] for name, value in rollout.observation.items()}
+            following[-1] = self.judge(last).value
+            t, b = rollout.final_index.unbind(1)
+            if len(t):
+                following[t, b] = self.judge(rollout.final_observation).value
+        arrays = (
+            x.cpu().numpy() for x in (reward, rollout.terminated, rollout.truncated, following)
+        )
+        return torch.from_numpy(n_step_return(*arrays, config.gamma)).to(self.device)
+
+    def _step(self, loss: Tensor) -> dict[str, Any]:
+        """Take a step down the gradient of ``loss``."""
+        optimizer, config = self.optimizer, self.config
+        rate = config.learning_rate * (1.0 - self.progress if config.anneal else 1.0)
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        loss.backward()
+        norm = optimizer.norm()
+        check_gradients(self.network.named_parameters, loss, norm)
+        optimizer.clip(norm, config.max_gradient_norm)
+        optimizer.step()
+        return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}

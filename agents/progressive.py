@@ -1,0 +1,266 @@
+"""Progressive networks: a column for each task, earlier ones frozen (Rusu et al. 2016, 1606.04671).
+
+Layer i of column k reads the layer below in its own column and, by an adapter, in all earlier ones:
+
+    h_i^k = f( W_i^k h_{i-1}^k + U_i^k f( V_i^k [alpha_ij^k h_{i-1}^j  for all j < k] ) )
+
+f is the ReLU, alpha_ij^k a learnt scalar for each earlier column, V reduces what comes from them to
+the width of the layer below (1 x 1 convolutions between maps). The first layer reads the input
+alone; policy and value read laterals as any other layer. Columns j < k are frozen: no gradient
+reaches them, and each column has an optimiser of its own, so an earlier task is played as before,
+to the bit. Learning within a column is the synchronous A3C of `daedalus.agents.learner`.
+
+The column is that of the task which observations show in the array ``task`` (a scenario with
+``task_id: known``); without that array it is the one after the last finished task. Differences:
+feed-forward only (the paper does not say where laterals enter an LSTM), and policy and value share
+the V of their layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from daedalus.accelerators.rollout import Inputs, State
+from daedalus.agents.a3c_network import A3CConfig, Unrolled, small_layer
+from daedalus.agents.base import Acted, Agent, Metrics, Rollout, Spaces
+from daedalus.agents.learner import Learner
+from daedalus.agents.networks import (
+    Known,
+    channels_last,
+    convolutions,
+    flat_size,
+    flatten,
+    is_image,
+)
+from daedalus.agents.policies import policy_for
+
+
+@dataclass(frozen=True)
+class Config(A3CConfig):
+    """Settings of `Progressive`: those of the synchronous A3C, and of the columns."""
+
+    lstm: int = 0
+    """Must be 0: columns are feed-forward."""
+    columns: int = 0
+    """Columns at most; 0 for as many as observations tell tasks apart."""
+    alpha: float = 1.0
+    """What adapters' scalars start from; the paper draws it from 1, 0.1 and 0.01."""
+
+
+# ------------------------------------------------------------------------------------- the columns
+
+
+class Adapter(nn.Module):
+    """f(V [alpha_j h_j]): what a layer reads of the layer below in earlier columns."""
+
+    def __init__(self, earlier: int, size: int, alpha: float, *, maps: bool) -> None:
+        """Read ``earlier`` columns of ``size`` units, or channels of ``maps``."""
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((earlier,), alpha))
+        self.reduce = (
+            nn.Conv2d(earlier * size, size, 1) if maps else nn.Linear(earlier * size, size)
+        )
+
+    def forward(self, below: Sequence[Tensor]) -> Tensor:
+        """Map one (N, size, ...) for each earlier column to one of that shape."""
+        scaled = [alpha * h for alpha, h in zip(self.alpha, below, strict=True)]
+        reduced: Tensor = self.reduce(torch.cat(scaled, 1))
+        return reduced.relu()
+
+
+class Layer(nn.Module):
+    """W h + U f(V alpha h<): a layer with its laterals, before the ReLU."""
+
+    def __init__(self, own: nn.Module, lateral: nn.Module | None, adapter: Adapter | None) -> None:
+        """Join the layer of the column with that of its laterals, if there are any."""
+        super().__init__()
+        self.own, self.lateral, self.adapter = own, lateral, adapter
+
+    def forward(self, h: Tensor, below: Sequence[Tensor]) -> Tensor:
+        """Map the layer below, here and in earlier columns."""
+        total: Tensor = self.own(h)
+        if self.adapter is not None and self.lateral is not None:
+            total = total + self.lateral(self.adapter(below))
+        return total
+
+
+def _dense(inside: int, out: int, earlier: int, alpha: float) -> Layer:
+    """Return a fully connected layer that reads ``earlier`` columns as well."""
+    own = nn.Linear(inside, out)
+    if not earlier:
+        return Layer(own, None, None)
+    adapter = Adapter(earlier, inside, alpha, maps=False)
+    return Layer(own, nn.Linear(inside, out, bias=False), adapter)
+
+
+def _convolution(shape: tuple[int, int, int, int], earlier: int, alpha: float) -> Layer:
+    """Return a convolution (inputs, outputs, kernel, stride) that reads ``earlier`` columns."""
+    own = nn.Conv2d(*shape)
+    if not earlier:
+        return Layer(own, None, None)
+    adapter = Adapter(earlier, shape[0], alpha, maps=True)
+    return Layer(own, nn.Conv2d(*shape, bias=False), adapter)
+
+
+class Column(nn.Module):
+    """A column with the face of `daedalus.agents.a3c_network.A3CNetwork` that a learner needs."""
+
+    def __init__(self, spaces: Spaces, config: Config, earlier: Sequence[Column]) -> None:
+        """Build a column that reads ``earlier`` ones, which are not parts of it."""
+        super().__init__()
+        self.spaces, self.earlier = spaces.observation, list(earlier)
+        count, alpha = len(self.earlier), config.alpha
+        self.image = next((name for name, s in self.spaces.items() if is_image(s)), None)
+        rest = sum(flat_size(s) for name, s in self.spaces.items() if name != self.image)
+        convolved = 0
+        self.convolutions, self.dense = nn.ModuleList(), nn.ModuleList()
+        if self.image is not None:
+            shapes, convolved = convolutions(self.spaces[self.image], config.torso)
+            for i, shape in enumerate(shapes):
+                self.convolutions.append(_convolution(shape, count if i else 0, alpha))
+        layers = 1 if convolved else 2
+        for i, (inside, out) in enumerate(pairwise([convolved + rest, *[config.hidden] * layers])):
+            self.dense.append(_dense(inside, out, count if i or convolved else 0, alpha))
+        self.adapter = Adapter(count, config.hidden, alpha, maps=False) if count else None
+        read = config.hidden * (2 if count else 1)
+        self.distribution = policy_for(spaces.action)
+        self.actor = small_layer(nn.Linear(read, self.distribution.size), 0.01)
+        self.critic = small_layer(nn.Linear(read, 1), 1.0)
+
+    def layers(self, observation: dict[str, Tensor], below: Sequence[list[Tensor]]) -> list[Tensor]:
+        """Return the input of every layer but the first, and of the heads.
+
+        Args:
+            observation: (N, ...) by name.
+            below: What this returned for each earlier column.
+        """
+        found: list[Tensor] = []
+        flat = [flatten(observation[n], s) for n, s in self.spaces.items() if n != self.image]
+        if self.image is not None:
+            x = channels_last(observation[self.image], self.spaces[self.image])
+            h = x.permute(0, 3, 1, 2).float() / 255
+            for i, layer in enumerate(self.convolutions):
+                h = layer(h, [b[i - 1] for b in below] if i else []).relu()
+                found.append(h)
+            found[-1] = torch.cat([h.flatten(1), *flat], 1)
+        h = found[-1] if found else torch.cat(flat, 1)
+        for layer in self.dense:
+            read = [b[len(found) - 1] for b in below] if found else []
+            h = layer(h, read).relu()
+            found.append(h)
+        return found
+
+    def output(self, observation: dict[str, Tensor]) -> Tensor:
+        """Return what the heads read, (N, hidden) or with laterals (N, 2 hidden)."""
+        below: list[list[Tensor]] = []
+        with torch.no_grad():
+            for column in self.earlier:
+                below.append(column.layers(observation, below))
+        h = self.layers(observation, below)[-1]
+        if self.adapter is None:
+            return h
+        return torch.cat([h, self.adapter([b[-1] for b in below])], 1)
+
+    def step(
+        self, inputs: Inputs, state: State, keep: bool
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """Return the output (B, H) without a graph; there is no state, and nothing is kept."""
+        with torch.no_grad():
+            return self.output(inputs.observation), {}, {}
+
+    def unroll(self, inputs: Inputs, state: State, known: Known | None = None) -> Unrolled:
+        """Run over (T, B) inputs."""
+        steps, batch = inputs.episode_start.shape
+        output = self.output({n: value.flatten(0, 1) for n, value in inputs.observation.items()})
+        policy = self.actor(output).view(steps, batch, -1)
+        value = self.critic(output).view(steps, batch)
+        output = output.view(steps, batch, -1)
+        return Unrolled(output, output, output, policy, value)
+
+
+# --------------------------------------------------------------------------------------- the agent
+
+
+class Progressive(Agent):
+    """A column for each task, which reads those of earlier tasks and leaves them as they are."""
+
+    name = "progressive"
+    Config: ClassVar[type[Any]] = Config
+
+    def build(self) -> None:
+        """Make all columns, each with its optimiser; those of later tasks wait.
+
+        Raises:
+            ValueError: A setting asks for memory, or for a consolidation beside frozen columns.
+        """
+        config = self.config
+        if config.lstm or config.consolidation != "none":
+            raise ValueError(
+                "progressive is feed-forward and forgets nothing: it needs lstm = 0 and "
+                "consolidation = none; take actor_critic for either"
+            )
+        told = self.spaces.observation.get("task")
+        seen = {n: s for n, s in self.spaces.observation.items() if n != "task"}
+        spaces = self.spaces._replace(observation=seen)
+        columns: list[Column] = []
+        for _ in range(config.columns or (told.shape[0] if told is not None else 4)):  # type: ignore[index]
+            columns.append(Column(spaces, config, columns).to(self.device))
+        self.learners = [Learner(cast(Any, column), config) for column in columns]
+        self.modules = {"columns": nn.ModuleList(columns)}
+        self.optimizers = {f"column {i}": part.optimizer for i, part in enumerate(self.learners)}
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Sample actions, or take the most likely, each from the column of its task."""
+        column = self._columns(inputs.observation)
+        generator = self.generators["act"]
+        acted = [
+            (i, self.learners[i].act(inputs, state, generator, deterministic))
+            for i in column.unique().tolist()
+        ]
+        _, first = acted[0]
+        action, extras = first.action, dict(first.extras)
+        for i, other in acted[1:]:
+            rows = column == i
+            action[rows] = other.action[rows]
+            extras = {n: v for n, v in extras.items() if n != "output"}  # of another width
+            for name in extras:
+                extras[name][rows] = other.extras[name][rows]
+        return Acted(action, {}, extras)
+
+    def _columns(self, observation: dict[str, Tensor]) -> Tensor:
+        """Return the column of every row of ``observation``, int64 (B,)."""
+        last = len(self.learners) - 1
+        if "task" in observation:
+            return observation["task"].argmax(-1).clamp(max=last)
+        rows = len(next(iter(observation.values())))
+        column = torch.full((rows,), min(len(self.finished_tasks), last))
+        return column.to(self.device)
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Take one step with the column of the present task.
+
+        Raises:
+            ValueError: The rollout shows several tasks, or one that is finished.
+        """
+        flat = {n: v.flatten(0, 1) for n, v in rollout.observation.items()}
+        found = self._columns(flat).unique().tolist()
+        finished = len(set(self.finished_tasks))
+        if len(found) > 1 or found[0] < finished:
+            raise ValueError(
+                f"progressive learns one task after another, and column {found[-1]} cannot be the "
+                f"{finished + 1}. to learn: give tasks in turn, or take actor_critic"
+            )
+        learner = self.learners[found[0]]
+        loss, _, metrics = learner.loss(learner.prepare(rollout))
+        applied = learner.apply(loss, self.progress)
+        column = cast(Column, learner.network)
+        alphas = [p.detach() for name, p in column.named_parameters() if name.endswith("alpha")]
+        if alphas:
+            metrics["alpha"] = torch.cat(alphas).abs().mean
+        return {**metrics, **applied, "column": float(found[0])}

@@ -1,0 +1,83 @@
+"""What an agent does between tasks: protect the last one, forget its experience, begin the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from daedalus.accelerators.collector import Collector
+from daedalus.accelerators.replay import SequenceReplay
+from daedalus.accelerators.rollout import Rollout
+from daedalus.accelerators.vector import make_batch
+
+if TYPE_CHECKING:
+    from daedalus.agents.base import Agent
+
+ROLLOUTS = 16
+"""Rollouts over which the samples at the end of a task are spread."""
+
+
+def finish_task(agent: Agent, task: str) -> None:
+    """Protect what ``agent`` knows of ``task``, and let go of what belongs to that task alone.
+
+    The optimiser starts anew, replays are emptied, and the annealing of the learning rate begins
+    again with the next task.
+    """
+    if agent.consolidation is not None:
+        agent.consolidation.finish(task, agent.likelihoods())
+    for optimizer in agent.optimizers.values():
+        for entries in optimizer.state.values():
+            for value in entries.values():
+                if isinstance(value, torch.Tensor):
+                    value.zero_()
+    for store in agent.stores.values():
+        if isinstance(store, SequenceReplay):
+            store.clear()
+    agent.finished_tasks = [*agent.finished_tasks, task]
+    agent.task_started = agent.num_timesteps
+
+
+def set_env(
+    agent: Agent, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
+) -> None:
+    """Put another environment with the same spaces in the place of the agent's.
+
+    Raises:
+        ValueError: Its spaces differ from those that the agent was made for.
+    """
+    copies = agent.num_envs or None if isinstance(env, str) and num_envs is None else num_envs
+    batch = make_batch(env, copies, labels=agent.labels_needed(), env_kwargs=env_kwargs)
+    shapes = (_shapes(batch.observation_spaces), _shapes(agent.spaces.observation))
+    if shapes[0] != shapes[1] or batch.action_space != agent.spaces.action:
+        raise ValueError(
+            f"{env} has observations {shapes[0]} and actions {batch.action_space}, the agent was "
+            f"made for {shapes[1]} and {agent.spaces.action}: all tasks need the same spaces"
+        )
+    if agent.batch is not None and agent.batch is not batch:
+        agent.batch.close()
+    key = (agent.seed, 1, len(agent.finished_tasks))
+    seeds = np.random.SeedSequence(key).generate_state(batch.num_envs)
+    agent.batch = batch
+    agent.collector = Collector(batch, agent, agent.device, [int(s) for s in seeds])
+
+
+def _shapes(spaces: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (space.shape, str(space.dtype)) for name, space in spaces.items()}
+
+
+def observed(agent: Agent, count: int = ROLLOUTS) -> Iterator[Rollout]:
+    """Yield rollouts of acting as in training, from which nothing is learnt; they do not count.
+
+    Raises:
+        ValueError: The agent has no environment.
+    """
+    if agent.collector is None:
+        raise ValueError("the end of a task needs its environment: load the agent with env=...")
+    for _ in range(count):
+        with torch.no_grad():
+            rollout = agent.collector.collect(agent.rollout_length)
+        assert rollout is not None  # only a callback could have stopped it
+        yield rollout

@@ -1,0 +1,252 @@
+"""Distral: its equations and pitfalls by hand, all variants of the agent, two rooms in tables."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+
+from daedalus.accelerators.checkpoint import load_checkpoint
+from daedalus.accelerators.rollout import Inputs
+from daedalus.agents.base import Spaces
+from daedalus.agents.distral import (
+    Config,
+    Distral,
+    distillation_loss,
+    regularised_reward,
+    soft_policy,
+    soft_value,
+)
+from daedalus.scenarios import SEQUENCE
+
+ROOMS: dict[str, Any] = {
+    "task_id": "known",
+    "task": "all",
+    "stages": [
+        {"name": str(i), "env": "daedalus/TwoRooms-v0", "env_kwargs": {"task": i}} for i in range(3)
+    ],
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "A3C": {"columns": 1, "c_kl": 0.0},
+    "A3C multitask": {"columns": 1, "c_kl": 0.0, "shared": True},
+    "A3C 2col": {"columns": 2, "c_kl": 0.0},
+    "KL 1col": {"columns": 1, "c_entropy": 0.0},
+    "KL 2col": {"columns": 2, "c_entropy": 0.0},
+    "KL+ent 1col": {"columns": 1},
+    "KL+ent 2col": {"columns": 2},
+}
+PRIOR = torch.tensor([0.8, 0.2]).log()
+
+
+def made(num_envs: int = 6, **settings: Any) -> Distral:
+    config = Config(**({"hidden": 16, "n_steps": 5} | settings))
+    return Distral(SEQUENCE, config, num_envs=num_envs, seed=1, device="cpu", env_kwargs=ROOMS)
+
+
+# ----------------------------------------------------------------------------------- the equations
+
+
+def test_alpha_and_beta_by_hand() -> None:
+    """c_KL = 0.03, c_Ent = 0.01: alpha = 3/4, beta = 25."""
+    config = Config(c_kl=0.03, c_entropy=0.01)
+    assert config.alpha == pytest.approx(0.75)
+    assert config.beta == pytest.approx(25.0)
+
+
+def test_soft_value_and_policy_by_hand() -> None:
+    """Q = (0, log 4), beta 1, alpha 1: 0.8 + 0.2 * 4 = 1.6, so V = log 1.6, pi = (1/2, 1/2)."""
+    q = torch.tensor([0.0, math.log(4)])
+    assert soft_value(q, PRIOR, 1.0, 1.0).item() == pytest.approx(math.log(1.6))
+    assert soft_policy(q, PRIOR, 1.0, 1.0).tolist() == pytest.approx([0.5, 0.5])
+    # alpha 0: no coupling, pi = softmax(beta Q); beta 2: weights 1 and 16
+    assert soft_policy(q, PRIOR, 0.0, 2.0).tolist() == pytest.approx([1 / 17, 16 / 17])
+    assert soft_value(q, PRIOR, 0.0, 2.0).item() == pytest.approx(math.log(17) / 2)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 3.0), (0.5, 10.0), (1.0, 0.7)])
+def test_the_policy_maximises_the_regularised_value(alpha: float, beta: float) -> None:
+    """V = E_pi[Q + alpha/beta log pi_0 - 1/beta log pi]: right signs; policies sum to 1."""
+    torch.manual_seed(0)
+    q, log_pi0 = torch.randn(5, 4), torch.randn(5, 4).log_softmax(-1)
+    pi = soft_policy(q, log_pi0, alpha, beta)
+    torch.testing.assert_close(pi.sum(-1), torch.ones(5))
+    value = soft_value(q, log_pi0, alpha, beta)
+    reward = regularised_reward(q, log_pi0, pi.log(), alpha, beta)
+    torch.testing.assert_close((pi * reward).sum(-1), value)
+    other = torch.randn(5, 4).softmax(-1)
+    worse = (other * regularised_reward(q, log_pi0, other.log(), alpha, beta)).sum(-1)
+    assert (worse < value).all()
+
+
+def test_regularised_reward_by_hand() -> None:
+    """1 + (0.5/10) log 0.8 - (1/10) log 0.25: following pi_0 pays, being sure costs."""
+    found = regularised_reward(torch.ones(1), PRIOR[:1], torch.tensor([0.25]).log(), 0.5, 10.0)
+    assert found.item() == pytest.approx(1 + 0.05 * math.log(0.8) + 0.1 * math.log(4))
+
+
+def test_the_distillation_gradient_is_the_difference_of_policies() -> None:
+    """Sum over actions, weighted: 2 (pi_0 - pi) = 2 ((1/2, 1/2) - (0.8, 0.2)); none for pi."""
+    logits0 = torch.zeros(1, 1, 2, requires_grad=True)
+    pi = torch.tensor([[[0.8, 0.2]]], requires_grad=True)
+    distillation_loss(pi, logits0, torch.full((1, 1), 2.0)).backward()
+    assert logits0.grad is not None
+    torch.testing.assert_close(logits0.grad, torch.tensor([[[-0.6, 0.6]]]))
+    assert pi.grad is None
+
+
+def test_at_its_optimum_pi_0_is_the_mean_of_the_policies() -> None:
+    pi = torch.tensor([[[0.8, 0.2]], [[0.4, 0.6]]])
+    logits0 = torch.zeros(1, 1, 2, requires_grad=True)
+    optimizer = torch.optim.SGD([logits0], lr=0.5)
+    for _ in range(200):
+        optimizer.zero_grad()
+        distillation_loss(pi, logits0.expand(2, 1, 2), torch.ones(2, 1)).backward()
+        optimizer.step()
+    assert logits0.softmax(-1).flatten().tolist() == pytest.approx([0.6, 0.4], abs=1e-4)
+
+
+# --------------------------------------------------------------------------------------- the agent
+
+
+def judged_at(agent: Distral, task: int) -> Any:
+    place = torch.zeros(1, 130)
+    place[0, 3 * 18 + 8] = 1.0
+    return agent.judge({"place": place, "task": torch.eye(3)[[task]]})
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_learns_saves_and_goes_on_bit_for_bit(variant: str, tmp_path: Path) -> None:
+    whole = made(**VARIANTS[variant]).learn(120)
+    whole.save(tmp_path / "half")
+    saved = load_checkpoint(tmp_path / "half")
+    again = Distral.from_state(
+        saved.tensors, saved.state, env=SEQUENCE, device="cpu", env_kwargs=ROOMS
+    )
+    for agent in (whole, again):
+        agent.learn(60, reset_num_timesteps=False)
+    assert torch.equal(whole.optimizer.vector, again.optimizer.vector)
+
+
+def test_variants_are_what_the_table_says() -> None:
+    """Weight of h_0 in the logits: alpha with two columns (1 without KL), 0 with one."""
+    weights = {v: made(**settings).network.coupling for v, settings in VARIANTS.items()}
+    assert weights == {
+        **{"A3C": 0.0, "A3C multitask": 0.0, "A3C 2col": 1.0, "KL 1col": 0.0},
+        **{"KL 2col": 1.0, "KL+ent 1col": 0.0, "KL+ent 2col": 0.5},
+    }
+    assert len(made(**VARIANTS["A3C multitask"]).network.tasks) == 1
+
+
+def test_each_row_is_judged_by_the_networks_of_its_task_and_pi_0_sees_no_task() -> None:
+    agent = made(columns=1)
+    with torch.no_grad():
+        for task in range(3):
+            trunk: Any = agent.network.tasks[task]
+            trunk.actor.bias[task] = 50.0
+            trunk.critic.bias.fill_(float(task))
+            trunk.critic.weight.zero_()
+    found = [judged_at(agent, task) for task in range(3)]
+    assert [f.logits.argmax().item() for f in found] == [0, 1, 2]
+    assert [f.value.item() for f in found] == [0.0, 1.0, 2.0]
+    assert torch.equal(found[0].logits0, found[2].logits0)
+    none, start = torch.zeros(3, dtype=torch.int64), torch.ones(3, dtype=torch.bool)
+    inputs = Inputs(
+        {"place": torch.zeros(3, 130), "task": torch.eye(3)[[2, 0, 1]]}, none, torch.zeros(3), start
+    )
+    assert agent.act(inputs, {}).action.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("variant", "moves"),
+    [("A3C", False), ("A3C 2col", True), ("KL 1col", True), ("KL 2col", True)],
+)
+def test_what_moves_pi_0(variant: str, moves: bool) -> None:
+    """Distillation, and with two columns the policy gradient; without either it stays."""
+    agent = made(**VARIANTS[variant])
+    before = judged_at(agent, 0).logits0.clone()
+    agent.learn(60)
+    assert torch.equal(before, judged_at(agent, 0).logits0) is not moves
+
+
+def test_regularised_rewards_enter_the_returns() -> None:
+    """Uniform policies: each step pays R + (1 - alpha) log 4 / beta, also in later returns."""
+    agent = made(n_steps=2, gamma=0.5, c_kl=0.0, c_entropy=0.1, columns=1)
+    assert agent.collector is not None
+    with torch.no_grad():
+        for p in agent.network.parameters():
+            p.zero_()
+    rollout = agent.collector.collect(2)
+    assert rollout is not None
+    log_pi = torch.full((2, 6), -math.log(4))
+    returns = agent._returns(rollout, log_pi, log_pi)
+    paid = -0.02 + 0.1 * math.log(4)
+    assert returns[1].tolist() == pytest.approx([paid] * 6)
+    assert returns[0].tolist() == pytest.approx([1.5 * paid] * 6)
+
+
+def test_log_pi_0_has_a_floor() -> None:
+    agent = made(n_steps=1)
+    assert agent.collector is not None
+    rollout = agent.collector.collect(1)
+    assert rollout is not None
+    found = agent._returns(rollout, torch.zeros(1, 6), torch.full((1, 6), -1e9))
+    assert found.min() > -0.02 + 0.005 * math.log(1e-6) - 1.0
+
+
+def test_a_coupled_pair_learns_two_rooms_within_bounds() -> None:
+    """Three tasks: a random walk gets -3.9, the best policies 0.69 on average."""
+    agent = made(24, hidden=32, n_steps=20, learning_rate=1e-2, gamma=0.95).learn(60_000)
+    late = float(np.mean([episode["r"] for episode in agent.ep_info_buffer]))
+    assert -1.5 < late < 0.8
+
+
+def test_what_does_not_fit_is_said_in_one_line() -> None:
+    for wrong in ({"lstm": 4}, {"columns": 3}, {"c_kl": 0.0, "c_entropy": 0.0}):
+        with pytest.raises(
+            ValueError, match=r"lstm = 0, columns 1 or 2, and c_kl \+ c_entropy > 0"
+        ):
+            made(**wrong)
+    with pytest.raises(ValueError, match="one shared policy"):
+        made(shared=True)
+    spaces = Spaces({"x": Box(-1, 1, (2,), np.float32)}, Box(-1, 1, (1,), np.float32), {})
+    with pytest.raises(TypeError, match="use actor_critic or ppo"):
+        Distral(spaces)
+
+
+# ---------------------------------------------------------------------------------------- in tables
+
+
+@pytest.fixture
+def rooms(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The experiment's module."""
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[1] / "benchmarks"), *sys.path])
+    import distral_two_rooms
+
+    return distral_two_rooms
+
+
+def test_the_table_backs_up_an_episode_from_its_end(rooms: Any) -> None:
+    """One step to the goal: Q moves by 0.2 (1 - 0); the step before by 0.2 (-0.02 + 0.95 V)."""
+    learner = rooms.Learner(30.0, 1.0, True, np.random.default_rng(0))
+    learner._play = lambda *_: ([(60, 4, 2, -0.02), (61, 2, 1, 1.0)], None)
+    learner.episode(0)
+    assert learner.q[0, 61, 2, 1] == pytest.approx(0.2)
+    value = math.log((3 + math.exp(30 * 0.2)) / 4) / 30
+    assert learner.q[0, 60, 4, 2] == pytest.approx(0.2 * (-0.02 + 0.95 * value))
+    prior = np.exp(learner.log_pi0[60, 4])  # counts 1, smoothed by 1/2: 1.5 of 3; the next gamma
+    assert prior.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 2, 1 / 6])
+    assert np.exp(learner.log_pi0[61, 2])[1] == pytest.approx(1.45 / 2.95)
+
+
+def test_a_shared_policy_makes_episodes_shorter(rooms: Any) -> None:
+    """Bounded on both sides: the shortest ways have about 13 steps, an episode is cut at 200."""
+    late = {
+        shared: np.mean(rooms.run(60.0, 0.95, shared, 0)["steps"][-50:]) for shared in (False, True)
+    }
+    assert 15 < late[True] < 0.85 * late[False] < 60

@@ -1,0 +1,217 @@
+"""Progressive networks: laterals by hand, columns frozen to the bit, tasks told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from torch import nn
+
+from daedalus.accelerators.rollout import Inputs
+from daedalus.accelerators.sequence import at_stage
+from daedalus.agents.base import Spaces
+from daedalus.agents.progressive import Adapter, Column, Config, Progressive
+from daedalus.scenarios import SEQUENCE
+
+SMALL: dict[str, Any] = {"hidden": 4, "n_steps": 5}
+LOOKS: list[dict[str, Any]] = [{}, {"flipped": True}]
+TASKS: dict[str, Any] = {
+    "task_id": "known",
+    "stages": [
+        {"name": n, "env": "daedalus/Catch-v0", "env_kwargs": k, "total_timesteps": 100}
+        for n, k in zip(("plain", "mirrored"), LOOKS, strict=True)
+    ],
+}
+
+
+def made(**settings: Any) -> Progressive:
+    config = Config(**(SMALL | settings))
+    kwargs = at_stage(SEQUENCE, TASKS, 0)
+    return Progressive(SEQUENCE, config, num_envs=4, seed=1, device="cpu", env_kwargs=kwargs)
+
+
+def test_an_adapter_by_hand() -> None:
+    """f(V [2 h, 3 h']) of h = 1, h' = -1 with V = (5, 1): relu(10 - 3) = 7; V = (1, 1): 0."""
+    adapter = Adapter(2, 1, 1.0, maps=False)
+    with torch.no_grad():
+        adapter.alpha.copy_(torch.tensor([2.0, 3.0]))
+        nn.init.zeros_(adapter.reduce.bias)  # type: ignore[arg-type]
+        below = [torch.tensor([[1.0]]), torch.tensor([[-1.0]])]
+        for weights, result in (((5.0, 1.0), 7.0), ((1.0, 1.0), 0.0)):
+            adapter.reduce.weight.copy_(torch.tensor([weights]))
+            assert adapter(below).item() == result
+
+
+def column_of(x: float, *, second: bool) -> tuple[Column, dict[str, torch.Tensor]]:
+    """A column of one unit a layer and weights 1, alone or with such a column before it."""
+    spaces = Spaces({"x": Box(-9, 9, (1,), np.float32)}, Discrete(2), {})
+    config = Config(hidden=1)
+    columns: list[Column] = []
+    for _ in range(2 if second else 1):
+        columns.append(Column(spaces, config, columns))
+        with torch.no_grad():
+            for name, p in columns[-1].named_parameters():
+                p.fill_(0.0 if "bias" in name else 1.0)
+    return columns[-1], {"x": torch.tensor([[x]])}
+
+
+def test_laterals_read_the_layer_below_and_the_input_has_none() -> None:
+    """Units in column 1: x, x. In column 2: x; then x + x of layer 1, not of layer 2.
+
+    With weights 1 throughout and twice the first layer of column 1, its units are 2x, 2x; column 2
+    has x, x + 2x = 3x, and its heads read 3x and the lateral 2x. Read from the same layer, the
+    second unit would be x + 2x as well, so the second layer of column 1 is made 5 times as large:
+    2x, 10x, and still 3x, but the heads' lateral is 10x.
+    """
+    column, observation = column_of(3.0, second=True)
+    first: Any = column.earlier[0]
+    with torch.no_grad():
+        first.dense[0].own.weight.fill_(2.0)
+        first.dense[1].own.weight.fill_(5.0)
+    assert [h.item() for h in first.layers(observation, [])] == [6.0, 30.0]
+    assert column.output(observation).tolist() == [[9.0, 30.0]]
+    assert column.dense[0].adapter is None
+
+
+def test_policy_and_value_read_laterals() -> None:
+    """The value of column 2 is 3 + 3 + 3 = x, the lateral of layer 1, that of layer 2."""
+    column, observation = column_of(3.0, second=True)
+    assert column.output(observation).tolist() == [[6.0, 3.0]]
+    assert column.critic(column.output(observation)).item() == 9.0
+    alone, observation = column_of(3.0, second=False)
+    assert alone.critic(alone.output(observation)).item() == 3.0
+
+
+def test_no_gradient_reaches_an_earlier_column_or_is_a_part_of_a_later_one() -> None:
+    column, observation = column_of(3.0, second=True)
+    column.critic(column.output(observation)).sum().backward()
+    assert all(p.grad is None for p in column.earlier[0].parameters())
+    assert not {id(p) for p in column.parameters()} & {
+        id(p) for p in column.earlier[0].parameters()
+    }
+    assert column.adapter is not None
+    assert column.adapter.alpha.grad is not None  # the scalars learn
+
+
+def states(agent: Progressive, column: int) -> list[torch.Tensor]:
+    learner = agent.learners[column]
+    kept = [value.clone() for value in learner.network.state_dict().values()]
+    return [*kept, learner.optimizer.state[next(iter(learner.optimizer.state))]["square_average"]]
+
+
+def outputs(agent: Progressive, task: int) -> torch.Tensor:
+    board = torch.rand(7, 10, 5, generator=torch.Generator().manual_seed(0))
+    network: Any = agent.learners[task].network
+    return network.output({"board": board})  # type: ignore[no-any-return]
+
+
+def test_earlier_columns_and_what_they_say_are_frozen_to_the_bit() -> None:
+    agent = made().learn(200)
+    agent.finish_task("plain")
+    frozen, said = states(agent, 0), outputs(agent, 0)
+    new = states(agent, 1)
+    agent.set_env(SEQUENCE, env_kwargs=at_stage(SEQUENCE, TASKS, 1))
+    agent.learn(200, reset_num_timesteps=False)
+    assert all(torch.equal(a, b) for a, b in zip(frozen, states(agent, 0), strict=True))
+    assert torch.equal(said, outputs(agent, 0))
+    assert not any(torch.equal(a, b) for a, b in zip(new[:1], states(agent, 1)[:1], strict=True))
+
+
+def test_every_row_is_played_by_the_column_of_its_task() -> None:
+    agent = made()
+    with torch.no_grad():  # column 0 always goes left, column 1 always right
+        for column, wanted in ((0, 0), (1, 2)):
+            agent.learners[column].network.actor.bias[wanted] = 100.0
+    board = torch.zeros(4, 10, 5)
+    task = torch.eye(2)[[0, 1, 1, 0]]
+    none, start = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.bool)
+    inputs = Inputs({"board": board, "task": task}, none, torch.zeros(4), start)
+    with torch.no_grad():
+        acted = agent.act(inputs, {})
+    assert acted.action.tolist() == [0, 2, 2, 0]
+    assert acted.extras["policy"].argmax(1).tolist() == [0, 2, 2, 0]
+
+
+def test_training_continues_bit_for_bit(tmp_path: Path) -> None:
+    whole = made().learn(100)
+    whole.finish_task("plain")
+    second = at_stage(SEQUENCE, TASKS, 1)
+    whole.set_env(SEQUENCE, env_kwargs=second)
+    whole.learn(60, reset_num_timesteps=False)
+    whole.save(tmp_path / "half")
+    from daedalus.accelerators.checkpoint import load_checkpoint
+
+    saved = load_checkpoint(tmp_path / "half")
+    again = Progressive.from_state(
+        saved.tensors, saved.state, env=SEQUENCE, device="cpu", env_kwargs=second
+    )
+    for agent in (whole, again):
+        agent.learn(60, reset_num_timesteps=False)
+    for column in (0, 1):
+        pairs = zip(states(whole, column), states(again, column), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+class Images(gymnasium.Env[Any, Any]):
+    """Images and velocities, any action space; episodes of 4 steps."""
+
+    def __init__(self, actions: Any) -> None:
+        """Choose the actions."""
+        self.action_space = actions
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "image": Box(0, 255, (21, 21, 3), np.uint8),
+                "velocity": Box(-1, 1, (2,), np.float32),
+            }
+        )
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.count = 0
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        self.count += 1
+        return self.observation_space.sample(), 1.0, self.count == 4, False, {}
+
+
+@pytest.mark.parametrize(
+    "actions", [Discrete(3), MultiDiscrete([2, 3]), Box(-1, 1, (2,), np.float32)]
+)
+def test_images_and_every_action_space(actions: Any) -> None:
+    """Without an array ``task``, the column is the one after the last finished task."""
+    mode = gymnasium.vector.AutoresetMode.SAME_STEP
+    env = gymnasium.vector.SyncVectorEnv([lambda: Images(actions)] * 2, autoreset_mode=mode)
+    agent = Progressive(env, Config(hidden=8, n_steps=4, columns=3), device="cpu")
+    for task in ("a", "b", "c"):
+        agent.learn(16, reset_num_timesteps=False)
+        agent.finish_task(task)
+    column: Any = agent.learners[2].network
+    lateral = column.convolutions[1].adapter.reduce  # 1 x 1, from 2 columns to the width of one
+    assert lateral.weight.shape == (16, 32, 1, 1)
+    assert column.convolutions[0].adapter is None
+    observation, _ = Images(actions).reset(seed=0)
+    assert actions.contains(agent.predict(observation)[0])
+
+
+def test_what_does_not_fit_is_said_in_one_line() -> None:
+    for settings in ({"lstm": 8}, {"consolidation": "ewc"}):
+        with pytest.raises(
+            ValueError, match=r"lstm = 0 and consolidation = none; take actor_critic"
+        ):
+            made(**settings)
+    agent = made()
+    agent.finish_task("plain")
+    with pytest.raises(ValueError, match=r"column 0 cannot be the 2\. to learn"):
+        agent.learn(20)
+    together = {**TASKS, "task": "all"}
+    agent = Progressive(SEQUENCE, Config(**SMALL), num_envs=4, device="cpu", env_kwargs=together)
+    with pytest.raises(ValueError, match="one task after another"):
+        agent.learn(20)
