@@ -26,9 +26,7 @@ class Transitions(NamedTuple):
     following: Tensor  # (N, D), the true successor
 
 
-def transitions(
-    rollout: Rollout, flatten: Callable[[Mapping[str, Tensor]], Tensor]
-) -> Transitions:
+def transitions(rollout: Rollout, flatten: Callable[[Mapping[str, Tensor]], Tensor]) -> Transitions:
     """Return the valid steps of a rollout, in the order of time.
 
     Args:
@@ -55,15 +53,19 @@ def transitions(
 class TransitionReplay:
     """The ``capacity`` latest steps."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, device: torch.device | str = "cpu") -> None:
         """Make an empty replay; memory is taken as it fills.
+
+        Args:
+            capacity: Steps.
+            device: Where they lie.
 
         Raises:
             ValueError: There would be no room for a step.
         """
         if capacity < 1:
             raise ValueError(f"a replay needs a capacity of at least 1 step, got {capacity}")
-        self.capacity = capacity
+        self.capacity, self.device = capacity, torch.device(device)
         self.fields: Transitions | None = None
         self.count = 0  # steps held
         self.cursor = 0  # where the next one goes
@@ -75,7 +77,7 @@ class TransitionReplay:
         if self.fields is None:
             self.fields = Transitions(*(self._allocate(x[:0]) for x in steps))
         rows = (self.cursor + torch.arange(number - keep, number)) % self.capacity
-        rows = rows.to(steps.reward.device)
+        rows = rows.to(self.device)
         for field, new in zip(self.fields, steps, strict=True):
             field[rows] = new[number - keep :].detach()
         self.cursor = (self.cursor + number) % self.capacity
@@ -93,7 +95,7 @@ class TransitionReplay:
         """
         if self.fields is None or not self.count:
             raise ValueError("an empty replay has nothing to draw from")
-        rows = torch.from_numpy(rng.integers(self.count, size=shape)).to(self.fields.reward.device)
+        rows = torch.from_numpy(rng.integers(self.count, size=shape)).to(self.device)
         flat = rows.view(-1)
         return Transitions(
             *(x.index_select(0, flat).view(*shape, *x.shape[1:]) for x in self.fields)
@@ -111,8 +113,7 @@ class TransitionReplay:
         if not self.count:
             self.fields = None
             return
-        device = None if self.fields is None else self.fields.reward.device
-        found = (torch.as_tensor(state[name]).to(device) for name in Transitions._fields)
+        found = (torch.as_tensor(state[name]).to(self.device) for name in Transitions._fields)
         self.fields = Transitions(*(self._allocate(x) for x in found))
 
     def _allocate(self, rows: Tensor) -> Tensor:

@@ -80,6 +80,7 @@ register_agent("trpo_penalty", "daedalus.agents.trpo_penalty:TRPOPenalty")
 register_agent("ppo_lagrangian", "daedalus.agents.ppo_lagrangian:PPOLagrangian")
 register_agent("feudal", "daedalus.agents.feudal:Feudal")
 register_agent("pgq", "daedalus.agents.pgq:PGQ")
+register_agent("qprop", "daedalus.agents.qprop:QProp")
 register_agent("urex", "daedalus.agents.urex:UREX")
 
 for _name, _class in {

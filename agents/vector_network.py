@@ -25,7 +25,12 @@ class VectorNetwork(nn.Module):
     instead: ClassVar[str] = "ppo or actor_critic"
 
     def __init__(
-        self, spaces: Spaces, hidden: tuple[int, ...], log_std: float, count: int = 1
+        self,
+        spaces: Spaces,
+        hidden: tuple[int, ...],
+        log_std: float,
+        count: int = 1,
+        widest: bool = False,
     ) -> None:
         """Build for vectors and discrete values.
 
@@ -34,6 +39,7 @@ class VectorNetwork(nn.Module):
             hidden: Units of the tanh layers, of policy and values alike.
             log_std: Of a Gaussian policy, at the start.
             count: How many values.
+            widest: See `Values`.
 
         Raises:
             TypeError: An observation is an image, or the actions are of an unknown space.
@@ -49,7 +55,7 @@ class VectorNetwork(nn.Module):
                 )
         self.inputs = sum(flat_size(space) for space in self.spaces.values())
         self.policy = Policy(self.inputs, spaces.action, hidden, log_std)
-        self.values = Values(self.inputs, hidden, count)
+        self.values = Values(self.inputs, hidden, count, widest)
 
     def flatten(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Return observations as rows (N, D)."""
@@ -126,16 +132,27 @@ class Values(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, inputs: int, hidden: tuple[int, ...], count: int) -> None:
-        """Build ``count`` networks with the layers' usual start."""
+    def __init__(
+        self, inputs: int, hidden: tuple[int, ...], count: int, widest: bool = False
+    ) -> None:
+        """Build with the layers' usual start.
+
+        Args:
+            inputs: Length of an observation's row, D.
+            hidden: Units of the tanh layers.
+            count: How many networks.
+            widest: Keep the widest deviation so far, and begin at the first targets' mean; for
+                targets that may become all alike.
+        """
         super().__init__()
+        self.widest = widest
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for before, after in pairwise((inputs, *hidden, 1)):
             bound = before**-0.5
             self.weights.append(torch.empty(count, before, after).uniform_(-bound, bound))
             self.biases.append(torch.empty(count, 1, after).uniform_(-bound, bound))
         self.register_buffer("mean", torch.zeros(count))
-        self.register_buffer("std", torch.ones(count))
+        self.register_buffer("std", torch.full((count,), 0.0 if widest else 1.0))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map (N, D) to values (count, N)."""
@@ -154,9 +171,12 @@ class Values(nn.Module):
     def renormalise(self, target: Tensor) -> None:
         """Take mean and deviation from ``target`` (count, N)."""
         mean, std = target.mean(1), target.std(1, correction=0).clamp(min=1e-3)
-        scale, shift = self.std / std, (self.mean - mean) / std
-        self.weights[-1].mul_(scale[:, None, None])
-        self.biases[-1].mul_(scale[:, None, None]).add_(shift[:, None, None])
+        if self.widest:
+            std = std.maximum(self.std)
+        if (self.std > 0).all():
+            scale, shift = self.std / std, (self.mean - mean) / std
+            self.weights[-1].mul_(scale[:, None, None])
+            self.biases[-1].mul_(scale[:, None, None]).add_(shift[:, None, None])
         self.mean.copy_(mean)
         self.std.copy_(std)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.pdo import PDO
     from daedalus.agents.pgq import PGQ
     from daedalus.agents.ppo_lagrangian import PPOLagrangian
+    from daedalus.agents.qprop import QProp
     from daedalus.agents.training import train
     from daedalus.agents.trpo_penalty import TRPOPenalty
     from daedalus.agents.unreal import UNREAL
@@ -59,6 +60,7 @@ _LAZY = {
     "PDO": "daedalus.agents.pdo",
     "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
     "PGQ": "daedalus.agents.pgq",
+    "QProp": "daedalus.agents.qprop",
     "Scenario": "daedalus.scenarios",
     "TRPOPenalty": "daedalus.agents.trpo_penalty",
     "UNREAL": "daedalus.agents.unreal",
@@ -92,6 +94,7 @@ __all__ = [
     "Feudal",
     "Nav",
     "PPOLagrangian",
+    "QProp",
     "Scenario",
     "TRPOPenalty",
     "agent_names",

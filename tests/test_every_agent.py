@@ -60,7 +60,7 @@ class World(gymnasium.Env[Any, Any]):
         return {"vector": self.vector, "action_mask": self.mask} if self.masked else self.vector
 
 
-KINDS = {name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq")}
+KINDS = {name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq", "qprop")}
 KINDS["maskable_ppo"] = {"masked": True}
 every_agent = pytest.mark.parametrize("name", agent_names())
 
