@@ -43,10 +43,10 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "pendulum": Task("pendulum", 150, (-1000, -600, -300), 10, {"ddpg": 50, "sac": 50}),
-    "swimmer": Task("swimmer", 100, (20, 30, 40), 10, {}),
-    "hopper": Task("hopper", 1000, (100, 200, 300), 50, {}),
-    "half-cheetah": Task("half_cheetah", 150, (0, 300, 600), 10, {}),
+    "pendulum": Task("pendulum", 120, (-1000, -600, -300), 10, {"ddpg": 40, "sac": 40}),
+    "hopper": Task("hopper", 600, (50, 100, 200), 20, {}),
+    "half-cheetah": Task("half_cheetah", 60, (-300, -200, -100), 10, {}),
+    "swimmer": Task("swimmer", 60, (10, 20, 30), 10, {}),
 }
 
 
