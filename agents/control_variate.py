@@ -88,6 +88,19 @@ def surrogate(weight: Tensor, mean: Tensor, signal: Signal) -> Tensor:
     return (weight * signal.residual).mean() + (signal.pull * mean).sum(-1).mean()
 
 
+def improvement(ratio: Tensor, change: Tensor, signal: Signal) -> Tensor:
+    """Return by how much E[ratio (A - eta Abar)] + E[eta Q(s, mu)] has grown after a step, 0-d.
+
+    The ratio stands at the residual alone, and Q is asked itself: not its linear expansion.
+
+    Args:
+        ratio: (N,), pi / pi_old of the actions.
+        change: (N,), Q(s, mu) - Q(s, mu_old), in units of the return.
+        signal: Of the batch, before the step.
+    """
+    return (ratio * signal.residual + signal.eta * change / signal.scale).mean()
+
+
 def diagnostics(
     signal: Signal, advantage: Tensor, action: Tensor, mean: Tensor, std: Tensor
 ) -> dict[str, Tensor]:

@@ -39,14 +39,21 @@ from typing import Any, ClassVar
 
 import torch
 from gymnasium.spaces import Box
-from torch import Tensor
+from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import gae
 from daedalus.accelerators.transitions import TransitionReplay, transitions
 from daedalus.agents.action_value import ActionValue, TemporalDifference
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Spaces, State
-from daedalus.agents.control_variate import ETAS, Signal, diagnostics, learning_signal, surrogate
+from daedalus.agents.control_variate import (
+    ETAS,
+    Signal,
+    diagnostics,
+    improvement,
+    learning_signal,
+    surrogate,
+)
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import Gaussian
 from daedalus.agents.trust_region import LocalModel, Trial, trust_region_step
@@ -111,12 +118,30 @@ class Network(VectorNetwork):
         """Build for vectors and continuous actions; see `VectorNetwork`."""
         super().__init__(spaces, config.net_arch, config.log_std, widest=True)
         self.critic = ActionValue(self.inputs, self.gaussian.size, config.critic_arch)
+        _orthogonal([*self.policy.layers.parameters()][::2], 0.01)
+        _orthogonal([w[0].t() for w in self.values.weights], 1.0)
 
     @property
     def gaussian(self) -> Gaussian:
         """The distribution of actions around the policy's outputs, which are their means."""
         assert isinstance(self.policy.distribution, Gaussian)
         return self.policy.distribution
+
+
+@torch.no_grad()
+def _orthogonal(weights: list[Tensor], last: float) -> None:
+    """Start with orthogonal layers (Saxe et al. 2013, 1312.6120), so that three pass a signal on.
+
+    Under the layers' usual start the features of three tanh layers hardly differ between states:
+    all that learns at first is a constant action.
+
+    Args:
+        weights: Of each layer, (out, in).
+        last: Gain of the last layer; the others have sqrt(2).
+    """
+    for weight in weights:
+        gain = last if weight is weights[-1] else 2**0.5
+        weight.copy_(nn.init.orthogonal_(torch.empty(weight.shape), gain))
 
 
 class QProp(Agent):
@@ -244,8 +269,7 @@ class QProp(Agent):
 
         @torch.no_grad()
         def gain(trial: Trial) -> float:
-            explained = signal.eta * (critic(seen, trial.output) - before) / signal.scale
-            return float((trial.ratio * signal.residual + explained).mean())
+            return float(improvement(trial.ratio, critic(seen, trial.output) - before, signal))
 
         return trust_region_step(model, gradient, gain, config.delta)[1]
 

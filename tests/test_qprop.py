@@ -19,6 +19,7 @@ from daedalus.agents.control_variate import (
     control_variate,
     diagnostics,
     eta_of,
+    improvement,
     learning_signal,
     surrogate,
 )
@@ -139,12 +140,12 @@ def test_the_gradient_by_hand_and_no_noise_is_reparametrised() -> None:
     assert all(p.grad is None for p in network.critic.parameters())
 
 
-def test_the_ratio_multiplies_the_residual_alone() -> None:
-    """Ratios 2 and 0.5, residuals 1 and -1, pulls 3 and 5 on means 1 and 0: 0.75 + 1.5."""
-    signal = learning_signal(
-        "none", torch.zeros(2), torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1)
-    )._replace(residual=tensor(1, -1), pull=tensor(3, 5)[:, None])
-    assert float(surrogate(tensor(2, 0.5), tensor(1, 0)[:, None], signal)) == pytest.approx(2.25)
+def test_the_ratio_multiplies_the_residual_alone_and_q_is_asked_as_it_is() -> None:
+    """Ratios 2 and 0.5, residuals 1 and -1: 0.75; Q grew by 3 and 5, eta 1 and 0, scale 2: 0.75."""
+    zero = torch.zeros(2, 1)
+    signal = learning_signal("none", torch.zeros(2), zero, zero, zero)
+    signal = signal._replace(residual=tensor(1, -1), eta=tensor(1, 0), scale=torch.tensor(2.0))
+    assert float(improvement(tensor(2, 0.5), tensor(3, 5), signal)) == pytest.approx(1.5)
 
 
 def test_diagnostics_by_hand() -> None:
@@ -397,6 +398,18 @@ def test_a_trained_critic_explains_what_it_can() -> None:
     assert np.mean([row["train/correlation"] for row in late]) == pytest.approx(0.632, abs=0.05)
     assert np.mean([row["train/variance_ratio"] for row in late]) == pytest.approx(0.81, abs=0.06)
     assert all(row["train/kl"] <= 1e-6 for row in rows)
+
+
+def test_advantages_come_before_the_fit_of_the_values_and_after_that_of_the_critic() -> None:
+    """In the first update V is 0 everywhere and explains nothing, but the critic has learned."""
+    agent = QProp(vector(), Config(**SMALL, n_steps=20), seed=1, device="cpu")
+    rows: list[dict[str, float]] = []
+    agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
+    agent.learn(120, log_interval=40)
+    assert rows[0]["train/explained_variance"] == 0
+    assert rows[0]["train/critic_error"] > 0
+    assert rows[0]["train/replay_steps"] == 40
+    assert rows[1]["train/explained_variance"] != 0
 
 
 def test_without_a_critic_it_is_the_policy_gradient() -> None:
