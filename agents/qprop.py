@@ -43,6 +43,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import gae
+from daedalus.accelerators.rollout import Outputs
 from daedalus.accelerators.transitions import TransitionReplay, transitions
 from daedalus.agents.action_value import ActionValue, TemporalDifference
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Spaces, State
@@ -184,6 +185,10 @@ class QProp(Agent):
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the means."""
         return self.network.act(inputs, self.generators["act"], deterministic)
+
+    def outputs(self, inputs: Inputs, state: State) -> Outputs:
+        """Return means, values and activations; see `Agent.outputs`."""
+        return self.network.outputs(inputs, state)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Train the critic, move the policy once, fit the values."""
