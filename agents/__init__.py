@@ -82,6 +82,7 @@ register_agent("feudal", "daedalus.agents.feudal:Feudal")
 register_agent("pgq", "daedalus.agents.pgq:PGQ")
 register_agent("distral", "daedalus.agents.distral:Distral")
 register_agent("progressive", "daedalus.agents.progressive:Progressive")
+register_agent("qprop", "daedalus.agents.qprop:QProp")
 register_agent("urex", "daedalus.agents.urex:UREX")
 
 for _name, _class in {

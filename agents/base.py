@@ -303,7 +303,7 @@ class Agent(ABC):
         spaces = self.spaces.observation
         if not isinstance(observation, Mapping):
             observation = {next(iter(spaces)): observation}
-        arrays = {name: np.ascontiguousarray(observation[name]) for name in spaces}
+        arrays = {name: np.asarray(observation[name], order="C") for name in spaces}
         name, space = next(iter(spaces.items()))
         batched = arrays[name].ndim > len(space.shape or ())
         return {k: v if batched else v[None] for k, v in arrays.items()}, batched

@@ -13,18 +13,18 @@ A constraint is J_C = E[sum_t C_t] <= d: the undiscounted cost of an *episode*. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import gae
-from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, State
+from daedalus.accelerators.rollout import Inputs, Outputs, Rollout, State
 from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.losses import explained_variance
+from daedalus.agents.vector_network import fit_values, minibatches
 
 
 class Experience(NamedTuple):
@@ -41,7 +41,7 @@ class Experience(NamedTuple):
 
 
 class Learner:
-    """Acts, judges rollouts and fits values; the agents decide how the policy moves."""
+    """Judges rollouts and fits values; the agents decide how the policy moves."""
 
     def __init__(self, network: Network, config: ConstrainedConfig, num_envs: int) -> None:
         """Make the optimiser of the values and the counters."""
@@ -51,23 +51,9 @@ class Learner:
         parameters = network.values.parameters()
         self.optimizer = torch.optim.Adam(parameters, config.value_learning_rate, fused=True)
 
-    def act(self, inputs: Inputs, generator: torch.Generator, deterministic: bool) -> Acted:
-        """Sample or take the most likely actions; outside training with the reward's value."""
-        extras = {}
-        showing = not torch.is_grad_enabled()
-        with torch.no_grad():
-            rows = self.network.flatten(inputs.observation)
-            output = self.network.policy(rows)
-            if showing:
-                extras = {"value": self.network.values(rows)[0]}
-            policy = self.network.policy.distribution
-            action = policy.mode(output) if deterministic else policy.sample(output, generator)
-        return Acted(action, {}, extras)
-
     def outputs(self, inputs: Inputs, state: State) -> Outputs:
         """Return logits or means, values and activations; see `Agent.outputs`."""
-        rows = self.network.flatten(inputs.observation)
-        return Outputs(self.network.policy(rows), self.network.values(rows)[0], {"input": rows})
+        return self.network.outputs(inputs, state)
 
     def judge(
         self, rollout: Rollout, reward: Tensor | None = None, cost: Tensor | None = None
@@ -83,7 +69,7 @@ class Learner:
         reward = rollout.reward if reward is None else reward
         valid = rollout.valid
         length = self.lengths.update(rollout)
-        value, following = self._values(rollout)
+        value, following = self.network.judge(rollout)
         signals = torch.cat([reward[None], cost])
         advantage = self._advantages(rollout, signals, value, following)[:, valid]
         target = advantage + value[:, valid]
@@ -106,19 +92,6 @@ class Learner:
             metrics | self.ledger.pay(spent, self.config.cost_limit),
         )
 
-    @torch.no_grad()
-    def _values(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Return V(s_t) and V of the true successors, (1 + K, T, B) each."""
-        steps, envs = rollout.reward.shape
-        rows = {name: x.flatten(0, 1) for name, x in rollout.observation.items()}
-        value = self.network.values(self.network.flatten(rows)).view(-1, steps + 1, envs)
-        following = value[:, 1:].clone()
-        if len(rollout.final_index):
-            t, b = rollout.final_index.unbind(1)
-            last = self.network.flatten(rollout.final_observation)
-            following[:, t, b] = self.network.values(last)
-        return value[:, :-1], following
-
     def _advantages(
         self, rollout: Rollout, signals: Tensor, value: Tensor, following: Tensor
     ) -> Tensor:
@@ -140,30 +113,11 @@ class Learner:
         Raises:
             NotFiniteError: The loss or a gradient is not finite; no value has changed by it.
         """
-        values, total, count = self.network.values, 0.0, 0
-        values.renormalise(experience.target)
-        wanted = (experience.target - values.mean[:, None]) / values.std[:, None]
-        for rows in minibatches(len(experience.advantage), self.config, rng):
-            index = torch.from_numpy(rows).to(wanted.device)
-            error = values.normalised(experience.observation[index]) - wanted[:, index]
-            loss = 0.5 * error.square().mean(1).sum()
-            self.optimizer.zero_grad()
-            loss.backward()
-            slopes = [p.grad for p in values.parameters() if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(slopes)
-            check_gradients(values.named_parameters, loss, norm)
-            self.optimizer.step()
-            total, count = total + float(loss.detach()), count + 1
-        return {"value_loss": total / max(count, 1)}
-
-
-def minibatches(
-    count: int, config: ConstrainedConfig, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Return the rows of each minibatch of ``value_epochs`` passes over ``count`` steps."""
-    parts = max(1, round(count / config.value_batch))
-    for _ in range(config.value_epochs):
-        yield from np.array_split(rng.permutation(count), parts)
+        values, count = self.network.values, len(experience.advantage)
+        parts = minibatches(count, self.config.value_epochs, self.config.value_batch, rng)
+        target = experience.target
+        loss = fit_values(values, self.optimizer, experience.observation, target, parts)
+        return {"value_loss": loss}
 
 
 class EpisodeLengths:

@@ -81,7 +81,7 @@ class CPO(Agent):
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
-        return self.learner.act(inputs, self.generators["act"], deterministic)
+        return self.learner.network.act(inputs, self.generators["act"], deterministic)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one constrained step of the policy; then fit the values."""

@@ -50,7 +50,7 @@ class PDO(Agent):
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
-        return self.learner.act(inputs, self.generators["act"], deterministic)
+        return self.learner.network.act(inputs, self.generators["act"], deterministic)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take a step of the policy at the present price, then one of the price."""

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.constrained import Experience, Learner, minibatches
+from daedalus.agents.constrained import Experience, Learner
 from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.trust_region import standardised
+from daedalus.agents.vector_network import minibatches
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class PPOLagrangian(Agent):
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
-        return self.learner.act(inputs, self.generators["act"], deterministic)
+        return self.learner.network.act(inputs, self.generators["act"], deterministic)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Improve the policy at the present price, then move the price and fit the values."""
@@ -83,7 +84,7 @@ class PPOLagrangian(Agent):
         with torch.no_grad():
             old, _ = policy.distribution.log_prob_entropy(policy(seen), action)
         kl, loss, steps = 0.0, torch.zeros(()), 0
-        for rows in minibatches(len(advantage), config, self.rng):
+        for rows in minibatches(len(advantage), config.value_epochs, config.value_batch, self.rng):
             i = torch.from_numpy(rows).to(seen.device)
             log_pi, entropy = policy.distribution.log_prob_entropy(policy(seen[i]), action[i])
             ratio = (log_pi - old[i]).exp()

@@ -41,7 +41,7 @@ class TRPOPenalty(Agent):
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
-        return self.learner.act(inputs, self.generators["act"], deterministic)
+        return self.learner.network.act(inputs, self.generators["act"], deterministic)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take a step of TRPO on the penalised reward, then fit the values."""

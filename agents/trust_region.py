@@ -78,6 +78,7 @@ class Trial(NamedTuple):
 
     kl: float
     ratio: Tensor  # (N,), pi_new(a|s) / pi_old(a|s)
+    output: Tensor  # (N, size), of the policy's last layer
 
 
 class Search(NamedTuple):
@@ -116,9 +117,9 @@ class LocalModel:
         self.damping, self.iterations = damping, iterations
         self.parameters = list(policy.parameters())
         self.distribution: Distribution = policy.distribution  # type: ignore[assignment]
-        output = policy(observation)
-        self.log_pi, _ = self.distribution.log_prob_entropy(output, action)
-        self.old, self.old_log_pi = output.detach(), self.log_pi.detach()
+        self.output = policy(observation)
+        self.log_pi, _ = self.distribution.log_prob_entropy(self.output, action)
+        self.old, self.old_log_pi = self.output.detach(), self.log_pi.detach()
         self.old_log_std: Tensor | None = None
         if isinstance(self.distribution, Gaussian):
             self.old_log_std = self.distribution.log_std.detach().clone()
@@ -132,7 +133,15 @@ class LocalModel:
 
     def gradient(self, advantage: Tensor) -> Tensor:
         """Return the gradient (P,) of E[ratio * advantage] at theta_k; ``advantage`` is (N,)."""
-        surrogate = ((self.log_pi - self.old_log_pi).exp() * advantage).mean()
+        return self.gradient_of((self.ratio * advantage).mean())
+
+    @property
+    def ratio(self) -> Tensor:
+        """pi(a|s) / pi_k(a|s), ones (N,) with the graph of pi."""
+        return (self.log_pi - self.old_log_pi).exp()
+
+    def gradient_of(self, surrogate: Tensor) -> Tensor:
+        """Return the gradient (P,) of a scalar made of ``ratio`` and ``output``, at theta_k."""
         found = flat(torch.autograd.grad(surrogate, self.parameters, retain_graph=True))
         check_finite({"policy gradient": found}, "gradient")
         return found
@@ -178,7 +187,7 @@ class LocalModel:
         output = self.policy(self.observation)
         log_pi, _ = self.distribution.log_prob_entropy(output, self.action)
         kl = kl_divergence(self.distribution, output, self.old, self.old_log_std).mean()
-        return Trial(float(kl), (log_pi - self.old_log_pi).exp())
+        return Trial(float(kl), (log_pi - self.old_log_pi).exp(), output)
 
     @torch.no_grad()
     def _move(self, start: list[Tensor], step: Tensor) -> None:
@@ -203,22 +212,39 @@ def trpo_step(
 ) -> tuple[Search, dict[str, float]]:
     """Step up E[ratio * advantage] to the border of the trust region; return what to log.
 
-    x = sqrt(2 delta / g'H^-1 g) H^-1 g, shortened until the sampled divergence is at most ``delta``
-    and the sampled surrogate has grown.
-
     Args:
         model: At the present policy.
         advantage: (N,), with mean 0.
         delta: Bound of the mean divergence.
     """
-    gradient = model.gradient(advantage)
+
+    def gain(trial: Trial) -> float:
+        return float((trial.ratio * advantage).mean())
+
+    return trust_region_step(model, model.gradient(advantage), gain, delta)
+
+
+def trust_region_step(
+    model: LocalModel, gradient: Tensor, gain: Callable[[Trial], float], delta: float
+) -> tuple[Search, dict[str, float]]:
+    """Step up a surrogate to the border of the trust region; return what to log.
+
+    x = sqrt(2 delta / g'H^-1 g) H^-1 g, shortened until the sampled divergence is at most ``delta``
+    and the sampled surrogate has grown.
+
+    Args:
+        model: At the present policy.
+        gradient: (P,), g, of the surrogate at theta_k.
+        gain: By how much the sampled surrogate has grown, from a trial.
+        delta: Bound of the mean divergence.
+    """
     direction, residual = model.natural(gradient)
     q = float(gradient.double() @ direction.double())
 
     def refuse(trial: Trial) -> str:
         if not trial.kl <= delta:
             return "kl"
-        return "" if float((trial.ratio * advantage).mean()) > 0 else "reward"
+        return "" if gain(trial) > 0 else "reward"
 
     search = Search(0.0, 0, None, {})
     if q > 0:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.pgq import PGQ
     from daedalus.agents.ppo_lagrangian import PPOLagrangian
     from daedalus.agents.progressive import Progressive
+    from daedalus.agents.qprop import QProp
     from daedalus.agents.training import train
     from daedalus.agents.trpo_penalty import TRPOPenalty
     from daedalus.agents.unreal import UNREAL
@@ -63,6 +64,7 @@ _LAZY = {
     "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
     "PGQ": "daedalus.agents.pgq",
     "Progressive": "daedalus.agents.progressive",
+    "QProp": "daedalus.agents.qprop",
     "Scenario": "daedalus.scenarios",
     "TRPOPenalty": "daedalus.agents.trpo_penalty",
     "UNREAL": "daedalus.agents.unreal",
@@ -98,6 +100,7 @@ __all__ = [
     "Nav",
     "PPOLagrangian",
     "Progressive",
+    "QProp",
     "Scenario",
     "TRPOPenalty",
     "agent_names",

@@ -248,7 +248,7 @@ def test_the_search_takes_the_longest_acceptable_share() -> None:
 
 def test_the_search_asks_the_sampled_cost_and_not_the_linear_one() -> None:
     """Ratios 2 and 1/2 with cost advantages 1 and -1: the sample says + 0.75 an episode."""
-    trial = Trial(0.005, torch.tensor([2.0, 0.5]))
+    trial = Trial(0.005, torch.tensor([2.0, 0.5]), torch.zeros(2, 1))
     reward, cost = torch.tensor([1.0, -1.0]), torch.tensor([[1.0, -1.0]])
 
     def asked(above: float, case: int, reward: torch.Tensor = reward, kl: float = 0.005) -> str:

@@ -60,7 +60,7 @@ class World(gymnasium.Env[Any, Any]):
         return {"vector": self.vector, "action_mask": self.mask} if self.masked else self.vector
 
 
-KINDS = {name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq")}
+KINDS = {name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq", "qprop")}
 KINDS["maskable_ppo"] = {"masked": True}
 OWN: dict[str, dict[str, Any]] = {"progressive": {"lstm": 0}, "distral": {"lstm": 0}}
 """What an agent needs instead of `SMALL`."""
