@@ -84,6 +84,7 @@ register_agent("distral", "daedalus.agents.distral:Distral")
 register_agent("progressive", "daedalus.agents.progressive:Progressive")
 register_agent("qprop", "daedalus.agents.qprop:QProp")
 register_agent("urex", "daedalus.agents.urex:UREX")
+register_agent("web", "daedalus.agents.web:Web")
 
 for _name, _class in {
     "a2c": "A2C",

@@ -17,6 +17,7 @@ from daedalus.envs.web.dates import DATE_TEXTS, TODAY, date_text
 from daedalus.envs.web.family import Web
 from daedalus.envs.web.keys import KEYS
 from daedalus.envs.web.model import (
+    TAGS,
     TASKS,
     Instance,
     Kind,
@@ -27,7 +28,7 @@ from daedalus.envs.web.model import (
     is_held_out,
     score,
 )
-from daedalus.envs.web.pool import word_hash, words_of
+from daedalus.envs.web.pool import text_of, word_hash, words_of
 from daedalus.envs.web.sites import HELD_OUT, SITES
 from daedalus.envs.web.tasks import load_tasks
 
@@ -382,6 +383,24 @@ def test_words_are_hashed_alike_in_python_and_in_the_kernel() -> None:
     assert words[5:].tolist() == [word_hash("ab 9"), words_of("ab", 1)[0]]
     button = played.batch.observation["words"][0, played.row(tag="button").element]
     assert button[0] == word_hash("submit") == word_hash("SUBMIT")
+
+
+@pytest.mark.parametrize("task", ["find-city", "choose-date", "use-slider", "login-user"])
+def test_the_arrays_say_what_the_table_says(task: str) -> None:
+    names = ("elements", "mask", "texts", "values")
+    played = Played(task, 2, deadline=0)
+    played.batch = Batch(played.family, 1, observations=names, autoreset="disabled")
+    played.reset(2)
+    while not played.over:
+        arrays = {name: array[0] for name, array in played.batch.observation.items()}
+        found = np.flatnonzero(arrays["mask"]).tolist()
+        assert [row.element - played.first for row in played.table] == found
+        for row, k in zip(played.table, found, strict=True):
+            assert (text_of(arrays["texts"][k]), text_of(arrays["values"][k])) == row[2:4]
+            flags = [int(x) for x in (row.focused, row.tampered, row.targeted, True, row.on)]
+            numbers = [TAGS.index(row.tag), *row.rectangle, *flags]
+            assert arrays["elements"][k].tolist() == numbers
+        played.do(played.act_for_oracle())
 
 
 def test_rows_that_do_not_show_are_zero() -> None:

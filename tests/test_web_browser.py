@@ -56,7 +56,7 @@ def wild(played: Played, rng: np.random.Generator) -> Command:
         table = played.table
         row = table[rng.integers(len(table))]
         left, top, width, height = row.rectangle
-        y = int(np.clip(top + rng.integers(height), 0, played.family.task.size[1] - 1))
+        y = int(np.clip(top + rng.integers(height), 0, played.family.size[1] - 1))
         x = int(left + rng.integers(width))
         command = command._replace(x=x, y=y, element=row.element - played.first)
     return command._replace(text="")

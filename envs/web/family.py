@@ -30,8 +30,7 @@ class WebParams(NamedTuple):
     pool: np.ndarray  # records `pool.PAGE` (N,)
     layout: actions.Layout
     keys: np.ndarray  # int64 (keys,): what each does
-    rule: int
-    deadline: float  # ms; 0 for none
+    deadline: float  # ms; 0 for none, -1 for the page's own
     step_ms: float
     reward: int
 
@@ -59,16 +58,22 @@ def web_reset(state: Any, params: WebParams) -> None:
 def web_step(state: Any, action: Any, params: WebParams) -> tuple[float, bool]:
     """Carry out an action, and score the request if it sent one."""
     page = params.pool[state.instance]
+    deadline = _deadline(page, params.deadline)
     state.clock += params.step_ms
     actions.apply(state, page, action, params.layout, params.keys)
-    if params.deadline > 0 and state.outcome == events.OPEN and state.clock >= params.deadline:
+    if deadline > 0 and state.outcome == events.OPEN and state.clock >= deadline:
         state.outcome = events.TIMED_OUT
     if state.outcome == events.OPEN:
         return 0.0, False
     state.raw = -1.0
     if state.outcome == events.SUBMITTED:
-        state.raw = keys.score(state, page, params.rule)
-    return _reward(state, params.reward, params.deadline), True
+        state.raw = keys.score(state, page)
+    return _reward(state, params.reward, deadline), True
+
+
+@register_jitable
+def _deadline(page: Any, asked: float) -> float:
+    return page.deadline if asked < 0 else asked
 
 
 @register_jitable
@@ -85,7 +90,7 @@ def web_observe(state: Any, params: WebParams, out: WebArrays) -> None:
     """Fill the arrays that were asked for."""
     page = params.pool[state.instance]
     first, last = np.int64(page.begin[state.page]), np.int64(page.begin[state.page + 1])
-    _goal(state, page, params.deadline, out)
+    _goal(state, page, _deadline(page, params.deadline), out)
     for row in range(out.mask.size):
         out.mask[row] = state.visible[first + row] if first + row < last else 0
     for row in range(out.elements.shape[0]):
@@ -227,13 +232,15 @@ class Web(Family):
         Terminates when the form is sent, the site is left, or the page's time is over (simulated:
         100 ms a step, 10 to 60 s by task); truncated after 1000 steps.
     Parameters:
-        task: Name of the task, as above.
+        task: Name of the task, as above; several with pages of one size, joined by ``+``, share
+            the environment, with ``instances`` each.
         actions: ``"liu18"``, ``"shi17"``, ``"humphreys22"`` or ``"all_supported"``.
         split: ``"train"`` or ``"test"``: goals that never meet (a fifth for tests); or ``"all"``.
         instances: Instances that are drawn ahead and that episodes draw from.
         reward: ``"raw"``, ``"decayed"`` or ``"binary"``.
         deadline: Milliseconds of an episode, 0 for no end; by default the task's.
         step_ms: Simulated milliseconds of a step.
+        rows: Rows of the table, where a policy of other pages wants more than there are elements.
     Version history:
         v0: first version.
     Source:
@@ -258,6 +265,7 @@ class Web(Family):
         reward: str = "raw",
         deadline: int | None = None,
         step_ms: float = STEP_MS,
+        rows: int | None = None,
     ) -> None:
         """Draw the instances.
 
@@ -265,8 +273,9 @@ class Web(Family):
             ValueError: There is no such task, preset, split or reward, or a number is out of range.
         """
         load_tasks()
+        names = tuple(task.split("+"))
         for name, value, known in (
-            ("task", task, TASKS),
+            *(("task", name, TASKS) for name in names),
             ("split", split, SPLITS),
             ("reward", reward, REWARDS),
         ):
@@ -274,18 +283,20 @@ class Web(Family):
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
         if not 1 <= instances <= 100_000 or step_ms <= 0:
             raise ValueError("Web needs 1 <= instances <= 100000 and step_ms > 0")
-        self.task = TASKS[task]
-        self.preset = actions
-        pool, self.instances = p.draw_pool(task, instances, split)
-        self.rows = int(np.diff(pool["begin"], axis=1).max())
-        layout, self.action_space = _layout(actions, self.task.size, self.rows)
-        limit = float(self.task.deadline if deadline is None else deadline)
-        self.params = WebParams(
-            *(pool, layout, _KEYS),
-            *(int(self.task.rule), limit, float(step_ms), REWARDS.index(reward)),
-        )
+        sizes = {TASKS[name].size for name in names}
+        if len(sizes) > 1:
+            raise ValueError(f"tasks that share an environment need pages of one size: {task}")
+        [self.size], self.preset = sizes, actions
+        pool, self.instances = p.draw_pool(names, instances, split)
+        needed = int(np.diff(pool["begin"], axis=1).max())
+        self.rows = needed if rows is None else int(rows)
+        if self.rows < needed:
+            raise ValueError(f"{task} has pages of {needed} elements, rows={rows} are too few")
+        layout, self.action_space = _layout(actions, self.size, self.rows)
+        limit = -1.0 if deadline is None else float(deadline)
+        self.params = WebParams(pool, layout, _KEYS, limit, float(step_ms), REWARDS.index(reward))
         self.state_dtype = np.dtype(events.STATE, align=True)
-        width, height = self.task.size
+        width, height = self.size
         top = np.iinfo(np.int16).max
         self.spaces = {
             "elements": Box(-top, top, (self.rows, NUMBERS), np.int16),

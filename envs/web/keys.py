@@ -143,7 +143,7 @@ def type_text(state: Any, page: Any, text: Any) -> None:
 
 
 @register_jitable
-def score(state: Any, page: Any, rule: int) -> float:
+def score(state: Any, page: Any) -> float:
     """Return the raw reward of the sent form; see ``model.score``."""
     total = matched = 0
     missing = wants_sender = False
@@ -162,7 +162,7 @@ def score(state: Any, page: Any, rule: int) -> float:
     if wants_sender or page.named[sender]:
         total += 1
         matched += page.named[sender] == 1 and page.want[sender] == 1
-    if rule == EXACT:
+    if page.rule == EXACT:
         return 1.0 if matched == total else -1.0
     return -1.0 if missing else matched / max(total, 1)
 

@@ -78,6 +78,8 @@ PAGE = np.dtype(
         ("fields", "u1", (FIELDS, TEXT)),  # values of the goal fields
         ("field_words", "i4", (FIELDS, 3)),  # key, whole value, first word of the value
         ("scroll", "i4", (5,)),
+        ("rule", "i4"),
+        ("deadline", "f8"),  # ms
     ],
     align=True,
 )
@@ -85,9 +87,11 @@ PAGE = np.dtype(
 
 
 @functools.lru_cache(maxsize=16)
-def draw_pool(task: str, count: int, split: str) -> tuple[np.ndarray, tuple[Instance, ...]]:
-    """Draw ``count`` instances of a task as arrays, and as they were drawn."""
-    instances = tuple(draw_instance(task, number, split) for number in range(count))
+def draw_pool(
+    tasks: tuple[str, ...], count: int, split: str
+) -> tuple[np.ndarray, tuple[Instance, ...]]:
+    """Draw ``count`` instances of each task as records, and as they were drawn."""
+    instances = tuple(draw_instance(t, number, split) for t in tasks for number in range(count))
     return as_pool(instances), instances
 
 
@@ -106,6 +110,7 @@ def _write(page: np.void, instance: Instance) -> None:
     page["utterance"] = codes(instance.utterance, UTTERANCE)
     page["tokens"] = words_of(instance.utterance, TOKENS)
     page["scroll"] = instance.scroll
+    page["rule"], page["deadline"] = instance.rule, instance.deadline
     for row, (key, value) in enumerate(instance.fields.items()):
         page["fields"][row] = codes(value, TEXT)
         page["field_words"][row] = (word_hash(key), word_hash(value), *words_of(value, 1))

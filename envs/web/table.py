@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daedalus.envs.cache import jit
-from daedalus.envs.core import _observe
 from daedalus.envs.web import events
 from daedalus.envs.web import pool as p
-from daedalus.envs.web.dates import date_text
-from daedalus.envs.web.draw import BLACK, PALETTE, YELLOW, letter
-from daedalus.envs.web.model import LETTER, LINE, TAGS, WRITABLE, Kind, Then
+from daedalus.envs.web.dates import MONTH_TITLES, date_text
+from daedalus.envs.web.draw import BLACK, PALETTE, YELLOW, draw_page, letter
+from daedalus.envs.web.model import LETTER, LINE, WRITABLE, Kind, Then
 
 
 class Row(NamedTuple):
@@ -29,41 +28,40 @@ class Row(NamedTuple):
     on: bool
 
 
-@jit
-def observe_one(states: np.ndarray, params: Any, out: Any) -> None:
-    """Observe the first of some states."""
-    _observe(states[0], params, out)
-
-
-def observe(family: Any, state: np.void, *names: str) -> dict[str, np.ndarray]:
-    """Return arrays of one state by name."""
-    spaces = family.spaces
-    arrays = {
-        name: np.zeros(space.shape if name in names else (0,) * len(space.shape), space.dtype)
-        for name, space in spaces.items()
-    }
-    observe_one(np.array([state], state.dtype), family.params, family.Arrays(**arrays))
-    return {name: arrays[name] for name in names}
-
-
 def read_table(family: Any, state: np.void) -> list[Row]:
     """Return the rows of what shows, in order."""
-    found = observe(family, state, "elements", "mask", "texts", "values")
-    first = int(family.params.pool[state["instance"]]["begin"][state["page"]])
+    instance = family.instances[int(state["instance"])]
+    begin = family.params.pool[int(state["instance"])]["begin"]
+    first, last = int(begin[state["page"]]), int(begin[state["page"] + 1])
+    focus, targeted = int(state["focus"]), int(state["targeted"])
     rows = []
-    for row in np.flatnonzero(found["mask"]):
-        numbers = found["elements"][row].tolist()
-        rows.append(
-            Row(
-                first + int(row),
-                TAGS[numbers[0]],
-                p.text_of(found["texts"][row]),
-                p.text_of(found["values"][row]),
-                (numbers[1], numbers[2], numbers[3], numbers[4]),
-                *(bool(numbers[k]) for k in (5, 6, 7, 9)),
-            )
-        )
+    for e in (first + np.flatnonzero(state["visible"][first:last])).tolist():
+        x = instance.elements[e]
+        top = x.top - (int(state["scroll"]) if x.scrolls else 0)
+        marks = e == focus, bool(state["tampered"][e]), e == targeted, bool(state["on"][e])
+        value = shown_value(family, state, e)
+        rows.append(Row(e, x.tag, x.text, value, (x.left, top, x.width, x.height), *marks))
     return rows
+
+
+def shown_value(family: Any, state: np.void, e: int) -> str:
+    """Return what was entered or chosen in an element, or what it shows now."""
+    element = family.instances[int(state["instance"])].elements[e]
+    page, number = family.params.pool[int(state["instance"])], int(state["number"][e])
+    if element.kind in WRITABLE:
+        slot = int(page["slot"][e])
+        return p.text_of(state["typed"][slot][: state["length"][slot]])
+    if element.kind in (Kind.SLIDER, Kind.DAY):
+        return str(number)
+    if element.kind is Kind.MONTH:
+        return MONTH_TITLES[int(state["month"])]
+    if number < 0:
+        return ""
+    if element.kind is Kind.SELECT:
+        return p.text_of(page["text"][number])
+    if element.kind is Kind.SUGGESTION:
+        return p.text_of(page["options"][number])
+    return date_text(number) if element.kind is Kind.DATE else ""
 
 
 def read_request(family: Any, state: np.void) -> dict[str, str] | None:
@@ -85,26 +83,23 @@ def read_request(family: Any, state: np.void) -> dict[str, str] | None:
 def _value(family: Any, state: np.void, e: int) -> str:
     """Return what an element adds to a request."""
     element = family.instances[int(state["instance"])].elements[e]
-    number, page = int(state["number"][e]), family.params.pool[state["instance"]]
-    if element.then is Then.SUBMIT:
+    if element.then is Then.SUBMIT or element.kind in (Kind.DAY, Kind.MONTH, Kind.SUGGESTION):
         return ""
-    if element.kind in WRITABLE:
-        slot = int(page["slot"][e])
-        return p.text_of(state["typed"][slot][: state["length"][slot]])
     if element.kind in (Kind.CHECKBOX, Kind.RADIO):
         return element.value if state["on"][e] else ""
-    if element.kind is Kind.SLIDER:
-        return str(number)
-    if number < 0:
-        return ""
-    if element.kind is Kind.SELECT:
-        return p.text_of(page["text"][number])
-    return date_text(number) if element.kind is Kind.DATE else ""
+    return shown_value(family, state, e)
+
+
+@jit
+def _draw(states: np.ndarray, pool: np.ndarray, out: np.ndarray) -> None:
+    """Draw the first of some states."""
+    draw_page(states[0], pool[states[0].instance], out)
 
 
 def picture(family: Any, state: np.void) -> np.ndarray:
     """Return the page as uint8 (H, W, 3); a site has its goal on top."""
-    page = observe(family, state, "pixels")["pixels"]
+    page = np.zeros(family.spaces["pixels"].shape, np.uint8)
+    _draw(np.array([state], state.dtype), family.params.pool, page)
     if page.shape[1] <= 160:
         return page
     goal = family.instances[int(state["instance"])].utterance

@@ -80,7 +80,7 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
         self.names = names
         self.action_space = self.family.action_space
         self.site = form_server().open()
-        self.browser = take_browser(self.family.task.size, timeout)
+        self.browser = take_browser(self.family.size, timeout)
         self.table: list[Row] = []
         self.request: dict[str, str] | None = None
 
@@ -107,7 +107,7 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
         self.request, self._began = None, time.monotonic()
         for attempt in range(2):
             if not self.browser.alive:
-                self.browser = take_browser(self.family.task.size, self._timeout)
+                self.browser = take_browser(self.family.size, self._timeout)
             try:
                 self._load()
                 return
@@ -147,11 +147,17 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
             self._read(said)
         except BrowserFault as fault:
             return self._observation(), 0.0, False, True, {"cost": 0.0, "fault": str(fault)}
-        if self.outcome == "open" and 0 < params.deadline <= self.elapsed:
+        if self.outcome == "open" and 0 < self.deadline <= self.elapsed:
             self.outcome = "timeout"
         over = self.outcome != "open"
         truncated = not over and 0 < self.limit <= self.steps
         return self._observation(), self._reward(), over, truncated, {"cost": 0.0}
+
+    @property
+    def deadline(self) -> float:
+        """Milliseconds that the episode may take, 0 for no end."""
+        asked = self.family.params.deadline
+        return self.instance.deadline if asked < 0 else asked
 
     def _words(self, command: Command) -> tuple[Any, ...]:
         """Return a command as the page's script takes it: the field as its text."""
@@ -186,7 +192,7 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
         if self.outcome == "open":
             return 0.0
         raw = score(self.request, self.instance) if self.request is not None else -1.0
-        rule, limit = REWARDS[self.family.params.reward], self.family.params.deadline
+        rule, limit = REWARDS[self.family.params.reward], self.deadline
         if rule == "binary":
             return 1.0 if raw == 1.0 else -1.0
         if rule == "decayed" and raw > 0 and limit > 0:
@@ -237,7 +243,7 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
         return self.family.params.pool[self.number]["field_words"].copy()
 
     def _see_clock(self) -> np.ndarray:
-        limit = self.family.params.deadline
+        limit = self.deadline
         share = min(self.elapsed / limit, 1.0) if limit > 0 else 0.0
         return np.array([share, self.page], np.float32)
 
@@ -261,7 +267,7 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
 
     def screenshot(self) -> np.ndarray:
         """Return the page as Chromium draws it, uint8 (H, W, 3)."""
-        width, height = self.family.task.size
+        width, height = self.family.size
         box = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         more = {"format": "png", "clip": box, "captureBeyondViewport": False}
         more["optimizeForSpeed"] = True

@@ -1,0 +1,246 @@
+"""The network of `web` on element tables: goal matching, neighbours, a pointer with typed fields.
+
+Every element is described by its numbers, its words (hashed into a table of embeddings) and by how
+its words match those of the goal; convolutions along the table let it see its neighbours, such as
+the label beside a box. The policy is a pointer: a softmax over (click | type) x element, and over
+the goal fields for what is typed. Weights do not depend on the number of rows, so a network plays
+any page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from daedalus.accelerators.rollout import Inputs, State
+from daedalus.agents.a3c_network import FeedForwardCore, Unrolled
+from daedalus.agents.base import Spaces
+from daedalus.agents.networks import Known
+
+BUCKETS = 4096
+"""Embeddings of words; hashes share them modulo this."""
+TAGS = 12
+NUMBERS = 9  # of an element, besides its tag
+MATCHES = 12
+PIXELS = (160.0, 210.0, 160.0, 210.0)
+"""What rectangles are divided by."""
+IMPOSSIBLE = -1e9
+
+
+class Parameters(NamedTuple):
+    """The policy's logits, taken apart."""
+
+    joint: Tensor  # (N, 1 + 2 R): nothing, click each row, type into each row
+    field: Tensor  # (N, R, F)
+
+
+class PointerPolicy(nn.Module):
+    """Distribution over (type, row, field) of the preset ``liu18``."""
+
+    def __init__(self, rows: int, fields: int) -> None:
+        """Take the sizes of the action space."""
+        super().__init__()
+        self.rows, self.fields = rows, fields
+        self.size = 1 + 2 * rows + rows * fields
+
+    def split(self, output: Tensor) -> Parameters:
+        """Take the logits (N, size) apart."""
+        joint, field = output.split([1 + 2 * self.rows, self.rows * self.fields], -1)
+        return Parameters(joint, field.view(-1, self.rows, self.fields))
+
+    def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw (N, 3) by exponential races."""
+        parameters = self.split(output)
+
+        def draw(logits: Tensor) -> Tensor:
+            race = torch.empty_like(logits).exponential_(generator=generator)
+            return (logits - race.log_()).argmax(-1)
+
+        return self._action(draw(parameters.joint), draw, parameters.field)
+
+    def mode(self, output: Tensor) -> Tensor:
+        """Return the most likely type and row, and its most likely field, (N, 3)."""
+        parameters = self.split(output)
+        best = parameters.joint.argmax(-1)
+        return self._action(best, lambda logits: logits.argmax(-1), parameters.field)
+
+    def _action(self, place: Tensor, choose: Any, field: Tensor) -> Tensor:
+        kind = torch.where(place == 0, 0, 1 + (place - 1).div(self.rows, rounding_mode="floor"))
+        row = (place - 1).clamp(min=0) % self.rows
+        fields = choose(field[torch.arange(len(row)), row])
+        return torch.stack([kind, row, torch.where(kind == 2, fields, 0)], -1)
+
+    def log_prob_entropy(self, output: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log pi(action) and the entropy, (N,) each; unused components do not count."""
+        parameters = self.split(output)
+        joint, field = (F.log_softmax(logits, -1) for logits in parameters)
+        kind, row, chosen = action.long().unbind(-1)
+        place = torch.where(kind == 0, 0, 1 + (kind - 1) * self.rows + row)
+        log_pi = joint.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+        own = field[torch.arange(len(row)), row].gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+        log_pi = log_pi + torch.where(kind == 2, own, 0.0)
+        typing = joint[:, 1 + self.rows :].exp()
+        of_fields = -(field.exp() * field.clamp(min=-50.0)).sum(-1)
+        entropy = -(joint.exp() * joint.clamp(min=-50.0)).sum(-1) + (typing * of_fields).sum(-1)
+        return log_pi, entropy
+
+    def describe(self, output: Tensor) -> dict[str, Tensor]:
+        """Return the probabilities of rows, clicked or typed into, (N, R)."""
+        joint = self.split(output).joint.softmax(-1)[:, 1:]
+        return {"elements": joint[:, : self.rows] + joint[:, self.rows :]}
+
+
+class Neighbours(nn.Module):
+    """A residual convolution along the table, with the goal added: rows see those beside them."""
+
+    def __init__(self, width: int) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.along = nn.Conv1d(width, width, 5, padding=2)
+        self.context = nn.Linear(2 * width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Map (N, R, width) to the same shape; rows without an element stay zero."""
+        pooled = torch.cat([x.sum(1) / mask.sum(1).clamp(min=1.0), x.amax(1)], -1)
+        seen = self.along(x.transpose(1, 2)).transpose(1, 2)
+        mixed = self.out(F.relu(seen + self.context(pooled).unsqueeze(1)))
+        return F.relu(x + mixed) * mask
+
+
+class ElementNetwork(nn.Module):
+    """Elements and goal -> policy and value; an `A3CNetwork` to the learner."""
+
+    def __init__(self, spaces: Spaces, width: int, layers: int) -> None:
+        """Build for the arrays of a web page and the preset ``liu18``."""
+        super().__init__()
+        _, rows, fields = (int(n) for n in spaces.action.nvec)  # type: ignore[attr-defined]
+        self.distribution = PointerPolicy(rows, fields)
+        self.core = FeedForwardCore(self.distribution.size + 1)
+        self.tag = nn.Embedding(TAGS, width)
+        self.word = nn.Embedding(BUCKETS, width)
+        self.numbers = nn.Linear(NUMBERS + MATCHES, width)
+        self.words = nn.Linear(4 * width, width)
+        self.goal = nn.Linear(2 * width + 2, width)
+        self.layers = nn.ModuleList(Neighbours(width) for _ in range(layers))
+        self.pointer = nn.Linear(width, 2)
+        self.key = nn.Linear(width, width)
+        self.pairs = nn.Linear(5, 1)
+        self.rest = nn.Linear(2 * width, 2)  # nothing, value
+        nn.init.normal_(self.word.weight, std=0.1)
+        for layer in (self.pointer, self.rest):
+            nn.init.orthogonal_(layer.weight, 0.01)
+
+    def actor(self, output: Tensor) -> Tensor:
+        """Return the policy's parameters: they are the output itself."""
+        return output[..., :-1]
+
+    def critic(self, output: Tensor) -> Tensor:
+        """Return the value (..., 1)."""
+        return output[..., -1:]
+
+    def step(
+        self, inputs: Inputs, state: State, keep: bool
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
+        """Act without a graph; nothing is kept for the update."""
+        with torch.no_grad():
+            return self(inputs.observation), {}, {}
+
+    def unroll(self, inputs: Inputs, state: State, known: Known | None = None) -> Unrolled:
+        """Run over (T, B) inputs."""
+        steps, batch = inputs.episode_start.shape
+        flat = {name: value.flatten(0, 1) for name, value in inputs.observation.items()}
+        output = self(flat).view(steps, batch, -1)
+        return Unrolled(output, output, output, self.actor(output), output[..., -1])
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Return policy parameters and value, (N, size + 1)."""
+        seen, places = visible_rows(observation)
+        mask = seen["mask"].float().unsqueeze(-1)
+        pairs = matches(seen)
+        x = self._elements(seen, mask, pairs)
+        for layer in self.layers:
+            x = layer(x, mask)
+        pointer = self.pointer(x).masked_fill(mask == 0, IMPOSSIBLE)
+        context = torch.cat([x.sum(1) / mask.sum(1).clamp(min=1.0), x.amax(1)], -1)
+        nothing, value = self.rest(context).split(1, -1)
+        rows = torch.cat([pointer, self._fields(seen, x, pairs)], -1)
+        full = rows.new_full((len(rows), self.distribution.rows, rows.shape[-1]), IMPOSSIBLE)
+        full = full.scatter(1, places.unsqueeze(-1).expand_as(rows), rows)
+        click, enter, field = full[..., 0], full[..., 1], full[..., 2:]
+        return torch.cat([nothing, click, enter, field.flatten(1), value], -1)
+
+    def _elements(self, seen: Mapping[str, Tensor], mask: Tensor, pairs: Tensor) -> Tensor:
+        """Describe every element, (N, R, width)."""
+        numbers = seen["elements"].float()
+        place = numbers[..., 1:5] / numbers.new_tensor(PIXELS)
+        told = torch.cat([place, numbers[..., 5:], summary(seen, pairs)], -1)
+        words = self.word(seen["words"].long() % BUCKETS) * (seen["words"] > 0).unsqueeze(-1)
+        whole = words[..., 0, :], words[..., 1:4, :].sum(-2), words[..., 4, :]
+        described = torch.cat([*whole, words[..., 5:, :].sum(-2)], -1)
+        x = self.tag(seen["elements"][..., 0].long()) + self.words(described) + self.numbers(told)
+        return F.relu(x + self._goal(seen).unsqueeze(1)) * mask
+
+    def _goal(self, seen: Mapping[str, Tensor]) -> Tensor:
+        """Describe what is wanted, (N, width)."""
+        told = seen["utterance"].long()
+        words = (self.word(told % BUCKETS) * (told > 0).unsqueeze(-1)).mean(1)
+        fields = seen["fields"].long()
+        known = (self.word(fields % BUCKETS) * (fields > 0).unsqueeze(-1)).mean((1, 2))
+        return self.goal(torch.cat([words, known, seen["clock"]], -1))  # type: ignore[no-any-return]
+
+    def _fields(self, seen: Mapping[str, Tensor], x: Tensor, pairs: Tensor) -> Tensor:
+        """Return the logit of every field for every element, (N, R, F)."""
+        fields = seen["fields"].long()
+        vectors = self.word(fields[..., 0] % BUCKETS)
+        logits = self.pairs(pairs).squeeze(-1) + self.key(x) @ vectors.transpose(1, 2)
+        return logits.masked_fill((fields[..., 1] == 0).unsqueeze(1), IMPOSSIBLE)  # type: ignore[no-any-return]
+
+
+def visible_rows(observation: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """Move what shows to the front and drop the rest: most rows of a page with a calendar hide.
+
+    Returns:
+        The arrays with K rows, and the row (N, K) that each was.
+    """
+    mask = observation["mask"]
+    count = max(int(mask.sum(1).max()), 1)
+    places = torch.argsort(mask, dim=1, descending=True, stable=True)[:, :count]
+    found = dict(observation)
+    for name in ("elements", "words"):
+        array = observation[name]
+        found[name] = array.gather(1, places.unsqueeze(-1).expand(-1, -1, array.shape[-1]))
+    found["mask"] = mask.gather(1, places)
+    return found, places
+
+
+def matches(seen: Mapping[str, Tensor]) -> Tensor:
+    """Tell how elements match goal fields, float32 (N, R, F, 5).
+
+    Whole text is the field's value; whole value is; the name is the field's key; a word of the text
+    is; the first word of the value of both agree.
+    """
+    words, fields = seen["words"].unsqueeze(2), seen["fields"].unsqueeze(1)
+    key, value, first = fields[..., 0], fields[..., 1], fields[..., 2]
+    found = (
+        words[..., 0] == value,
+        words[..., 5] == value,
+        words[..., 4] == key,
+        (words[..., 1:4] == key.unsqueeze(-1)).any(-1),
+        (words[..., 6] == first) & (first > 0),
+    )
+    return torch.stack([f & (value > 0) for f in found], -1).float()
+
+
+def summary(seen: Mapping[str, Tensor], pairs: Tensor) -> Tensor:
+    """Sum the matches up by element, float32 (N, R, MATCHES)."""
+    words = seen["words"]
+    told = seen["utterance"].unsqueeze(1).unsqueeze(1)
+    said = ((words.unsqueeze(-1) == told) & (words.unsqueeze(-1) > 0)).any(-1).float()
+    done = pairs[..., 2] * pairs[..., 1]  # the field of this name holds its value
+    any_field = pairs.amax(2)
+    return torch.cat([any_field, done.amax(2).unsqueeze(-1), said[..., [0, 1, 2, 4, 5, 6]]], -1)

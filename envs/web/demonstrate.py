@@ -1,0 +1,52 @@
+"""The demonstrator at work: observations and actions to clone, and its score."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from daedalus.envs.batch import Batch
+from daedalus.envs.web.actions import encode
+from daedalus.envs.web.family import Web
+from daedalus.envs.web.oracle import Oracle
+from daedalus.envs.web.table import read_table
+
+
+class Demonstrations(NamedTuple):
+    """Steps of the demonstrator."""
+
+    observation: dict[str, np.ndarray]  # (N, ...) by name
+    action: np.ndarray  # int64 (N, k)
+    rewards: np.ndarray  # float64 (episodes,)
+
+
+def demonstrate(
+    family: Web, episodes: int, seed: int, observations: tuple[str, ...] | None = None
+) -> Demonstrations:
+    """Let the demonstrator play.
+
+    Args:
+        family: The task, with the preset that the actions are to be in.
+        episodes: Episodes; they are those of the environments of seeds ``seed``, ``seed + 1``, ...
+        seed: Of the first episode.
+        observations: Arrays to keep; by default the family's.
+    """
+    batch = Batch(family, 1, observations=observations, autoreset="disabled")
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in batch.observation}
+    actions, rewards = [], []
+    for episode in range(episodes):
+        batch.reset(seed + episode)
+        state = batch.states[0]
+        page = family.params.pool[state["instance"]]
+        oracle = Oracle(family.instances[int(state["instance"])], family.params.layout)
+        while not batch.ended[0] or state["clock"] == 0:
+            table = read_table(family, state)
+            command = oracle.act(table, int(page["begin"][state["page"]]))
+            for name, array in batch.observation.items():
+                seen[name].append(array[0].copy())
+            actions.append(encode(family.params.layout, command))
+            batch.step(actions[-1][None])
+        rewards.append(float(batch.reward[0]))
+    arrays = {name: np.stack(rows) for name, rows in seen.items()}
+    return Demonstrations(arrays, np.stack(actions), np.array(rewards))

@@ -1,0 +1,150 @@
+"""The agent `web`: its pointer, its network on tables of any length, cloning."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from daedalus.agents.a3c_network import A3CNetwork
+from daedalus.agents.web import Config, Web
+from daedalus.agents.web_network import ElementNetwork, PointerPolicy, matches, visible_rows
+from daedalus.envs.batch import Batch
+from daedalus.envs.web.demonstrate import demonstrate
+from daedalus.envs.web.family import Web as Family
+
+
+def every_action(rows: int, fields: int) -> torch.Tensor:
+    """List what differs: nothing, each click, each field in each row."""
+    listed = [(0, 0, 0), *((1, r, 0) for r in range(rows))]
+    listed += [(2, r, f) for r in range(rows) for f in range(fields)]
+    return torch.tensor(listed)
+
+
+def test_the_pointer_is_a_distribution_over_what_differs() -> None:
+    policy = PointerPolicy(3, 2)
+    output = torch.randn(1, policy.size, generator=torch.Generator().manual_seed(0))
+    actions = every_action(3, 2)
+    log_pi, entropy = policy.log_prob_entropy(output.expand(len(actions), -1), actions)
+    assert float(log_pi.exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    assert float(entropy[0]) == pytest.approx(float(-(log_pi.exp() * log_pi).sum()), abs=1e-5)
+    assert torch.equal(policy.mode(output)[0], actions[log_pi.argmax()])
+
+
+def test_components_that_a_type_does_not_use_do_not_count() -> None:
+    policy = PointerPolicy(3, 2)
+    output = torch.randn(2, policy.size, generator=torch.Generator().manual_seed(1))
+    for pair in ([[0, 0, 0], [0, 2, 1]], [[1, 2, 0], [1, 2, 1]]):
+        log_pi, _ = policy.log_prob_entropy(output[:1].expand(2, -1), torch.tensor(pair))
+        assert float(log_pi[0]) == float(log_pi[1])
+
+
+def test_samples_follow_the_distribution() -> None:
+    policy = PointerPolicy(2, 2)
+    output = torch.randn(1, policy.size, generator=torch.Generator().manual_seed(2))
+    drawn = policy.sample(output.expand(20_000, -1), torch.Generator().manual_seed(3))
+    for action in every_action(2, 2):
+        log_pi, _ = policy.log_prob_entropy(output, action[None])
+        share = (drawn == action).all(1).float().mean() if action[0] else (drawn[:, 0] == 0).float()
+        assert float(share.mean()) == pytest.approx(float(log_pi.exp()), abs=0.015)
+
+
+def observe(rows: int | None) -> tuple[Batch, dict[str, torch.Tensor]]:
+    batch = Batch(Family(task="find-city", rows=rows), 6)
+    batch.reset(0)
+    return batch, {name: torch.from_numpy(array) for name, array in batch.observation.items()}
+
+
+def test_hidden_rows_and_longer_tables_change_nothing() -> None:
+    batch, seen = observe(None)
+    longer, more = observe(40)
+    agents = [Web(b, Config(width=8, layers=2), num_envs=6) for b in (batch, longer)]
+    networks = [agent.learner.network for agent in agents]
+    networks[1].load_state_dict(networks[0].state_dict())
+    with torch.no_grad():
+        short, long = networks[0](seen), networks[1](more)
+    rows = batch.family.rows  # type: ignore[attr-defined]
+    assert torch.allclose(short[:, -1], long[:, -1], atol=1e-5)
+    assert torch.allclose(short[:, : 1 + rows], long[:, : 1 + rows], atol=1e-5)
+    drawn = networks[1].distribution.sample(networks[1].actor(long), torch.Generator())
+    clicked = drawn[drawn[:, 0] > 0]
+    assert (more["mask"][drawn[:, 0] > 0, clicked[:, 1]] == 1).all()
+    assert visible_rows(seen)[1].shape[1] == int(seen["mask"].sum(1).max())
+
+
+def test_matches_are_those_of_words_and_fields() -> None:
+    seen = {
+        "words": torch.tensor([[[7, 1, 2, 0, 5, 9, 9], [9, 9, 0, 0, 0, 0, 0]]]),
+        "fields": torch.tensor([[[5, 9, 9], [2, 8, 3], [0, 0, 0]]]),
+    }
+    found = matches(seen)[0]
+    # row 0: value 9 and name 5 are those of field 0; its word 2 is the key of field 1
+    assert found[0, 0].tolist() == [0, 1, 1, 0, 1]
+    assert found[0, 1].tolist() == [0, 0, 0, 1, 0]
+    assert found[1, 0].tolist() == [1, 0, 0, 0, 0]
+    assert not found[:, 2].any()  # no field
+
+
+def success(agent: Web, family: Family) -> float:
+    batch = Batch(family, 64)
+    batch.reset(999)
+    state, generator = agent.learner.network, torch.Generator().manual_seed(0)
+    rewards: list[float] = []
+    for _ in range(12):
+        seen = {name: torch.from_numpy(array) for name, array in batch.observation.items()}
+        with torch.no_grad():
+            action = state.distribution.sample(state.actor(state(seen)), generator)
+        batch.step(action.numpy())
+        rewards += batch.reward[batch.ended].tolist()
+    return float(np.mean([reward == 1.0 for reward in rewards])) if rewards else 0.0
+
+
+def test_cloning_learns_what_the_demonstrator_does() -> None:
+    family = Family(task="enter-text+click-option", instances=100)
+    agent = Web(Batch(family, 16), Config(width=32, layers=2, clone_updates=150), seed=0)
+    before = success(agent, family)
+    shown = demonstrate(family, 100, 0)
+    assert (shown.rewards == 1.0).all()
+    metrics = agent.clone(shown)
+    assert before < 0.3
+    assert 0.8 < success(agent, family) <= 1.0
+    assert 0.0 < float(metrics["clone_loss"]) < 0.5  # type: ignore[arg-type]
+
+
+def test_it_teaches_itself_before_the_first_update_and_after_a_resume() -> None:
+    family = Family(task="click-test-2", instances=20)
+    config = Config(width=8, layers=1, demonstrations=4, clone_updates=3, n_steps=4)
+    agent = Web(Batch(family, 4), config, seed=5)
+    agent.learn(32)
+    assert agent.demonstrations is not None
+    assert len(agent.demonstrations.rewards) == 4
+    tensors, state = copy.deepcopy(agent.get_state())
+    again = Web(Batch(family, 4), config, seed=5)
+    again.set_state(tensors, state)
+    agent.learn(32, reset_num_timesteps=False)
+    again.learn(32, reset_num_timesteps=False)
+    ours, theirs = (a.learner.network.state_dict() for a in (agent, again))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_fine_tuning_after_cloning_has_a_gradient() -> None:
+    family = Family(task="click-test-2", instances=20)
+    agent = Web(Batch(family, 4), Config(width=8, demonstrations=4, clone_updates=3, n_steps=4))
+    agent.learn(32)
+    assert agent.collector is not None
+    rollout = agent.collector.collect(4)
+    assert rollout is not None
+    assert float(agent.update(rollout)["gradient_norm"]) > 0.0  # type: ignore[arg-type]
+
+
+def test_on_pixels_it_is_a_convolutional_network() -> None:
+    family = Family(task="click-test", actions="humphreys22", instances=8)
+    batch = Batch(family, 2, observations=["pixels"])
+    agent = Web(batch, Config(hidden=16, n_steps=2, demonstrations=2, clone_updates=2))
+    agent.learn(8)
+    assert agent.num_updates == 2
+    table = Web(Batch(Family(task="click-test"), 2))
+    kinds = [type(a.learner.network) for a in (agent, Web(Batch(family, 2)), table)]
+    assert kinds == [A3CNetwork, A3CNetwork, ElementNetwork]
