@@ -81,6 +81,9 @@ register_agent("ppo_lagrangian", "daedalus.agents.ppo_lagrangian:PPOLagrangian")
 register_agent("feudal", "daedalus.agents.feudal:Feudal")
 register_agent("pgq", "daedalus.agents.pgq:PGQ")
 register_agent("urex", "daedalus.agents.urex:UREX")
+register_agent("placer", "daedalus.agents.placer:Placer")
+register_agent("hierarchical_placer", "daedalus.agents.hierarchical_placer:HierarchicalPlacer")
+register_agent("placeto", "daedalus.agents.placeto:Placeto")
 
 for _name, _class in {
     "a2c": "A2C",
