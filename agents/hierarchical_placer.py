@@ -15,8 +15,9 @@ grouper has a linear layer and a second one with nothing in between, as the publ
 differs from it:
 
 - operations are the groups of the environment (co-location classes), without types;
-- neighbours are given relative to the operation, as shares of the number of operations;
-- entropy bonus, normalised advantages, learning rate and attention as in `daedalus.agents.placer`;
+- places of neighbours count from 0 to 16 whatever the number of operations, where the code has them
+  as they are: a linear grouper then begins with runs of neighbours, and is still undecided;
+- entropy bonus, advantages, learning rate and attention as in `daedalus.agents.placer`;
   no noise on the logits.
 """
 
@@ -50,6 +51,9 @@ from daedalus.agents.policies import Categorical
 NEIGHBOURS = 10
 """Neighbours of an operation that its embedding names: their places, and which way tensors go."""
 
+SPAN = 16.0
+"""What the place of the last operation counts: operations then begin in groups by their place."""
+
 
 @dataclass(frozen=True)
 class Config(PlacerConfig):
@@ -77,8 +81,7 @@ def operation_embedding(nodes: Tensor, edges: Tensor) -> Tensor:
     links = adjacency(edges, count)
     either = links - links.transpose(1, 2)  # +1 to consumers, -1 from producers
     strength, places = either.abs().topk(min(NEIGHBOURS, count), -1)
-    here = torch.arange(count, device=nodes.device).view(1, -1, 1)
-    where = torch.where(strength > 0, (places - here) / count, -torch.ones_like(strength))
+    where = torch.where(strength > 0, SPAN * places / count, -torch.ones_like(strength))
     way = either.gather(-1, places)
     missing = NEIGHBOURS - places.shape[-1]
     return torch.cat([nodes, F.pad(where, (0, missing), value=-1.0), F.pad(way, (0, missing))], -1)
@@ -178,11 +181,12 @@ class HierarchicalPlacer(Agent):
         self.best.note(-cost, rollout.action.flatten(0, 1))
         drops = self.num_updates >= config.drop_failing_after
         counts = samples_that_count(rollout.valid.flatten(), failed, drops)
-        advantage = advantages(cost, self.baseline.of(cost, counts), counts, config.normalise)
-        self.baseline.update(cost, counts)
+        usual = counts & ~failed
+        advantage = advantages(cost, self.baseline.of(cost, usual), counts, failed, config.clip)
+        self.baseline.update(cost, usual)
         grouped, placed, entropies = self._log_probs(seen, group, device)
         loss = reinforce_loss(grouped + placed, advantage, counts)
-        bonus = config.entropy_weight * sum(entropies.values())  # type: ignore[arg-type]
+        bonus = config.entropy_weight * sum(entropies.values())
         norm = descend(self.network, self.optimizer, loss - bonus, config.max_gradient_norm)
         return {
             "policy_loss": loss.detach(),

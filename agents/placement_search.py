@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from gymnasium import Space
@@ -12,7 +14,7 @@ from daedalus.accelerators.guards import check_gradients
 from daedalus.agents.base import Spaces
 
 
-def check_placement(spaces: Spaces, agent: str, action: type[Space]) -> tuple[int, int, int]:
+def check_placement(spaces: Spaces, agent: str, action: type[Space[Any]]) -> tuple[int, int, int]:
     """Return groups, columns and devices of a placement world.
 
     Args:
@@ -88,7 +90,7 @@ class Best(nn.Module):
 
 
 class Baseline(nn.Module):
-    """A moving average of costs, B; before the first update it is the mean of what it is asked."""
+    """A moving average of costs, B; before the first update it is the mean of what it is given."""
 
     value: Tensor
     started: Tensor
@@ -119,22 +121,26 @@ def samples_that_count(valid: Tensor, failed: Tensor, drop: bool) -> Tensor:
     return valid & ~failed if drop else valid
 
 
-def advantages(cost: Tensor, baseline: float, counts: Tensor, normalise: bool) -> Tensor:
+def advantages(
+    cost: Tensor, baseline: float, counts: Tensor, failed: Tensor, clip: float
+) -> Tensor:
     """Return B - R, what each sample is better than the baseline, 0 where it does not count.
 
     Args:
         cost: (K,), R.
         baseline: B.
         counts: bool (K,).
-        normalise: Divide by the standard deviation of what counts.
+        failed: bool (K,).
+        clip: Divide by the standard deviation of the samples that did not fail, and cut off beyond
+            this many of them, so that a failing signal far away does not drown the others; 0 for B
+            - R as it is.
     """
     gain = (baseline - cost) * counts
-    if not normalise:
+    if clip <= 0:
         return gain
-    few = counts.sum().clamp(min=1)
-    mean = gain.sum() / few
-    spread = (((gain - mean) * counts).square().sum() / few).sqrt()
-    return gain / (spread + 1e-8)
+    kept = gain[counts & ~failed]
+    spread = kept.std(correction=0) if len(kept) > 1 else gain.abs().max()
+    return (gain / (spread + 1e-8)).clamp(-clip, clip)
 
 
 def reinforce_loss(log_prob: Tensor, advantage: Tensor, counts: Tensor) -> Tensor:

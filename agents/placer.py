@@ -15,8 +15,10 @@ device, and attends to all groups. Samples that fail are dropped from loss and b
   twenty controllers that send gradients to a parameter server;
 - attention is multiplicative (Luong et al. 2015), not additive: G x G x units would not fit;
 - the logits are bounded by C tanh(l / T), as in the hierarchical planner (Mirhoseini et al. 2018);
-- advantages are divided by their standard deviation (``normalise``), and an entropy bonus keeps the
-  policy from closing early: the paper has neither, and thousands of machine hours.
+- B is the average of samples that do not fail; advantages are divided by the standard deviation of
+  those and cut off at ``clip``, so that the failing signal warns and does not drown the rest (it
+  must be worse than any placement that fits: a milder one is preferred to a bad start, and learnt);
+- an entropy bonus keeps the policy from closing early.
 
 The agent keeps the best placement that it has tried, `Placer.best`: what a search is for.
 """
@@ -57,15 +59,15 @@ class Config:
     """Units of the LSTMs; the paper has 1024."""
     embedding: int = 16
     """Units of a device's embedding."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     """Step size of Adam."""
     baseline_decay: float = 0.9
     """Share of the old baseline that each update keeps."""
-    normalise: bool = True
-    """Divide advantages by their standard deviation."""
+    clip: float = 3.0
+    """Standard deviations at which advantages are cut off; 0 for B - R as it is, the paper's."""
     drop_failing_after: int = 1000
     """Updates after which samples that run out of memory are dropped; the paper has 5000."""
-    entropy_weight: float = 0.01
+    entropy_weight: float = 0.02
     """Weight of the entropy of a decision."""
     logit_bound: float = 5.0
     """C: logits are C tanh(l / T)."""
@@ -178,8 +180,9 @@ class Placer(Agent):
         cost, failed = -rollout.reward.flatten(), rollout.cost.flatten() > 0
         self.best.note(-cost, action)
         counts = samples_that_count(rollout.valid.flatten(), failed, self._drops())
-        advantage = advantages(cost, self.baseline.of(cost, counts), counts, config.normalise)
-        self.baseline.update(cost, counts)
+        usual = counts & ~failed
+        advantage = advantages(cost, self.baseline.of(cost, usual), counts, failed, config.clip)
+        self.baseline.update(cost, usual)
         logits = self.network.logits(self._encode(seen), action)
         real = seen["nodes"][:, :, 0]  # groups that the graph has
         log_pi, entropy = self.draws.log_prob_entropy(logits, action)
@@ -198,4 +201,4 @@ class Placer(Agent):
         }
 
     def _drops(self) -> bool:
-        return self.num_updates >= self.config.drop_failing_after
+        return bool(self.num_updates >= self.config.drop_failing_after)

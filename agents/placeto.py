@@ -164,14 +164,19 @@ class Graphs:
 
     def __init__(self, nodes: Tensor, edges: Tensor) -> None:
         """Find the different graphs among N observations."""
-        static = nodes[:, :, : len(STATIC)].flatten(1)
-        keys = torch.cat([static, edges.flatten(1).float()], 1)
+        keys = self.key(nodes, edges)
+        self.keys = keys
         _, self.which, counts = torch.unique(keys, dim=0, return_inverse=True, return_counts=True)
         order = torch.argsort(self.which, stable=True)
         first = order[torch.cumsum(counts, 0) - counts]
         self.nodes = nodes[first]
         self.links = adjacency(edges[first], nodes.shape[1])
         self.reach = reachable(self.links)
+
+    @staticmethod
+    def key(nodes: Tensor, edges: Tensor) -> Tensor:
+        """Return what tells graphs apart, a row (N, ...) for each observation."""
+        return torch.cat([nodes[:, :, : len(STATIC)].flatten(1), edges.flatten(1).float()], 1)
 
     def around(self, nodes: Tensor) -> Around:
         """Return the sets around the current groups of all N observations."""
@@ -204,13 +209,16 @@ class Placeto(Agent):
             )
         self.network = Network(self.config).to(self.device)
         self.draws = Categorical(Discrete(devices))
+        self._graphs: Graphs | None = None
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
         self.modules = {"network": self.network}
         self.optimizers = {"adam": self.optimizer}
 
     def judge(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (N, D) and values (N,) of observations."""
-        graphs = Graphs(nodes, edges)
+        if self._graphs is None or not torch.equal(self._graphs.keys, Graphs.key(nodes, edges)):
+            self._graphs = Graphs(nodes, edges)  # the same until an episode ends
+        graphs = self._graphs
         described = self.network.graph(graphs.nodes, graphs.links)[graphs.which]
         result: tuple[Tensor, Tensor] = self.network(nodes, described, graphs.around(nodes))
         return result
