@@ -85,6 +85,9 @@ register_agent("progressive", "daedalus.agents.progressive:Progressive")
 register_agent("qprop", "daedalus.agents.qprop:QProp")
 register_agent("urex", "daedalus.agents.urex:UREX")
 register_agent("web", "daedalus.agents.web:Web")
+register_agent("placer", "daedalus.agents.placer:Placer")
+register_agent("hierarchical_placer", "daedalus.agents.hierarchical_placer:HierarchicalPlacer")
+register_agent("placeto", "daedalus.agents.placeto:Placeto")
 
 for _name, _class in {
     "a2c": "A2C",

@@ -5,7 +5,8 @@
 Every baseline on the machine of each graph's authors (four devices of 16 GB where they name none),
 links of 7.6 GB/s and 25 us; simulated annealing with the same number of simulated steps on each
 graph, median of five seeds. Speeds are processor time of one core. Writes results/placement.json
-and docs/placement.md; a few minutes. ``--summary`` only rewrites the page.
+and docs/placement.md; a few minutes. A graph in the record is not computed again; ``--summary``
+only rewrites the page.
 """
 
 from __future__ import annotations
@@ -116,6 +117,8 @@ def table(rows: dict[str, Any]) -> str:
 
 def measured() -> str:
     """Write the rank correlations of placement_measured.py."""
+    if not MEASURED.exists():
+        return "| not measured yet | | | |"
     record = json.loads(MEASURED.read_text(encoding="utf-8"))["networks"]
     return "\n".join(
         f"| {name} | {row['operations']} | {len(row['measured'])} | {row['rank correlation']:.2f} |"
@@ -152,17 +155,24 @@ def draw() -> None:
     Image.fromarray(pixels).quantize(128).save(IMAGE, optimize=True)
 
 
+def keep(result: dict[str, Any]) -> None:
+    """Write the record so far."""
+    write_file(RESULT, (json.dumps(result, indent=1) + "\n").encode())
+
+
 def main() -> None:
     """Measure and write the record and its page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--summary", action="store_true", help="only rewrite the page")
     if not parser.parse_args().summary:
-        rows = {}
-        for name in graph_names():
-            rows[name] = compare(name)
-            print(f"{name}: annealing {rows[name]['annealing']['ms']:.1f} ms", flush=True)
-        result = {"machine": hardware()["processor"], "graphs": rows, "speed": speeds()}
-        write_file(RESULT, (json.dumps(result, indent=1) + "\n").encode())
+        result: dict[str, Any] = {"machine": hardware()["processor"], "graphs": {}}
+        if RESULT.exists():
+            result |= json.loads(RESULT.read_text(encoding="utf-8"))
+        for name in [n for n in graph_names() if n not in result["graphs"]]:
+            result["graphs"][name] = compare(name)
+            keep(result)
+            print(f"{name}: {result['graphs'][name]['annealing']['ms']:.1f} ms", flush=True)
+        keep(result | {"speed": speeds()})
     draw()
     write_file(PAGE, page(json.loads(RESULT.read_text(encoding="utf-8"))).encode())
     print("see docs/placement.md")

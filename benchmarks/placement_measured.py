@@ -40,13 +40,8 @@ class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, width) to (N, width)."""
         x = self.stem(x)
-        joined: Tensor = self.head(torch.cat([part(x) for part in self.parts], 1))
-        return joined
-
-
-def parts_of(module: Any) -> list[nn.Module]:
-    """Return the modules of a list within a list of modules."""
-    return list(module)
+        output: Tensor = self.head(torch.cat([part(x) for part in self.parts], 1))
+        return output
 
 
 class Inception(nn.Module):
@@ -57,16 +52,17 @@ class Inception(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 4 * channels, 3, padding=1)
         sizes = (1, 3, 3, 5)
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(nn.Conv2d(4 * channels, channels, k, padding=k // 2) for k in sizes)
-            for _ in range(blocks)
+        self.sizes = len(sizes)
+        self.parts = nn.ModuleList(
+            nn.Conv2d(4 * channels, channels, k, padding=k // 2) for k in sizes * blocks
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to features."""
         x = self.stem(x)
-        for block in self.blocks:
-            x = torch.cat([torch.relu(part(x)) for part in parts_of(block)], 1)
+        parts = list(self.parts)
+        for i in range(0, len(parts), self.sizes):
+            x = torch.cat([torch.relu(part(x)) for part in parts[i : i + self.sizes]], 1)
         return x.mean((2, 3))
 
 
@@ -76,17 +72,16 @@ class Attention(nn.Module):
     def __init__(self, width: int = 256, heads: int = 4, blocks: int = 2) -> None:
         """Make the layers."""
         super().__init__()
-        linear = [
-            [nn.Linear(width, 3 * width // heads) for _ in range(heads)] for _ in range(blocks)
-        ]
-        self.heads = nn.ModuleList(nn.ModuleList(row) for row in linear)
+        self.count, each = heads, 3 * width // heads
+        self.heads = nn.ModuleList(nn.Linear(width, each) for _ in range(heads * blocks))
         self.feed = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, T, width) to the same."""
-        for heads, feed in zip(self.heads, self.feed, strict=True):
+        heads = list(self.heads)
+        for block, feed in enumerate(self.feed):
             outputs = []
-            for head in parts_of(heads):
+            for head in heads[block * self.count : (block + 1) * self.count]:
                 query, key, value = head(x).chunk(3, -1)
                 weights = torch.softmax(query @ key.transpose(-1, -2), -1)
                 outputs.append(weights @ value)

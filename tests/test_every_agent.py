@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
 from daedalus.accelerators.guards import NotFiniteError
 from daedalus.agents import agent_names, make_agent
@@ -31,14 +31,18 @@ STEPS = 96
 class World(gymnasium.Env[Any, Any]):
     """A vector that shows which action pays; episodes of 7 steps that end or are cut in turn."""
 
-    def __init__(self, continuous: bool = False, masked: bool = False) -> None:
-        """Choose the kind of actions, and whether some are forbidden."""
+    def __init__(self, continuous: bool = False, masked: bool = False, graph: str = "") -> None:
+        """Choose the kind of actions, whether some are forbidden, and what a graph is placed by."""
         self.action_space = Box(-1, 1, (2,), np.float32) if continuous else Discrete(3)
         self.observation_space: gymnasium.Space[Any] = Box(-1, 1, (3,), np.float32)
         if masked:
             spaces = {"vector": self.observation_space, "action_mask": MultiBinary(3)}
             self.observation_space = Dict(spaces)
-        self.masked = masked
+        if graph:  # four groups on three devices, "whole" or "one" group at a time
+            self.action_space = MultiDiscrete([3] * 4) if graph == "whole" else Discrete(3)
+            nodes, edges = Box(-1, 10, (4, 11), np.float32), Box(-1, 3, (3, 2), np.int32)
+            self.observation_space = Dict({"nodes": nodes, "edges": edges})
+        self.masked, self.graph = masked, graph
         self.steps = self.episodes = 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
@@ -57,11 +61,19 @@ class World(gymnasium.Env[Any, Any]):
     def _observe(self) -> Any:
         self.vector = self.np_random.uniform(-1, 1, 3).astype(np.float32)
         self.mask = np.array([1, *self.np_random.integers(0, 2, 2)], np.int8)
+        if self.graph:
+            nodes = np.full((4, 11), self.vector[0], np.float32)
+            nodes[:, 0] = 1.0
+            return {"nodes": nodes, "edges": np.array([[0, 1], [0, 2], [1, 3]], np.int32)}
         return {"vector": self.vector, "action_mask": self.mask} if self.masked else self.vector
 
 
-KINDS = {name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq", "qprop")}
+KINDS: dict[str, dict[str, Any]] = {
+    name: {"continuous": True} for name in ("ddpg", "td3", "sac", "tqc", "crossq", "qprop")
+}
 KINDS["maskable_ppo"] = {"masked": True}
+KINDS |= {name: {"graph": "whole"} for name in ("placer", "hierarchical_placer")}
+KINDS["placeto"] = {"graph": "one"}
 OWN: dict[str, dict[str, Any]] = {"progressive": {"lstm": 0}, "distral": {"lstm": 0}}
 """What an agent needs instead of `SMALL`."""
 every_agent = pytest.mark.parametrize("name", agent_names())

@@ -1,0 +1,204 @@
+"""Placer: device placement by a sequence-to-sequence policy (Mirhoseini et al. 2017, 1706.04972).
+
+A policy pi(P|G) emits a device for each group of a graph, one after the other in topological order.
+Its cost is R(P) = sqrt(run time), or the root of a large constant where memory runs out, and
+
+    grad J = 1/K sum_k (R(P_k) - B) grad log pi(P_k|G)
+
+with B a moving average of R. The rewards of `DevicePlacement` are -R. Encoder: a bidirectional LSTM
+over embeddings of the groups (what is known of each, and its row and column of the adjacency).
+Decoder: an LSTM that at group i sees the encoder's output of group i and the embedding of the last
+device, and attends to all groups. Samples that fail are dropped from loss and baseline after
+``drop_failing_after`` updates. Where this differs from the paper:
+
+- synchronous: the K samples are one step of K copies of the environment, where the paper has some
+  twenty controllers that send gradients to a parameter server;
+- attention is multiplicative (Luong et al. 2015), not additive: G x G x units would not fit;
+- the logits are bounded by C tanh(l / T), as in the hierarchical planner (Mirhoseini et al. 2018);
+- B is the average of samples that do not fail; advantages are divided by the standard deviation of
+  those and cut off at ``clip``, so that the failing signal warns and does not drown the rest (it
+  must be worse than any placement that fits: a milder one is preferred to a bad start, and learnt);
+- an entropy bonus keeps the policy from closing early.
+
+The agent keeps the best placement that it has tried, `Placer.best`: what a search is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from gymnasium.spaces import Discrete, MultiDiscrete
+from torch import Tensor, nn
+
+from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.placement_search import (
+    Baseline,
+    Best,
+    adjacency,
+    advantages,
+    check_placement,
+    descend,
+    one_or_all,
+    reinforce_loss,
+    samples_that_count,
+)
+from daedalus.agents.policies import Categorical
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `Placer`."""
+
+    n_steps: int = 1
+    """Steps per rollout and environment; an episode is one step."""
+    hidden: int = 64
+    """Units of the LSTMs; the paper has 1024."""
+    embedding: int = 16
+    """Units of a device's embedding."""
+    learning_rate: float = 1e-3
+    """Step size of Adam."""
+    baseline_decay: float = 0.9
+    """Share of the old baseline that each update keeps."""
+    clip: float = 3.0
+    """Standard deviations at which advantages are cut off; 0 for B - R as it is, the paper's."""
+    drop_failing_after: int = 1000
+    """Updates after which samples that run out of memory are dropped; the paper has 5000."""
+    entropy_weight: float = 0.02
+    """Weight of the entropy of a decision."""
+    logit_bound: float = 5.0
+    """C: logits are C tanh(l / T)."""
+    temperature: float = 1.0
+    """T."""
+    max_gradient_norm: float = 1.0
+    """Longer gradients are scaled to this norm."""
+
+
+class Network(nn.Module):
+    """Embedding, encoder, decoder with attention."""
+
+    def __init__(self, groups: int, columns: int, devices: int, config: Config) -> None:
+        """Build for graphs of ``groups`` with ``columns`` each."""
+        super().__init__()
+        hidden, self.devices, self.config = config.hidden, devices, config
+        self.embed = nn.Linear(columns + 2 * groups, hidden)
+        self.encoder = nn.LSTM(hidden, hidden // 2, batch_first=True, bidirectional=True)
+        self.last = nn.Embedding(devices + 1, config.embedding)  # the last one: nothing yet
+        self.decoder = nn.LSTM(hidden + config.embedding, hidden, batch_first=True)
+        self.query = nn.Linear(hidden, hidden, bias=False)
+        self.head = nn.Linear(2 * hidden, devices)
+        nn.init.orthogonal_(self.head.weight, 0.1)
+        nn.init.zeros_(self.head.bias)
+
+    def encode(self, nodes: Tensor, links: Tensor) -> Tensor:
+        """Return groups (N, G, columns) with adjacency (N, G, G) in context, (N, G, hidden)."""
+        x = torch.cat([nodes, links, links.transpose(1, 2)], -1)
+        encoded: Tensor = self.encoder(torch.tanh(self.embed(x)))[0]
+        return encoded
+
+    def decode(self, encoded: Tensor, last: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return the logits (N, L, D) of L groups in a row, and the state to go on from.
+
+        Args:
+            encoded: (N, G, hidden), of all groups.
+            last: (N, L), the device before each, ``devices`` for none.
+            state: None at the start, or what the last call returned.
+        """
+        carried, done = (None, 0) if state is None else state
+        here = encoded[:, done : done + last.shape[1]]
+        hidden, carried = self.decoder(torch.cat([here, self.last(last)], -1), carried)
+        weights = (self.query(hidden) @ encoded.transpose(1, 2)).softmax(-1)
+        logits = self.head(torch.cat([hidden, weights @ encoded], -1))
+        bound, temperature = self.config.logit_bound, self.config.temperature
+        return bound * torch.tanh(logits / temperature), (carried, done + last.shape[1])
+
+    def logits(self, encoded: Tensor, action: Tensor) -> Tensor:
+        """Return the logits (N, G, D) that lead to placements (N, G), all steps at once."""
+        start = torch.full_like(action[:, :1], self.devices)
+        last = torch.cat([start, action[:, :-1]], 1)
+        return self.decode(encoded, last, None)[0]
+
+    def place(self, encoded: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return placements (N, G), device by device as ``choose`` picks from logits (N, 1, D)."""
+        last = torch.full((len(encoded), 1), self.devices, device=encoded.device)
+        state, chosen = None, []
+        for _ in range(encoded.shape[1]):
+            logits, state = self.decode(encoded, last, state)
+            last = choose(logits)
+            chosen.append(last)
+        return torch.cat(chosen, 1)
+
+
+# --------------------------------------------------------------------------------------- the agent
+
+
+class Placer(Agent):
+    """Sequence-to-sequence policy over whole placements, trained by REINFORCE."""
+
+    name = "placer"
+    Config: ClassVar[type[Any]] = Config
+    default_num_envs: ClassVar[int] = 64
+
+    def build(self) -> None:
+        """Make network, optimiser, and the memory of the best placement.
+
+        Raises:
+            TypeError: The environment is no placement world; names one.
+        """
+        groups, columns, self.devices = check_placement(self.spaces, self.name, MultiDiscrete)
+        self.network = Network(groups, columns, self.devices, self.config).to(self.device)
+        self.best = Best(groups).to(self.device)
+        self.draws = Categorical(Discrete(self.devices))
+        self.baseline = Baseline(self.config.baseline_decay).to(self.device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
+        self.modules = {"network": self.network, "best": self.best, "baseline": self.baseline}
+        self.optimizers = {"adam": self.optimizer}
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Draw a placement for each environment, device by device, or take the likeliest ones."""
+        generator = self.generators["act"]
+        choose = (
+            self.draws.mode if deterministic else partial(self.draws.sample, generator=generator)
+        )
+        with torch.no_grad():
+            return Acted(self.network.place(self._encode(inputs.observation), choose), state, {})
+
+    def _encode(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Return the groups in their context, (N, G, hidden); copies of one graph only once."""
+        nodes, edges = one_or_all(observation["nodes"], observation["edges"])
+        encoded = self.network.encode(nodes, adjacency(edges, nodes.shape[1]))
+        return encoded.expand(len(observation["nodes"]), -1, -1)
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Take one step on the placements of ``rollout``."""
+        config = self.config
+        seen = {name: value[:-1].flatten(0, 1) for name, value in rollout.observation.items()}
+        action = rollout.action.flatten(0, 1)
+        cost, failed = -rollout.reward.flatten(), rollout.cost.flatten() > 0
+        self.best.note(-cost, action)
+        counts = samples_that_count(rollout.valid.flatten(), failed, self._drops())
+        usual = counts & ~failed
+        advantage = advantages(cost, self.baseline.of(cost, usual), counts, failed, config.clip)
+        self.baseline.update(cost, usual)
+        logits = self.network.logits(self._encode(seen), action)
+        real = seen["nodes"][:, :, 0]  # groups that the graph has
+        log_pi, entropy = self.draws.log_prob_entropy(logits, action)
+        mean_entropy = (entropy * real).sum() / real.sum()
+        loss = reinforce_loss((log_pi * real).sum(1), advantage, counts)
+        bonus = config.entropy_weight * mean_entropy * real.sum(1).mean()
+        norm = descend(self.network, self.optimizer, loss - bonus, config.max_gradient_norm)
+        return {
+            "policy_loss": loss.detach(),
+            "entropy": mean_entropy.detach(),
+            "gradient_norm": norm,
+            "cost": cost.mean,
+            "baseline": self.baseline.value,
+            "failing": failed.float().mean,
+            "best_reward": self.best.reward,
+        }
+
+    def _drops(self) -> bool:
+        return bool(self.num_updates >= self.config.drop_failing_after)

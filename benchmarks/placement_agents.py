@@ -1,0 +1,178 @@
+"""Agents that place computations against placements without learning, at equal simulated steps.
+
+    python benchmarks/placement_agents.py --graphs layer-graphs/resnet50_training --seeds 5
+    python benchmarks/placement_agents.py --agents placeto --seeds 3
+    python benchmarks/placement_agents.py --summary
+
+`placer` and `hierarchical_placer` search one graph with the budget of `placement.py`'s annealing,
+and their best placement counts. `placeto` learns on synthetic graphs of 64 operations and is then
+read on every shipped graph, which it never saw, without further training: the best placement on the
+way of one greedy and four drawn episodes. Each finished run is kept at once in
+results/placement_agents.json and not run again; writes docs/placement-agents.md from all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from daedalus.accelerators.files import write_file
+from daedalus.agents import make_agent
+from daedalus.envs.batch import Batch
+from daedalus.envs.placement.loaders import graph_names
+from daedalus.evaluation.provenance import commit, hardware, versions
+
+ROOT = Path(__file__).parents[1]
+RESULT, PAGE = ROOT / "results" / "placement_agents.json", ROOT / "docs" / "placement-agents.md"
+BASELINES = ROOT / "results" / "placement.json"
+EVALUATIONS, COPIES = 20_000, 64
+SEARCHERS = ("placer", "hierarchical_placer")
+FAILING = 100.0
+TRAINING = [f"{family}:64:{i}" for family in ("inception", "seq2seq") for i in range(8)]
+LEARNING_STEPS, EPISODES = 300_000, 5
+
+
+def search(name: str, graph: str, seed: int) -> dict[str, Any]:
+    """Let an agent search one graph; return the ms of its best placement and of its last policy."""
+    cls = make_agent(name)
+    world = {"graph": graph, "unit": "single", "failing": FAILING}
+    agent = cls("daedalus/DevicePlacement-v0", num_envs=COPIES, seed=seed, env_kwargs=world)
+    agent.learn(EVALUATIONS)
+    problem = agent.batch.family.world.problems[0]
+    step = problem.run(agent.best.placement.cpu().numpy())
+    last = statistics.mean(episode["r"] for episode in agent.ep_info_buffer)
+    return {"ms": step.time, "oom": step.oom, "last": last**2 * problem.single()}
+
+
+def learn_placeto(seed: int, devices: int) -> Any:
+    """Train on the synthetic graphs, half of the memory that each needs on a device."""
+    cls = make_agent("placeto")
+    world = {"graph": TRAINING, "unit": "single", "devices": devices, "memory_gb": 0.2}
+    world["memory_penalty"] = 20.0
+    agent = cls("daedalus/PlacementImprovement-v0", num_envs=COPIES, seed=seed, env_kwargs=world)
+    return agent.learn(LEARNING_STEPS)
+
+
+def read(agent: Any, graph: str, seed: int) -> dict[str, Any]:
+    """Play one greedy and several drawn episodes; return the best placement on their way."""
+    env: Any = gymnasium.make("daedalus/PlacementImprovement-v0", graph=graph, unit="single")
+    batch = Batch(env.unwrapped.family, EPISODES)
+    batch.reset(seed)
+    problem = batch.family.world.problems[0]  # type: ignore[attr-defined]
+    best = (np.inf, True)
+    for _ in range(problem.graph.groups):
+        observation = {k: v.copy() for k, v in batch.observation.items()}
+        drawn = agent.predict(observation)[0]
+        first = {k: v[:1] for k, v in observation.items()}
+        drawn[0] = agent.predict(first, deterministic=True)[0][0]
+        batch.step(drawn)
+        info = {
+            k: np.where(batch.ended[:, None], batch.final_info[k], v) for k, v in batch.info.items()
+        }
+        full = (info["memory"] * 1e9 > problem.machine.memory * (1 + 1e-6)).any(1)
+        for time_, oom in zip(info["run_time"][:, 0], full, strict=True):
+            best = min(best, (float(time_), bool(oom)), key=lambda pair: (pair[1], pair[0]))
+    return {"ms": best[0], "oom": best[1], "evaluations": EPISODES * problem.graph.groups}
+
+
+def run(result: dict[str, Any], agents: list[str], graphs: list[str], seeds: int) -> None:
+    """Carry out what is missing, and keep each run at once."""
+    runs = result.setdefault("runs", {})
+    for seed in range(seeds):
+        for graph in graphs:
+            for name in (a for a in agents if a in SEARCHERS):
+                if f"{name} {graph} {seed}" not in runs:
+                    keep(result, f"{name} {graph} {seed}", lambda: search(name, graph, seed))  # noqa: B023
+        missing = [g for g in graphs if f"placeto {g} {seed}" not in runs]
+        if "placeto" in agents and missing:
+            agent = learn_placeto(seed, 6)
+            for graph in missing:
+                other = transferred(agent, graph)
+                keep(result, f"placeto {graph} {seed}", lambda: read(other, graph, seed))  # noqa: B023
+
+
+def transferred(agent: Any, graph: str) -> Any:
+    """Return the same policy for another graph and number of devices."""
+    world = {"graph": graph, "unit": "single"}
+    other = type(agent)("daedalus/PlacementImprovement-v0", num_envs=1, env_kwargs=world)
+    other.network.load_state_dict(agent.network.state_dict())
+    return other
+
+
+def keep(result: dict[str, Any], key: str, work: Any) -> None:
+    """Do the work, note what it took, and write the record."""
+    start = time.process_time()
+    found = work()
+    found["seconds"] = time.process_time() - start
+    result["runs"][key] = found
+    result |= {"commit": commit(), "hardware": hardware(), "versions": versions()}
+    write_file(RESULT, (json.dumps(result, indent=1) + "\n").encode())
+    print(f"{key}: {found['ms']:.1f} ms{' (out of memory)' if found['oom'] else ''}", flush=True)
+
+
+def table(result: dict[str, Any], baselines: dict[str, Any]) -> str:
+    """Write the table of the graphs that were run."""
+    columns = ("single device", "HEFT", "min-cut", "METIS", "chain", "experts", "annealing")
+    agents = (*SEARCHERS, "placeto")
+    lines = [f"| graph | {' | '.join(columns)} | {' | '.join(agents)} |"]
+    lines.append("| --- |" + " ---: |" * (len(columns) + len(agents)))
+    graphs = sorted({key.split()[1] for key in result["runs"]})
+    for graph in graphs:
+        row = baselines.get(graph, {})
+        cells = [shown([row[c]]) if c in row else "" for c in columns]
+        for name in agents:
+            found = [v for k, v in result["runs"].items() if k.split()[:2] == [name, graph]]
+            cells.append(shown(found))
+        lines.append(f"| {graph} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def shown(runs: list[dict[str, Any]]) -> str:
+    """Write the median of some runs, their range and number; struck through where memory ends."""
+    if not runs:
+        return ""
+    times = sorted(run["ms"] for run in runs)
+    text = f"{statistics.median(times):.1f}"
+    if any(run["oom"] for run in runs):
+        text = f"~~{text}~~"
+    return (
+        text if len(runs) == 1 else f"{text} ({times[0]:.1f} to {times[-1]:.1f}, n = {len(runs)})"
+    )
+
+
+def page(result: dict[str, Any]) -> str:
+    """Write docs/placement-agents.md."""
+    baselines = json.loads(BASELINES.read_text(encoding="utf-8"))["graphs"]
+    text = (ROOT / "benchmarks" / "placement_agents_page.md").read_text(encoding="utf-8")
+    text = text.replace("{table}", table(result, baselines))
+    return text.replace("{evaluations}", f"{EVALUATIONS:,}").replace(
+        "{steps}", f"{LEARNING_STEPS:,}"
+    )
+
+
+def main() -> None:
+    """Run what is missing and write record and page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--agents", nargs="+", default=[*SEARCHERS, "placeto"])
+    parser.add_argument("--graphs", nargs="+", default=graph_names())
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--summary", action="store_true", help="only rewrite the page")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {"runs": {}}
+    if not arguments.summary:
+        run(result, arguments.agents, arguments.graphs, arguments.seeds)
+    write_file(PAGE, page(result).encode())
+    print("see docs/placement-agents.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""Agents that place computations: losses and sets by hand, learning where the answer is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import MultiDiscrete
+
+from daedalus.agents import make_agent
+from daedalus.agents.hierarchical_placer import group_embedding, operation_embedding
+from daedalus.agents.placement_search import (
+    Baseline,
+    Best,
+    adjacency,
+    advantages,
+    check_placement,
+    one_or_all,
+    reinforce_loss,
+    samples_that_count,
+)
+from daedalus.agents.placer import Config as PlacerConfig
+from daedalus.agents.placer import Network as PlacerNetwork
+from daedalus.agents.placeto import Config as PlacetoConfig
+from daedalus.agents.placeto import Network as PlacetoNetwork
+from daedalus.agents.placeto import around, reachable
+from daedalus.envs.placement.kernels import CURRENT, PLACED, START, VISITED
+
+DIAMOND = torch.tensor([[[0, 1], [0, 2], [1, 3], [2, 3], [-1, -1]]])
+"""a -> (b, c) -> d."""
+
+
+# ---------------------------------------------------------------------------- costs and baselines
+
+
+def test_advantages_by_hand() -> None:
+    """B - R; in standard deviations of what did not fail (here 1/2), cut off at 3."""
+    cost = torch.tensor([1.0, 2.0, 9.0])
+    every, failed = torch.tensor([True, True, True]), torch.tensor([False, False, True])
+    assert advantages(cost, 2.0, every, failed, clip=0).tolist() == [1, 0, -7]
+    assert advantages(cost, 2.0, ~failed, failed, clip=0).tolist() == [1, 0, 0]
+    assert advantages(cost, 2.0, every, failed, clip=3.0).tolist() == pytest.approx([2, 0, -3])
+
+
+def test_failing_samples_are_dropped_when_it_is_time() -> None:
+    valid, failed = torch.tensor([True, True, False]), torch.tensor([True, False, False])
+    assert samples_that_count(valid, failed, drop=False).tolist() == [True, True, False]
+    assert samples_that_count(valid, failed, drop=True).tolist() == [False, True, False]
+
+
+def test_the_baseline_moves_by_hand() -> None:
+    baseline, every = Baseline(0.9), torch.ones(2, dtype=torch.bool)
+    first = torch.tensor([1.0, 3.0])
+    assert baseline.of(first, every) == 2
+    baseline.update(first, every)
+    assert float(baseline.value) == 2
+    baseline.update(torch.tensor([10.0, 14.0]), every)
+    assert float(baseline.value) == pytest.approx(0.9 * 2 + 0.1 * 12)
+    baseline.update(torch.tensor([99.0, 99.0]), ~every)
+    assert float(baseline.value) == pytest.approx(3.0)
+
+
+def test_the_gradient_raises_what_is_better_than_the_baseline() -> None:
+    log_prob = torch.tensor([-1.0, -2.0, -3.0], requires_grad=True)
+    counts = torch.tensor([True, True, False])
+    reinforce_loss(log_prob, torch.tensor([2.0, -4.0, 8.0]), counts).backward()
+    assert log_prob.grad is not None
+    assert log_prob.grad.tolist() == [-1, 2, 0]  # descent raises the first, lowers the second
+
+
+def test_the_best_placement_is_kept() -> None:
+    best = Best(2)
+    best.note(torch.tensor([-3.0, -1.0]), torch.tensor([[0, 0], [1, 0]]))
+    best.note(torch.tensor([-2.0]), torch.tensor([[1, 1]]))
+    assert (float(best.reward), best.placement.tolist()) == (-1, [1, 0])
+
+
+# ----------------------------------------------------------------------------------------- graphs
+
+
+def test_adjacency_by_hand() -> None:
+    links = adjacency(DIAMOND, 4)[0]
+    assert links.tolist() == [[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
+
+
+def test_what_is_around_a_group_by_hand() -> None:
+    """Of b: a before, d after, c beside; the sets are shares."""
+    links, there = adjacency(DIAMOND, 4), torch.ones(1, 4)
+    reach = reachable(links)
+    assert reach[0].int().tolist() == [[0, 1, 1, 1], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
+    sets = around(links, reach, torch.tensor([1]), there)
+    assert sets.parents.tolist() == [[1, 0, 0, 0]]
+    assert sets.children.tolist() == [[0, 0, 0, 1]]
+    assert sets.beside.tolist() == [[0, 0, 1, 0]]
+    assert sets.all.tolist() == [[0.25] * 4]
+    assert around(links, reach, torch.tensor([3]), there).parents.tolist() == [[0, 0.5, 0.5, 0]]
+
+
+def test_long_ways_are_reached() -> None:
+    chain = torch.tensor([[[i, i + 1] for i in range(20)]])
+    reach = reachable(adjacency(chain, 21))[0]
+    assert torch.equal(reach, torch.ones(21, 21, dtype=torch.bool).triu(1))
+
+
+def test_copies_of_one_graph_are_encoded_once() -> None:
+    same, other = torch.ones(3, 2), torch.arange(3.0)
+    assert [len(x) for x in one_or_all(same, same)] == [1, 1]
+    assert [len(x) for x in one_or_all(same, other)] == [3, 3]
+
+
+def test_operation_embeddings_by_hand() -> None:
+    """Operation b of four: neighbours a (place 0, from it) and d (place 3 of 4, to it)."""
+    nodes = torch.arange(4.0).view(1, 4, 1)
+    row = operation_embedding(nodes, DIAMOND)[0, 1].tolist()
+    assert len(row) == 1 + 20
+    assert row[0] == 1
+    near = {(w, s) for w, s in zip(row[1:11], row[11:], strict=True) if s != 0}
+    assert near == {(0, -1), (12, 1)}
+    assert row[3:11] == [-1] * 8
+
+
+def test_group_embeddings_by_hand() -> None:
+    """Groups {a, b} and {c, d}: sums of rows, two edges between them, one inside each."""
+    nodes = torch.tensor([[[1.0, 2.0], [1.0, 4.0], [1.0, 0.0], [1.0, 1.0]]])
+    member = torch.tensor([[[1.0, 0], [1, 0], [0, 1], [0, 1]]])
+    sums, between = group_embedding(nodes, adjacency(DIAMOND, 4), member)
+    assert sums.flatten().tolist() == pytest.approx([2 / 7, 6 / 7, 2 / 3, 1 / 3])
+    assert between.flatten().tolist() == pytest.approx([0, 2 / 3, 0, 0])
+
+
+# ---------------------------------------------------------------------------------------- networks
+
+
+def test_the_placer_scores_what_it_draws() -> None:
+    """Logits of drawing device by device are those of all steps at once, and bounded by C."""
+    torch.manual_seed(0)
+    network = PlacerNetwork(4, 5, 3, PlacerConfig(hidden=8, logit_bound=2.0))
+    torch.nn.init.normal_(network.head.weight, std=50.0)
+    encoded = network.encode(torch.rand(6, 4, 5), adjacency(DIAMOND.expand(6, -1, -1), 4))
+    drawn: list[torch.Tensor] = []
+
+    def choose(logits: torch.Tensor) -> torch.Tensor:
+        drawn.append(logits)
+        return (logits.argmax(-1) + 1) % 3
+
+    action = network.place(encoded, choose)
+    again = network.logits(encoded, action)
+    assert torch.allclose(torch.cat(drawn, 1), again, atol=1e-5)
+    assert float(again.detach().abs().max()) <= 2.0
+
+
+def seen_by_placeto(device: list[int], devices: int, current: int = 1) -> torch.Tensor:
+    nodes = torch.zeros(1, 4, PLACED + devices)
+    nodes[0, :, :5] = torch.tensor([[1, 0.5, 0.1, 0.2, i / 4] for i in range(4)])
+    nodes[0, :current, VISITED] = 1
+    nodes[0, current, CURRENT] = 1
+    nodes[0, :, START] = torch.arange(4) / 4
+    nodes[0, range(4), [PLACED + d for d in device]] = 1
+    return nodes
+
+
+def test_placeto_knows_no_names_of_devices() -> None:
+    """Renaming devices renames the logits; an unused device more changes none of the others."""
+    torch.manual_seed(1)
+    network = PlacetoNetwork(PlacetoConfig())
+    torch.nn.init.normal_(network.policy[-1].weight)  # type: ignore[arg-type]
+    links = adjacency(DIAMOND, 4)
+    sets = around(links, reachable(links), torch.tensor([1]), torch.ones(1, 4))
+
+    def logits(device: list[int], devices: int) -> torch.Tensor:
+        nodes = seen_by_placeto(device, devices)
+        scores: torch.Tensor = network(nodes, network.graph(nodes, links), sets)[0][0]
+        return scores.detach()
+
+    one, renamed = logits([0, 1, 2, 0], 3), logits([2, 0, 1, 2], 3)
+    assert torch.allclose(one, renamed[[2, 0, 1]], atol=1e-6)
+    assert torch.allclose(logits([0, 1, 2, 0], 4)[:3], one, atol=1e-6)
+    assert float(one.std()) > 0
+
+
+# ---------------------------------------------------------------------------------------- learning
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> str:
+    """Write start -> two chains of three -> end: one device takes 8 ms, two take 5."""
+    cost = [1.0] * 8
+    pairs = [(0, 1), (1, 2), (2, 3), (3, 7), (0, 4), (4, 5), (5, 6), (6, 7)]
+    nodes = [{"id": i, "fpgaLatency": c, "size": 1.0} for i, c in enumerate(cost)]
+    edges = [{"sourceId": a, "destId": b, "size": 0.0} for a, b in pairs]
+    path = tmp_path / "twins.json"
+    path.write_text(json.dumps({"nodes": nodes, "edges": edges}), encoding="utf-8")
+    return str(path)
+
+
+WORLD: dict[str, Any] = {"devices": 2, "memory_gb": 1.0, "latency_ms": 0.0, "unit": "single"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("placer", {}), ("hierarchical_placer", {"groups": 3, "placements": 2})]
+)
+def test_search_finds_the_best_of_all(twins: str, name: str, options: dict[str, int]) -> None:
+    """5 of 8 ms; and the policy ends near it, well above drawing at random (-0.90)."""
+    cls = make_agent(name)
+    config = cls.Config(hidden=16, learning_rate=1e-2, **options)
+    agent = cls(
+        "daedalus/DevicePlacement-v0",
+        config,
+        num_envs=32,
+        seed=1,
+        device="cpu",
+        env_kwargs={"graph": twins, **WORLD},
+    )
+    agent.learn(32 * 100)
+    assert float(agent.best.reward) == pytest.approx(-math.sqrt(5 / 8))
+    last = np.mean([episode["r"] for episode in list(agent.ep_info_buffer)[-32:]])
+    assert -0.84 < last <= -math.sqrt(5 / 8) + 1e-6
+
+
+def test_placeto_learns_to_improve_and_carries_over(twins: str) -> None:
+    """Gain of 3/8 of the time on one device at best; then on another number of devices."""
+    cls = make_agent("placeto")
+    made = {"graph": twins, **WORLD}
+    agent = cls(
+        "daedalus/PlacementImprovement-v0",
+        cls.Config(n_steps=8, rounds=2, learning_rate=2e-2, entropy_weight=0.003),
+        num_envs=32,
+        seed=2,
+        device="cpu",
+        env_kwargs=made,
+    )
+    agent.learn(32 * 8 * 16)
+    env: Any = gymnasium.make("daedalus/PlacementImprovement-v0", **{**made, "devices": 3})
+    other = cls(env, agent.config, device="cpu")
+    other.network.load_state_dict(agent.network.state_dict())
+    for who, world in ((agent, made), (other, {**made, "devices": 3})):
+        play = gymnasium.make("daedalus/PlacementImprovement-v0", **world)
+        observation, _ = play.reset(seed=0)
+        total, over = 0.0, False
+        while not over:
+            action, _ = who.predict(observation, deterministic=True)
+            observation, reward, over, *_ = play.step(action)
+            total += float(reward)
+        assert 0.2 < total <= 3 / 8 + 1e-6
+
+
+# ------------------------------------------------------------------------------- spaces and saving
+
+
+@pytest.mark.parametrize("name", ["placer", "hierarchical_placer", "placeto"])
+def test_another_world_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(TypeError, match=r"as daedalus/(Device)?Placement") as error:
+        make_agent(name)("daedalus/Catch-v0", num_envs=1, device="cpu")
+    assert "\n" not in str(error.value)
+    assert "ppo" in str(error.value)
+
+
+def test_the_wrong_interface_is_refused(twins: str) -> None:
+    with pytest.raises(TypeError, match="MultiDiscrete actions, as daedalus/DevicePlacement-v0"):
+        make_agent("placer")(
+            "daedalus/PlacementImprovement-v0", num_envs=1, env_kwargs={"graph": twins, **WORLD}
+        )
+    with pytest.raises(TypeError, match="Discrete actions, as daedalus/PlacementImprovement-v0"):
+        make_agent("placeto")(
+            "daedalus/DevicePlacement-v0", num_envs=1, env_kwargs={"graph": twins, **WORLD}
+        )
+    spaces: Any = make_agent("placer")(
+        "daedalus/DevicePlacement-v0", num_envs=1, env_kwargs={"graph": twins, **WORLD}
+    ).spaces
+    assert check_placement(spaces, "placer", MultiDiscrete) == (8, 5, 2)
