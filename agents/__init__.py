@@ -81,6 +81,8 @@ register_agent("ppo_lagrangian", "daedalus.agents.ppo_lagrangian:PPOLagrangian")
 register_agent("feudal", "daedalus.agents.feudal:Feudal")
 register_agent("pgq", "daedalus.agents.pgq:PGQ")
 register_agent("urex", "daedalus.agents.urex:UREX")
+register_agent("comm", "daedalus.agents.comm:Comm")
+register_agent("iql", "daedalus.agents.iql:IQL")
 
 for _name, _class in {
     "a2c": "A2C",

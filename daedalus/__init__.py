@@ -28,8 +28,10 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents import agent_names, make_agent, register_agent
     from daedalus.agents.actor_critic import ActorCritic
     from daedalus.agents.base import Agent
+    from daedalus.agents.comm import Comm
     from daedalus.agents.cpo import CPO
     from daedalus.agents.feudal import Feudal
+    from daedalus.agents.iql import IQL
     from daedalus.agents.nav import Nav
     from daedalus.agents.pdo import PDO
     from daedalus.agents.pgq import PGQ
@@ -52,8 +54,10 @@ _LAZY = {
     "ActorCritic": "daedalus.agents.actor_critic",
     "Batch": "daedalus.envs.batch",
     "CPO": "daedalus.agents.cpo",
+    "Comm": "daedalus.agents.comm",
     "Family": "daedalus.envs.core",
     "Feudal": "daedalus.agents.feudal",
+    "IQL": "daedalus.agents.iql",
     "Nav": "daedalus.agents.nav",
     "PDO": "daedalus.agents.pdo",
     "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
@@ -79,6 +83,7 @@ _FOLDERS = ("accelerators", "agents", "evaluation", "scenarios")
 
 __all__ = [
     "CPO",
+    "IQL",
     "PDO",
     "PGQ",
     "UNREAL",
@@ -86,6 +91,7 @@ __all__ = [
     "ActorCritic",
     "Agent",
     "Batch",
+    "Comm",
     "Family",
     "Feudal",
     "Nav",
