@@ -88,6 +88,8 @@ register_agent("web", "daedalus.agents.web:Web")
 register_agent("placer", "daedalus.agents.placer:Placer")
 register_agent("hierarchical_placer", "daedalus.agents.hierarchical_placer:HierarchicalPlacer")
 register_agent("placeto", "daedalus.agents.placeto:Placeto")
+register_agent("comm", "daedalus.agents.comm:Comm")
+register_agent("iql", "daedalus.agents.iql:IQL")
 
 for _name, _class in {
     "a2c": "A2C",

@@ -161,6 +161,49 @@ CLAIMS |= {
 }
 
 
+_REPLAYS: dict[str, Any] = {
+    "baseline": "iql, plain replay",
+    "variants": {
+        "iql, plain replay": Variant("iql", {"fingerprint": False}),
+        "iql, no replay": Variant("iql", {"fingerprint": False, "replay": False}),
+        "iql, fingerprint": Variant("iql"),
+        "iql, importance weights": Variant("iql", {"fingerprint": False, "importance": True}),
+        "iql, both": Variant("iql", {"importance": True}),
+    },
+    "diagnostics": {"td_error": "TD error", "weight_greatest": "greatest weight"},
+    "note": "The paper's order, for networks without memory: fingerprint and both above the rest; "
+    "importance weights help less; plain replay may be worse than none.",
+}
+
+CLAIMS |= {
+    "iql-climbing": Claim(
+        question="Does replay that knows its age help two Q-learners to agree?",
+        scenario="climbing_game",
+        total_timesteps=64_000,
+        **_REPLAYS,
+    ),
+    "iql-skirmish": Claim(
+        question="Does replay that knows its age help independent Q-learners to win a skirmish?",
+        scenario="skirmish",
+        total_timesteps=300_000,
+        **_REPLAYS,
+    ),
+    "comm-speaker-listener": Claim(
+        question="Do a speaker and a listener of their own guide a motion by symbols?",
+        scenario="speaker_listener",
+        total_timesteps=2_000_000,
+        baseline="actor_critic, one policy for both",
+        variants={
+            "actor_critic, one policy for both": Variant(
+                "actor_critic",
+                {"lstm": 0, "hidden": 64, "n_steps": 25, "gamma": 0.9, "learning_rate": 2e-3},
+            ),
+            "comm": Variant("comm"),
+        },
+    ),
+}
+
+
 def _file(name: str, variant: str, seed: int) -> Path:
     plain = "".join(c if c.isalnum() else "-" for c in variant).strip("-")
     return RESULTS / name / f"{plain}-{seed}.json"

@@ -28,9 +28,11 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents import agent_names, make_agent, register_agent
     from daedalus.agents.actor_critic import ActorCritic
     from daedalus.agents.base import Agent
+    from daedalus.agents.comm import Comm
     from daedalus.agents.cpo import CPO
     from daedalus.agents.distral import Distral
     from daedalus.agents.feudal import Feudal
+    from daedalus.agents.iql import IQL
     from daedalus.agents.nav import Nav
     from daedalus.agents.pdo import PDO
     from daedalus.agents.pgq import PGQ
@@ -57,8 +59,10 @@ _LAZY = {
     "Batch": "daedalus.envs.batch",
     "CPO": "daedalus.agents.cpo",
     "Distral": "daedalus.agents.distral",
+    "Comm": "daedalus.agents.comm",
     "Family": "daedalus.envs.core",
     "Feudal": "daedalus.agents.feudal",
+    "IQL": "daedalus.agents.iql",
     "Nav": "daedalus.agents.nav",
     "PDO": "daedalus.agents.pdo",
     "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
@@ -87,6 +91,7 @@ _FOLDERS = ("accelerators", "agents", "evaluation", "scenarios")
 
 __all__ = [
     "CPO",
+    "IQL",
     "PDO",
     "PGQ",
     "UNREAL",
@@ -94,6 +99,7 @@ __all__ = [
     "ActorCritic",
     "Agent",
     "Batch",
+    "Comm",
     "Distral",
     "Family",
     "Feudal",

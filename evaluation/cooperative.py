@@ -95,3 +95,21 @@ def message_information(messages: np.ndarray, meanings: np.ndarray) -> float:
     independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     seen = joint > 0
     return float((joint[seen] * np.log2(joint[seen] / independent[seen])).sum())
+
+
+def purity(messages: np.ndarray, meanings: np.ndarray) -> float:
+    """Share of messages that mean what their symbol means most often, 1 for a code without doubt.
+
+    Symbols that are used once are pure by themselves: compare at like numbers of symbols.
+
+    Args:
+        messages: (n,) whole numbers from 0.
+        meanings: (n,) whole numbers from 0.
+
+    Example:
+        >>> purity(np.array([0, 0, 0, 1]), np.array([5, 5, 2, 7]))
+        0.75
+    """
+    joint = np.zeros((int(np.max(messages)) + 1, int(np.max(meanings)) + 1))
+    np.add.at(joint, (np.asarray(messages), np.asarray(meanings)), 1.0)
+    return float(joint.max(1).sum() / joint.sum())

@@ -1,0 +1,359 @@
+"""Agents of several-agent worlds: losses, weights and networks by hand, routing, and learning."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+from torch import Tensor
+
+from daedalus.accelerators.step_replay import StepReplay
+from daedalus.agents.base import Agent, Spaces
+from daedalus.agents.comm import (
+    AgnosticSender,
+    Comm,
+    InformedSender,
+    Receiver,
+    effective_symbols,
+    reinforce_loss,
+)
+from daedalus.agents.comm import Config as CommConfig
+from daedalus.agents.iql import IQL, ImportanceWeights, others, probability, q_target, td_loss
+from daedalus.agents.iql import Config as IQLConfig
+from daedalus.agents.roles import Roles, allowed, choices
+from daedalus.evaluation.cooperative import purity
+from daedalus.evaluation.evaluate import evaluate
+
+GAME = "daedalus/ReferentialGame-v0"
+SMALL = {"features": 8, "concepts": 4, "symbols": 4, "spread": 0.2}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def fill(layer: Any, *values: float) -> None:
+    """Set the weights of a linear layer, row by row, and its bias to 0."""
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(values).view_as(layer.weight))
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+def mean_return(agent: Agent) -> float:
+    return float(np.mean([episode["r"] for episode in agent.ep_info_buffer]))
+
+
+# --------------------------------------------------------------------------- comm, by hand
+
+
+def test_reinforce_by_hand() -> None:
+    log_pi = torch.tensor([-1.0, -2.0], requires_grad=True)
+    entropy = torch.tensor([0.5, 0.5], requires_grad=True)
+    advantage = torch.tensor([2.0, -1.0], requires_grad=True)
+    loss = reinforce_loss(log_pi, entropy, advantage, 0.1)
+    assert loss.item() == pytest.approx(-(2 * -1 + -1 * -2 + 0.1 * 1.0) / 2)
+    loss.backward()
+    assert log_pi.grad is not None
+    assert entropy.grad is not None
+    assert log_pi.grad.tolist() == [-1.0, 0.5]
+    assert entropy.grad.tolist() == pytest.approx([-0.05, -0.05])
+    assert advantage.grad is None
+    none = torch.zeros(0)
+    assert reinforce_loss(none, none, none, 0.1).item() == 0.0  # nobody had a choice
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def test_the_informed_sender_by_hand() -> None:
+    config = CommConfig(embedding=1, filters=1, temperature=2.0)
+    sender = InformedSender(2, 1, 2, config)
+    fill(sender.embed, 1.0)
+    fill(sender.compare, 1.0, -1.0)
+    fill(sender.combine, 2.0)
+    fill(sender.speak, 3.0, -3.0)
+    logit = 3 * sigmoid(2 * sigmoid(1.0 - 0.25)) / 2
+    found = sender(torch.tensor([[[1.0], [0.25]]]))
+    assert found[0].tolist() == pytest.approx([logit, -logit])
+
+
+def test_the_agnostic_sender_and_the_receiver_by_hand() -> None:
+    config = CommConfig(embedding=1)
+    sender = AgnosticSender(2, 1, 1, config)
+    fill(sender.embed[0], 2.0)
+    fill(sender.embed[1], -1.0)
+    fill(sender.speak, 1.0, 10.0)
+    images = torch.tensor([[[1.0], [0.5]]])
+    assert sender(images).item() == pytest.approx(sigmoid(2.0) + 10 * sigmoid(-0.5))
+    receiver = Receiver(1, 2, config)
+    fill(receiver.embed, 3.0)
+    fill(receiver.listen, 1.0, -1.0)  # the symbols' embeddings
+    assert receiver(images, torch.tensor([[0.0, 1.0]]))[0].tolist() == pytest.approx([-3.0, -1.5])
+
+
+def test_symbols_and_purity_are_counted() -> None:
+    assert effective_symbols(torch.tensor([0, 1, 2, 3]), 10).item() == pytest.approx(4.0)
+    assert effective_symbols(torch.tensor([5, 5, 5]), 10).item() == pytest.approx(1.0)
+    assert purity(np.array([0, 0, 0, 1, 1]), np.array([3, 3, 1, 2, 2])) == pytest.approx(0.8)
+
+
+# ------------------------------------------------------------------------------------- roles
+
+
+class _Times(torch.nn.Module):
+    """Multiplies what it sees by a weight."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(weight))
+
+    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+        return observation["x"] * self.weight
+
+
+def test_each_row_goes_to_the_network_of_its_agent_and_no_other_learns() -> None:
+    roles = Roles(2, lambda i: _Times(10.0 ** (i + 1)))
+    who = torch.tensor([[0.0, 1], [1, 0], [0, 1], [1, 0]])
+    found = roles({"x": torch.tensor([[1.0], [2], [3], [4]]), "agent": who}).squeeze(1)
+    assert found.tolist() == [100, 20, 300, 40]
+    found[[0, 2]].sum().backward()
+    first, second = (next(network.parameters()).grad for network in roles.networks)
+    assert first is None or first.item() == 0.0
+    assert second is not None
+    assert second.item() == 4.0
+
+
+def test_what_an_agent_cannot_do_has_no_probability_and_one_way_is_no_choice() -> None:
+    seen = {"action_mask": torch.tensor([[1, 0, 1], [1, 0, 0]])}
+    output = allowed(torch.zeros(2, 3), seen)
+    assert output.softmax(-1).tolist() == [[0.5, 0.0, 0.5], [1.0, 0.0, 0.0]]
+    assert choices(seen, torch.zeros(2)).tolist() == [True, False]
+
+
+def test_no_gradient_passes_through_the_symbol() -> None:
+    """The receiver's rows move nothing of the sender, and the other way round."""
+    agent = Comm(GAME, num_envs=4, env_kwargs=SMALL, device="cpu")
+    assert agent.collector is not None
+    rollout = agent.collector.collect(2)
+    assert rollout is not None
+    seen = {name: value[:2].flatten(0, 1) for name, value in rollout.observation.items()}
+    policy = agent.network.distribution
+    log_pi, _ = policy.log_prob_entropy(agent.network.policy(seen), rollout.action.flatten())
+    who = seen["agent"].argmax(-1)
+    for role in (0, 1):
+        agent.network.zero_grad()
+        mine = log_pi[(who == role) & choices(seen, log_pi)]
+        mine.sum().backward(retain_graph=True)
+        sizes = [
+            sum(float(p.grad.abs().sum()) for p in network.parameters() if p.grad is not None)
+            for network in agent.network.policies.networks
+        ]
+        assert sizes[role] > 0.0
+        assert sizes[1 - role] == 0.0
+
+
+def test_the_roles_share_no_parameter() -> None:
+    agent = Comm(GAME, num_envs=2, env_kwargs=SMALL, device="cpu")
+    first, second = ({id(p) for _, p in agent.network.of(i)} for i in (0, 1))
+    assert not first & second
+    assert len(first | second) == len(list(agent.network.parameters()))
+
+
+def test_wrong_settings_of_comm_are_named() -> None:
+    with pytest.raises(ValueError, match="informed"):
+        Comm(GAME, CommConfig(sender="loud"), num_envs=1, device="cpu")
+
+
+# ------------------------------------------------------------------------------- iql, by hand
+
+
+def test_the_probability_of_an_epsilon_greedy_action() -> None:
+    q = torch.tensor([[1.0, 3.0, 2.0, -1e9], [1.0, 3.0, 2.0, -1e9]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 0]])
+    found = probability(q, torch.tensor([1, 0]), mask, 0.3)
+    assert found.tolist() == pytest.approx([0.8, 0.1])  # .3 / 3 + .7, and .3 / 3
+    plain = probability(q[:, :3], torch.tensor([1, 0]), None, 0.3)
+    assert plain.tolist() == pytest.approx([0.8, 0.1])
+
+
+def test_what_the_others_did_leaves_oneself_out() -> None:
+    assert others(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[6.0, 5.0, 3.0]]
+
+
+def test_importance_weights_are_clipped_rooted_and_averaged() -> None:
+    weights = ImportanceWeights(3)
+    ratio = torch.tensor([[100.0, 1e-9, 1.0, 0.25]])
+    found = weights(ratio.log(), torch.zeros(1, 4))
+    raw = [math.sqrt(2.0), math.sqrt(0.01), 1.0, 0.5]  # clipped to [.01, 2], power 1 / (3 - 1)
+    average = 0.99 + 0.01 * sum(raw) / 4
+    assert weights.average.item() == pytest.approx(average)
+    assert found[0].tolist() == pytest.approx([value / average for value in raw])
+    alone = ImportanceWeights(1)
+    assert alone(torch.zeros(2, 1), torch.zeros(2, 1)).tolist() == [[1.0], [1.0]]
+
+
+def test_q_targets_and_loss_by_hand() -> None:
+    following = torch.tensor([[1.0, 4.0], [1.0, 4.0]])
+    ends = torch.tensor([False, True])
+    target = q_target(torch.tensor([1.0, 1.0]), following, ends, 0.5)
+    assert target.tolist() == [3.0, 1.0]
+    q = torch.tensor([[0.0, 2.0], [5.0, 0.0]])
+    weight = torch.tensor([1.0, 0.5])
+    loss = td_loss(q, torch.tensor([1, 0]), target, weight)
+    assert loss.item() == pytest.approx((1 * (3 - 2) ** 2 + 0.5 * (1 - 5) ** 2) / 2)
+
+
+def test_fingerprints_are_those_of_the_step_also_behind_the_bootstrap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = IQLConfig(n_steps=1, learning_starts=0, batch_size=8, gradient_steps=1)
+    env_kwargs = {"game": "two_step"}
+    agent = IQL("daedalus/ClimbingGame-v0", config, num_envs=2, env_kwargs=env_kwargs, device="cpu")
+    agent.learn(400)
+    held = agent.replay.fields["fingerprint"][: agent.replay.count]
+    # step k of 100 was taken when 4 k of 400 were counted: e = k / 100, epsilon = 1 - .98 e / .6
+    share = torch.arange(100).repeat_interleave(2) / 100
+    assert torch.allclose(held[:, 0, 1], share)
+    assert torch.allclose(held[:, 0, 0], (1 - 0.98 * share / 0.6).clamp(min=0.02), atol=1e-6)
+    shown = []
+    real = IQL.q
+
+    def watched(self: IQL, network: Any, seen: Any, fingerprint: Tensor) -> Tensor:
+        shown.append(fingerprint.clone())
+        return real(self, network, seen, fingerprint)
+
+    monkeypatch.setattr(IQL, "q", watched)
+    batch = agent.replay.sample(8, np.random.default_rng(0))
+    agent._learn(batch)
+    assert len(shown) == 2  # Q(o, u), and Q- of what followed
+    assert all(torch.equal(f, batch["fingerprint"].flatten(0, 1)) for f in shown)
+
+
+def learned_from_two_ages(**settings: Any) -> Tensor:
+    """Return Q(row player's actions) now, from steps with a random and steps with a settled other.
+
+    The column player once drew at random (epsilon 1) and now plays the first column.
+    """
+    config = IQLConfig(learning_rate=5e-3, gamma=0.0, **settings)
+    agent = IQL("daedalus/ClimbingGame-v0", config, num_envs=1, seed=0, device="cpu")
+    table = torch.tensor([[11.0, -30, 0], [-30, 7, 6], [0, 0, 5]])
+    rng = np.random.default_rng(0)
+    old = np.arange(600) < 300
+    row, column = rng.integers(0, 3, (2, 600))
+    action = torch.from_numpy(np.stack([row, np.where(old, column, 0)], 1))
+    age = torch.from_numpy(np.where(old[:, None], [1.0, 0.0], [0.02, 1.0])).float()
+    ones = torch.ones(600, 2, 1)
+    who = torch.eye(2).expand(600, 2, 2)
+    fields = {"observation/observation": ones, "observation/agent": who}
+    fields |= {"next/observation": ones, "next/agent": who, "action": action}
+    fields |= {"reward": table[action[:, 0], action[:, 1]][:, None].expand(600, 2)}
+    fields |= {"terminated": torch.ones(600, 2, dtype=torch.bool)}
+    fields |= {"fingerprint": age[:, None].expand(600, 2, 2)}
+    agent.replay.add({name: value.contiguous() for name, value in fields.items()})
+    for _ in range(500):
+        agent._learn(agent.replay.sample(64, agent.rng))
+    now = torch.tensor([[0.02, 1.0]])
+    seen = {"observation": torch.ones(1, 1), "agent": torch.tensor([[1.0, 0.0]])}
+    with torch.no_grad():
+        return agent.q(agent.network, seen, now)[0]
+
+
+def test_plain_replay_keeps_stale_values_and_the_fingerprint_does_not() -> None:
+    """The first column alone: 11, -30, 0; mixed half and half with row means -19/3, -17/3, 5/3."""
+    fresh = learned_from_two_ages()
+    assert fresh.tolist() == pytest.approx([11.0, -30.0, 0.0], abs=3.0)
+    stale = learned_from_two_ages(fingerprint=False)
+    assert stale.tolist() == pytest.approx([7 / 3, -107 / 6, 5 / 6], abs=3.0)
+
+
+def test_iql_says_which_actions_it_can_take() -> None:
+    spaces = Spaces({"x": Box(-1, 1, (2,))}, Box(-1, 1, (1,)), {})
+    with pytest.raises(TypeError, match="use ppo or sac"):
+        IQL(spaces, device="cpu")
+
+
+# ---------------------------------------------------------------------------------- the replay
+
+
+def test_the_replay_keeps_the_latest_steps() -> None:
+    replay = StepReplay(4)
+    with pytest.raises(ValueError, match="empty"):
+        replay.sample(1, np.random.default_rng(0))
+    replay.add({"x": torch.arange(3)})
+    replay.add({"x": torch.arange(3, 6)})
+    assert sorted(replay.fields["x"].tolist()) == [2, 3, 4, 5]
+    replay.add({"x": torch.arange(10, 20)})
+    assert sorted(replay.fields["x"].tolist()) == [16, 17, 18, 19]
+    again = StepReplay(4)
+    again.set_state(replay.get_state())
+    for held in (replay, again):
+        held.add({"x": torch.tensor([99])})
+    drawn = [held.sample(20, np.random.default_rng(1))["x"] for held in (replay, again)]
+    assert torch.equal(*drawn)
+    with pytest.raises(ValueError, match="at least 1"):
+        StepReplay(0)
+
+
+# -------------------------------------------------------------------------------------- learning
+
+
+@pytest.mark.parametrize("sender", ["informed", "agnostic"])
+def test_two_agents_agree_on_a_code(sender: str) -> None:
+    config = CommConfig(sender=sender, learning_rate=1e-2)
+    agent = Comm(GAME, config, num_envs=32, seed=1, env_kwargs=SMALL).learn(60_000)
+    score = evaluate(agent, GAME, 300, deterministic=True, env_kwargs=SMALL).mean
+    assert 0.9 <= score <= 1.0
+
+
+def test_random_symbols_leave_only_chance() -> None:
+    deaf = {**SMALL, "channel_noise": 1.0}
+    config = CommConfig(learning_rate=1e-2)
+    agent = Comm(GAME, config, num_envs=32, seed=1, env_kwargs=deaf).learn(20_000)
+    assert 0.4 <= evaluate(agent, GAME, 500, env_kwargs=deaf).mean <= 0.6
+
+
+@pytest.mark.parametrize("name", ["comm", "iql"])
+def test_a_time_limit_does_not_end_the_value(name: str) -> None:
+    """Reward 1 for ever, cut after 20 steps: V = 1 / (1 - 0.9) = 10 (as an end: below 8.8)."""
+    env, one = "daedalus/ConstantReward-v0", {"one": torch.ones(1, 1)}
+    if name == "comm":
+        settings = CommConfig(n_steps=5, gamma=0.9, learning_rate=5e-3, hidden=32)
+        comm = Comm(env, settings, num_envs=16, seed=1).learn(30_000)
+        value = comm.network.value(one).item()
+    else:
+        config = IQLConfig(gamma=0.9, hidden=32, target_update_interval=20, learning_rate=2e-3)
+        iql = IQL(env, config, num_envs=16, seed=1).learn(60_000)
+        value = iql.q(iql.network, one, iql.now(1)).max().item()
+    assert 9.5 < value < 10.5
+
+
+def test_iql_learns_catch() -> None:
+    config = IQLConfig(n_steps=4, learning_rate=1e-3)
+    agent = IQL("daedalus/Catch-v0", config, num_envs=16, seed=1).learn(40_000)
+    assert 0.8 <= evaluate(agent, "daedalus/Catch-v0", 100, deterministic=True).mean <= 1.0
+
+
+def test_comm_learns_catch() -> None:
+    config = CommConfig(n_steps=9, gamma=0.99, learning_rate=5e-3)
+    agent = Comm("daedalus/Catch-v0", config, num_envs=16, seed=1).learn(60_000)
+    assert 0.8 <= mean_return(agent) <= 1.0
+
+
+def test_iql_with_importance_weights_and_networks_of_their_own_trains_in_a_skirmish() -> None:
+    config = IQLConfig(importance=True, shared=False, learning_starts=200, batch_size=16)
+    agent = IQL("daedalus/Skirmish-v0", config, num_envs=4, seed=1).learn(1500)
+    batch = agent.replay.fields
+    taken = batch["observation/action_mask"][: agent.replay.count]
+    action = batch["action"][: agent.replay.count]
+    assert taken.gather(-1, action.unsqueeze(-1)).all()  # only what was allowed
+    assert 0.1 < agent.weights.average.item() < math.sqrt(2) + 1e-6
