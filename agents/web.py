@@ -27,7 +27,7 @@ from torch import Tensor
 
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, Spaces, State
-from daedalus.agents.learner import Learner, seeded_progress
+from daedalus.agents.learner import Learner
 from daedalus.agents.web_network import ElementNetwork
 from daedalus.envs.batch import Batch
 from daedalus.envs.web.demonstrate import Demonstrations, demonstrate
@@ -108,8 +108,7 @@ class Web(Agent):
         loss, _, metrics = self.learner.loss(self.learner.prepare(rollout))
         if self.demonstrations is not None and self.config.anchor > 0:
             loss = loss + self.config.anchor * self._unlikelihood()
-        progress = seeded_progress(self.num_timesteps, self.total_timesteps)
-        return {**metrics, **cloned, **self.learner.apply(loss, progress)}
+        return {**metrics, **cloned, **self.learner.apply(loss, self.progress)}
 
     # ------------------------------------------------------------------ cloning
 

@@ -135,7 +135,7 @@ def test_the_gradient_by_hand_and_no_noise_is_reparametrised() -> None:
     output = network.policy(seen)
     log_pi, _ = network.gaussian.log_prob_entropy(output, action)
     surrogate(log_pi, output, signal).backward()
-    plain = [p.grad.flatten() for p in network.policy.parameters()]
+    plain = [p.grad.flatten() for p in network.policy.parameters() if p.grad is not None]
     assert torch.cat(plain).tolist() == pytest.approx(expected)
     assert all(p.grad is None for p in network.critic.parameters())
 
@@ -192,6 +192,7 @@ def test_the_gradient_of_the_critic_is_automatic_differentiations(hidden: tuple[
     rows, action, target = (torch.randn(7, n, dtype=torch.double) for n in (3, 2, 1))
     with torch.no_grad():
         error = learning.accumulate(rows, action, target[:, 0])
+    assert critic.vector.grad is not None
     found = critic.vector.grad.clone()
     loss = (critic(rows, action) - target[:, 0]).square().mean()
     expected = torch.autograd.grad(loss, critic.vector)[0]
@@ -436,7 +437,7 @@ def test_the_scale_of_rewards_does_not_matter() -> None:
         config = Config(**{**SMALL, "n_steps": 50, "critic_ratio": 1.0})
         agent = QProp(vector(4, scale=scale), config, seed=1, device="cpu").learn(600)
         found.append(torch.cat([p.detach().flatten() for p in agent.network.policy.parameters()]))
-    assert torch.allclose(*found, atol=2e-3)
+    assert torch.allclose(found[0], found[1], atol=2e-3)
 
 
 @pytest.mark.parametrize("limit", [True, False])
@@ -459,7 +460,11 @@ def test_a_time_limit_does_not_end_the_values(limit: bool) -> None:
 
     mode = gymnasium.vector.AutoresetMode.SAME_STEP
     envs = gymnasium.vector.SyncVectorEnv([Constant] * 2, autoreset_mode=mode)
-    settings = {"value_epochs": 10, "value_learning_rate": 1e-2, "target_decay": 0.95}
+    settings: dict[str, Any] = {
+        "value_epochs": 10,
+        "value_learning_rate": 1e-2,
+        "target_decay": 0.95,
+    }
     config = Config(**{**SMALL, **settings, "n_steps": 50, "gamma": 0.5})
     agent = QProp(envs, config, seed=1, device="cpu").learn(2000)
     seen, expected = torch.ones(1, 1), 2.0 if limit else 1.0
@@ -495,7 +500,7 @@ def test_what_it_cannot_handle_it_says_in_a_line() -> None:
     with pytest.raises(TypeError, match=r"Discrete\(2\): use trpo, ppo or actor") as caught:
         QProp(SPACES._replace(action=Discrete(2)))
     assert "\n" not in str(caught.value)
-    image = {"image": Box(0, 255, (20, 20, 3), np.uint8)}
+    image: dict[str, Any] = {"image": Box(0, 255, (20, 20, 3), np.uint8)}
     with pytest.raises(TypeError, match="'image' is an image of 20 x 20 x 3: take ppo"):
         QProp(SPACES._replace(observation=image))
     with pytest.raises(ValueError, match="no eta 'bold'; there are: conservative, aggressive"):
