@@ -38,7 +38,7 @@ def heat_maps(cells: Sequence[Cell]) -> str:
 
 def _is_square(cell: Cell) -> bool:
     stages, tasks = cell.matrices[0].shape
-    return stages == tasks + 1
+    return bool(stages == tasks + 1)
 
 
 def scaled(cell: Cell) -> np.ndarray:
