@@ -78,10 +78,7 @@ def carry_out(store: ResultStore, run: str) -> None:
         agent.logger.sinks.append(_into(store, run))
         interval = max(1, row["total_timesteps"] // POINTS)
         options = {"run": directory, "log_interval": interval, "saving": Saving(keep_last=1)}
-        try:
-            final = _trained(store, row, agent, options)
-        finally:
-            agent.batch.close()
+        final = _trained(store, row, agent, options)
     store.finish(run, final, _hashes(store.directory(row)))
 
 
@@ -92,14 +89,21 @@ def _trained(store: ResultStore, row: Mapping[str, Any], agent: Any, options: An
     from daedalus.evaluation.sequence import evaluate_tasks, joined, train_sequence
 
     env, kwargs, episodes = row["env"], row["env_kwargs"], row["episodes"]
-    if is_staged(env, kwargs):
 
-        def log(step: int, values: Mapping[str, float]) -> None:
-            store.log(row["id"], step, values)
+    def log(step: int, values: Mapping[str, float]) -> None:
+        store.log(row["id"], step, values)
 
+    final = None
+    try:
         total = row["total_timesteps"]
-        return joined(train_sequence(agent, kwargs, total, log, episodes=episodes, **options))
-    train(agent, row["total_timesteps"], **options)
+        if is_staged(env, kwargs):
+            final = train_sequence(agent, kwargs, total, log, episodes=episodes, **options)
+        else:
+            train(agent, total, **options)
+    finally:
+        agent.batch.close()
+    if final is not None:
+        return joined(final)
     if env == SEQUENCE:
         return joined(evaluate_tasks(agent, kwargs, episodes))
     return evaluate(agent, env, episodes, env_kwargs=kwargs)
