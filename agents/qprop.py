@@ -29,11 +29,13 @@ centred, and both terms are divided by its standard deviation. Where this differ
   slow copy of the critic only; a time limit does not end the value;
 - the critic learns in units of the widest deviation of returns so far, where the paper searches
   over reward scales;
-- tanh follows all hidden layers of the policy, and values are a network, fitted by Adam.
+- layers begin orthogonal; tanh follows all hidden layers of the policy, and values are a network,
+  fitted by Adam.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -130,7 +132,7 @@ class Network(VectorNetwork):
 
 
 @torch.no_grad()
-def _orthogonal(weights: list[Tensor], last: float) -> None:
+def _orthogonal(weights: Sequence[Tensor], last: float) -> None:
     """Start with orthogonal layers (Saxe et al. 2013, 1312.6120), so that three pass a signal on.
 
     Under the layers' usual start the features of three tanh layers hardly differ between states:
