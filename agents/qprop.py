@@ -29,7 +29,8 @@ centred, and both terms are divided by its standard deviation. Where this differ
   slow copy of the critic only; a time limit does not end the value;
 - the critic learns in units of the widest deviation of returns so far, where the paper searches
   over reward scales;
-- tanh follows all hidden layers of the policy, and values are a network, fitted by Adam.
+- layers begin orthogonal; tanh follows all hidden layers of the policy, and values are a network,
+  fitted by Adam.
 """
 
 from __future__ import annotations
