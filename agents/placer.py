@@ -59,7 +59,7 @@ class Config:
     """Units of the LSTMs; the paper has 1024."""
     embedding: int = 16
     """Units of a device's embedding."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Step size of Adam."""
     baseline_decay: float = 0.9
     """Share of the old baseline that each update keeps."""
