@@ -17,7 +17,7 @@ import numpy as np
 
 from daedalus import scenarios
 from daedalus.envs.batch import Batch
-from daedalus.envs.cooperation.oracles import team_for
+from daedalus.envs.cooperation.oracles import silent_for, team_for
 from daedalus.envs.placement import players as placement
 from daedalus.envs.probes.oracles import oracle_for
 from daedalus.envs.safety.oracles import greedy_for
@@ -61,6 +61,7 @@ KNOWING: tuple[tuple[str, Any], ...] = (
     ("greedy", greedy_for),
     ("greedy", placement.greedy_for),
     ("team", team_for),
+    ("silent", silent_for),
 )
 """Players who know their way; each refuses the worlds of others with a ValueError."""
 

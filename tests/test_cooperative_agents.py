@@ -310,7 +310,7 @@ def test_the_replay_keeps_the_latest_steps() -> None:
 @pytest.mark.parametrize("sender", ["informed", "agnostic"])
 def test_two_agents_agree_on_a_code(sender: str) -> None:
     config = CommConfig(sender=sender, learning_rate=1e-2)
-    agent = Comm(GAME, config, num_envs=32, seed=1, env_kwargs=SMALL).learn(60_000)
+    agent = Comm(GAME, config, num_envs=32, seed=1, env_kwargs=SMALL).learn(48_000)
     score = evaluate(agent, GAME, 300, deterministic=True, env_kwargs=SMALL).mean
     assert 0.9 <= score <= 1.0
 
@@ -338,8 +338,8 @@ def test_a_time_limit_does_not_end_the_value(name: str) -> None:
 
 
 def test_iql_learns_catch() -> None:
-    config = IQLConfig(n_steps=4, learning_rate=1e-3)
-    agent = IQL("daedalus/Catch-v0", config, num_envs=16, seed=1).learn(40_000)
+    config = IQLConfig(n_steps=4, learning_rate=2e-3, gradient_steps=2)
+    agent = IQL("daedalus/Catch-v0", config, num_envs=16, seed=1).learn(32_000)
     assert 0.8 <= evaluate(agent, "daedalus/Catch-v0", 100, deterministic=True).mean <= 1.0
 
 

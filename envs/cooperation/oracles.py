@@ -39,6 +39,19 @@ def team_for(family: Family) -> Callable[[Batch], np.ndarray]:
     raise ValueError(f"there is no team for {type(family).__name__}")
 
 
+def silent_for(family: Family) -> Callable[[Batch], np.ndarray]:
+    """Return the pair in which nothing is heard: the listener goes to the middle of the landmarks.
+
+    Raises:
+        ValueError: The world is not ``SpeakerListener``.
+    """
+    if not isinstance(family, SpeakerListener):
+        raise ValueError(f"nobody speaks in {type(family).__name__}")
+    return lambda batch: np.array(
+        [[0, _steer(state, 1, _places(state, 2, 3).mean(0))] for state in batch.states]
+    )
+
+
 def _steer(state: np.void, i: int, target: np.ndarray) -> int:
     """Return the push that brings body ``i`` to rest at a point."""
     at = slice(2 * i, 2 * i + 2)
