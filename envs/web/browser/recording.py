@@ -296,7 +296,8 @@ def _row(where: str, row: Any) -> Row:
     fits = isinstance(row, list) and [type(value) for value in row] == list(kinds)
     if not fits or len(row[4]) != 4 or any(type(side) is not int for side in row[4]):
         raise FormatError(f"{where}: an element must be {', '.join(Row._fields)}")
-    return Row(*row[:4], tuple(row[4]), *row[5:])
+    element, tag, text, value, (left, top, width, height), *marks = row
+    return Row(element, tag, text, value, (left, top, width, height), *marks)
 
 
 def _outcome(path: Path, number: int, told: dict[str, Any], made: Demonstration) -> None:
