@@ -28,6 +28,9 @@ from torch import Tensor
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, Spaces, State
 from daedalus.agents.learner import Learner
+from daedalus.agents.consolidation import Likelihoods
+from daedalus.agents.learner import Learner
+from daedalus.agents.tasks import observed
 from daedalus.agents.web_network import ElementNetwork
 from daedalus.envs.batch import Batch
 from daedalus.envs.web.demonstrate import Demonstrations, demonstrate
@@ -81,6 +84,7 @@ class Web(Agent):
         self.cloning = torch.optim.Adam(network.parameters(), lr=self.config.clone_rate)
         self.modules = {"network": network}
         self.optimizers = {"rmsprop": self.learner.optimizer, "adam": self.cloning}
+        self.consolidation = self.learner.consolidation
         self.demonstrations: Demonstrations | None = None
 
     def initial_state(self, num_envs: int) -> State:
@@ -97,6 +101,10 @@ class Web(Agent):
     ) -> dict[str, Any]:
         """Show the policy: on a table, how likely each element is."""
         return self.learner.inspect(now)
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of policy and value at the end of a task."""
+        return self.learner.likelihoods(observed(self), self.generators["update"])
 
     def update(self, rollout: Rollout) -> Metrics:
         """Clone once, then take steps on A3C's loss, with the demonstrations as an anchor."""

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("daedalus.commands_make:Check", "test an environment against its contract"),
     "new env": ("daedalus.commands_make:NewEnv", "start a new environment from a template"),
     "new agent": ("daedalus.commands_make:NewAgent", "start a new agent from a template"),
+    "demo record": ("daedalus.commands_record:Record", "record demonstrations of a web task"),
+    "demo replay": ("daedalus.commands_record:Replay", "replay and verify demonstrations"),
     "demo": ("daedalus.commands_score:Demo", "train, score and film UNREAL in a maze, in minutes"),
 }
 """Command -> where it is, and what it does."""

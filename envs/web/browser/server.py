@@ -151,7 +151,9 @@ class FormServer:
         found = site.document(request.path_params["name"]) if site else None
         if found is None:
             return PlainTextResponse("not found", 404)
-        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+        static = request.path_params["name"] in ("page.js", "page.css")  # the same for all episodes
+        keep = "max-age=3600" if static else "no-store"
+        headers = {"Content-Security-Policy": POLICY, "Cache-Control": keep}
         if request.path_params["name"] == "clear":
             headers["Clear-Site-Data"] = '"cookies", "storage"'
         return Response(found[0], media_type=found[1], headers=headers)
@@ -193,6 +195,8 @@ class _Guard:
             await self.app(scope, receive, send)
 
     def _problem(self, scope: Any) -> str:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
+            return "too large"
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
