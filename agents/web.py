@@ -27,7 +27,6 @@ from torch import Tensor
 
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, Spaces, State
-from daedalus.agents.learner import Learner
 from daedalus.agents.consolidation import Likelihoods
 from daedalus.agents.learner import Learner
 from daedalus.agents.tasks import observed
