@@ -24,11 +24,19 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/python -m daedalus demo $(ARGS)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(VENV)/.dev
 	PATH="$(BIN):$$PATH" $(BIN)/pre-commit run --all-files
+
+.PHONY: browser
+browser: # for the tests that need one; where it cannot be had they are skipped, and say so
+	@command -v chromium chromium-browser chrome >/dev/null 2>&1 || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		echo "installing chromium and chromium-driver ..." && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends \
+			chromium chromium-driver >/dev/null; } || echo "no chromium: browser tests are skipped"
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/build.py

@@ -90,7 +90,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names - inside} == {
         f"daedalus-{version()}.dist-info"
     }
-    data = ("*.graphml", "*.osm.bz2")
+    data = ("*.graphml", "*.osm.bz2", "*.css", "*.js")
     assert inside == on_disk("*.py", "*.yaml", "*.html", "*.json", "*.txt", "py.typed", *data)
     streets = {name.rpartition("/")[2] for name in inside if "/streets/data/" in name}
     assert {"LICENSE.txt", "LICENSE-osmnx.txt"} <= streets  # map data travel with their licence
