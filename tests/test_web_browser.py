@@ -214,7 +214,8 @@ def test_a_killed_browser_leaves_nothing_and_is_replaced(env: BrowserWeb, victim
 
 
 CHILD = """
-import sys, time, warnings
+import signal, sys, time, warnings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started us with &
 warnings.simplefilter("ignore")
 from daedalus.envs.web.browser.env import BrowserWeb
 env = BrowserWeb(task="click-test")
