@@ -10,11 +10,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from every_id import native_ids
 from gymnasium.spaces import Discrete
 from gymnasium.utils.env_checker import check_env
 
-from daedalus.envs import family_class
+from daedalus.envs import NATIVE, family_class
 from daedalus.envs.core import Family
 
 SECTIONS = (
@@ -26,7 +25,7 @@ SECTIONS = (
     "Version history",
     "Source",
 )
-every_environment = pytest.mark.parametrize("env_id", native_ids())
+every_environment = pytest.mark.parametrize("env_id", sorted(NATIVE))
 
 
 def _section(doc: str, name: str) -> str:
