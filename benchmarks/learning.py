@@ -367,6 +367,8 @@ def show(value: dict[str, float] | None, form: str) -> str:
     """Return what `with_interval` made as text."""
     if value is None:
         return "-"
+    if np.isnan(value["low"]):  # one run has no interval
+        return f"{value['iqm']:{form}}"
     return f"{value['iqm']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
