@@ -46,9 +46,10 @@ class Task(NamedTuple):
 PENDULUM = (
     "Most of the distance to TRPO is there without the critic, too. A likely reason, not isolated "
     "by runs of its own, are values that are fitted in units of their targets' deviation, where "
-    "TRPO's have to reach returns of some -100 in units of 1. Where the values are that good, little of an advantage's noise is left that a "
-    "critic could explain (a correlation of 0.19 is 4 % of the variance), and the critic's own "
-    "share, the distance between the last two lines, is within the seeds' spread."
+    "TRPO's have to reach returns of some -100 in units of 1. Where the values are that good, "
+    "little of an advantage's noise is left that a critic could explain (a correlation of 0.19 is "
+    "4 % of the variance), and the critic's own share, the distance between the last two lines, "
+    "is within the seeds' spread."
 )
 """What the figures of Pendulum mean."""
 
