@@ -25,7 +25,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m daedalus demo $(ARGS)
 
 test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.dev
 	PATH="$(BIN):$$PATH" $(BIN)/pre-commit run --all-files

@@ -239,28 +239,41 @@ def lend(value: Any) -> Any:
 
 
 @intrinsic
-def _lend_array(typing_context: Any, array: Any) -> Any:
-    """Return an array that nothing is counted for."""
+def _without_owners(typing_context: Any, value: Any) -> Any:
+    """Return an array, or a tuple with arrays, that nothing is counted for."""
+
+    def free(context: Any, builder: Any, kind: Any, part: Any) -> Any:
+        if isinstance(kind, types.Array):
+            array = context.make_array(kind)(context, builder, part)
+            array.meminfo = cgutils.get_null_value(array.meminfo.type)
+            array.parent = cgutils.get_null_value(array.parent.type)
+            return array._getvalue()
+        for i, inner in enumerate(kind.types if isinstance(kind, types.BaseTuple) else ()):
+            lent = free(context, builder, inner, builder.extract_value(part, i))
+            part = builder.insert_value(part, lent, i)
+        return part
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value = context.make_array(signature.args[0])(context, builder, args[0])
-        value.meminfo = cgutils.get_null_value(value.meminfo.type)
-        value.parent = cgutils.get_null_value(value.parent.type)
-        return value._getvalue()
+        return free(context, builder, signature.args[0], args[0])
 
-    return array(array), emit
+    return value(value), emit
 
 
 @overload(lend, strict=False)
 def _overload_lend(value: Any) -> Any:
-    if isinstance(value, types.Array):
-        return lambda value: _lend_array(value)
-    if not isinstance(value, types.NamedTuple):
-        return lambda value: value
-    fields = ", ".join(f"lend(value.{name})" for name in value.fields)
-    namespace = {"Type": value.instance_class, "lend": lend}
-    exec(f"def copy(value):\n    return Type({fields})\n", namespace)  # names of fields only
-    return namespace["copy"]
+    return lambda value: _without_owners(value)
+
+
+def _show(state: Any, i: int, params: Any, out: Any) -> None:
+    """Resolved by the compiler to the code below, inlined.
+
+    The one caller of ``_observe``: Numba compiles what is called by functions of other flags anew.
+    """
+
+
+@overload(_show, strict=False, jit_options={"forceinline": True})
+def _overload_show(state: Any, i: Any, params: Any, out: Any) -> Any:
+    return lambda state, i, params, out: _observe(state, params, _row(out, i))
 
 
 @register_jitable
@@ -272,7 +285,7 @@ def _start(states: Any, i: int, params: Any, out: Any) -> None:
     state.cost = 0.0
     state.ended = False
     _reset(state, params)
-    _observe(state, params, _row(out, i))
+    _show(state, i, params, out)
 
 
 @jit
@@ -340,7 +353,7 @@ def batch_step(
             result.episode_length[i] = state.elapsed
         restart = over and mode == SAME_STEP
         if not fresh:
-            _observe(state, params, _row(out, i))
+            _show(state, i, params, out)
         if restart:
             _keep(final, out, i)
         if fresh or restart:

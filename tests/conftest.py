@@ -10,8 +10,33 @@ os.environ.setdefault("MPLBACKEND", "Agg")  # figures without a display
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from hypothesis import settings  # noqa: E402 - after the environment is set
+import pytest  # noqa: E402 - after the environment is set
+from hypothesis import settings  # noqa: E402
 
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
+
+
+def _world(item: pytest.Item) -> str | None:
+    """Return the package below ``envs/`` whose kernels a test needs, if its name tells."""
+    from daedalus.envs import NATIVE
+
+    worlds = {env_id: family.split(".")[2] for env_id, family in NATIVE.items()}
+    env_id = getattr(item, "callspec", None) and item.callspec.params.get("env_id")  # type: ignore[attr-defined]
+    if env_id in worlds:
+        return worlds[env_id]
+    file = item.path.stem
+    return next((w for w in worlds.values() if file.startswith(f"test_{w.rstrip('s')}")), None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a world in one process, so that its kernels are compiled once.
+
+    (With ``--dist loadgroup``; two processes with an empty cache would both compile them.)
+    """
+    for item in items:
+        world = _world(item)
+        if world is not None:
+            item.add_marker(pytest.mark.xdist_group(world))

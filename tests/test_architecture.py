@@ -266,8 +266,9 @@ def test_packaging_lists_every_subpackage() -> None:
 
 
 def collected(test_file: str) -> str:
-    """Return the names of the tests that pytest finds in a file."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", test_file]
+    """Return the names of the tests that pytest finds in a file, the slow ones too."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist"]
+    command += ["-m", "slow or not slow", test_file]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

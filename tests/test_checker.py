@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import gymnasium
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import members
 import seeded_defects
 
-from daedalus.envs import NATIVE
 from daedalus.envs.checker import EnvironmentCheckError, Replayers, check
 
 GYMNASIUM: list[tuple[str, dict[str, Any]]] = [
@@ -98,22 +97,7 @@ def test_no_false_alarm_on_gymnasium(
     assert single <= TRUE_WARNINGS.get(env_id, set()), str(result)
 
 
-MEMBERS = 12
-"""Ids of one family that the default run checks; the rest differ in data alone and are slow."""
-
-
-def native_ids() -> list[Any]:
-    """Every native id, those beyond the first `MEMBERS` of a family marked as slow."""
-    found: list[Any] = []
-    seen: Counter[str] = Counter()
-    for env_id in sorted(NATIVE):
-        seen[NATIVE[env_id]] += 1
-        marks = (pytest.mark.slow,) if seen[NATIVE[env_id]] > MEMBERS else ()
-        found.append(pytest.param(env_id, marks=marks))
-    return found
-
-
-@pytest.mark.parametrize("env_id", native_ids())
+@members.every_environment
 def test_no_alarm_on_our_environments(env_id: str, replayers: Replayers) -> None:
     times: dict[str, Any] = {"deadline": 2.0, "patience": 300.0}  # a child may have to compile
     result = check(env_id, steps=40, external=False, replayers=replayers, **times)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,6 +14,9 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
 from gymnasium.utils.env_checker import check_env
+
+sys.path.insert(0, str(Path(__file__).parent))
+import members
 
 from daedalus.envs import NATIVE, family_class
 from daedalus.envs.core import Family
@@ -25,7 +30,6 @@ SECTIONS = (
     "Version history",
     "Source",
 )
-every_environment = pytest.mark.parametrize("env_id", sorted(NATIVE))
 
 
 def _section(doc: str, name: str) -> str:
@@ -34,7 +38,7 @@ def _section(doc: str, name: str) -> str:
     return match[1]
 
 
-@every_environment
+@members.every_environment
 def test_gymnasium_accepts_it(env_id: str) -> None:
     env = gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True)
     with warnings.catch_warnings():
@@ -44,14 +48,14 @@ def test_gymnasium_accepts_it(env_id: str) -> None:
         check_env(env.unwrapped)
 
 
-@every_environment
+@members.every_environment
 def test_stable_baselines3_accepts_it(env_id: str) -> None:
     from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
     sb3_check_env(gymnasium.make(env_id).unwrapped, warn=False)
 
 
-@every_environment
+@pytest.mark.parametrize("env_id", sorted(NATIVE))
 def test_the_datasheet_is_complete(env_id: str) -> None:
     """Every section is there; arrays, parameters and their units are those of the code."""
     family = family_class(env_id)
@@ -67,7 +71,7 @@ def test_the_datasheet_is_complete(env_id: str) -> None:
         assert re.search(rf"^\s+{name}: ", described, re.MULTILINE), f"{name} is not described"
 
 
-@every_environment
+@members.every_environment
 def test_the_picture_is_for_people(env_id: str) -> None:
     env = gymnasium.make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
@@ -80,7 +84,7 @@ def test_the_picture_is_for_people(env_id: str) -> None:
     assert np.array_equal(picture, again)
 
 
-@every_environment
+@members.every_environment
 def test_the_keys_are_actions(env_id: str) -> None:
     family: Family = gymnasium.make(env_id).unwrapped.family  # type: ignore[attr-defined]
     assert family.keys
