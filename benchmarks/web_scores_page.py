@@ -59,7 +59,7 @@ def shown(tables: dict[str, list[float]], tasks: tuple[str, ...] = ()) -> str:
 def summary(runs: Runs) -> str:
     """Write a line for each kind of goal, a column for each stage."""
     lines = [f"| | {' | '.join(NATIVE)} |", "| --- |" + " --- |" * len(NATIVE)]
-    rows = [(KINDS[kind], kind, ()) for kind in KINDS]
+    rows: list[tuple[str, str, tuple[str, ...]]] = [(KINDS[kind], kind, ()) for kind in KINDS]
     rows.insert(1, ("of these: one click", "fresh", CLICKS))
     rows.insert(2, ("of these: text to type", "fresh", TEXTS))
     rows.insert(5, ("of these: flights, held-out goals", "test", FLIGHTS))
