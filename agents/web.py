@@ -44,7 +44,7 @@ class Config(A3CConfig):
 
     learning_rate: float = 3e-4
     """Step size of fine-tuning at the start."""
-    entropy_weight: float = 0.01
+    entropy_weight: float = 0.003
     """beta: weight of the entropy bonus."""
     lstm: int = 0
     """Units of the LSTM on pixels; 0 for a feed-forward agent."""
@@ -52,17 +52,17 @@ class Config(A3CConfig):
     """Keep the forward pass of acting for the update; the table's network has nothing to keep."""
     width: int = 48
     """Features of an element."""
-    layers: int = 3
-    """Convolutions along the table."""
+    layers: int = 2
+    """Convolutions along the table, before elements attend to goal fields and again after."""
     demonstrations: int = 100
     """Episodes of the demonstrator to clone before the first update; 0 for none."""
     clone_updates: int = 1000
     """Steps of cloning."""
-    clone_batch: int = 128
+    clone_batch: int = 96
     """Demonstrated steps of a minibatch."""
     clone_rate: float = 2e-3
     """Step size of cloning (Adam)."""
-    anchor: float = 0.1
+    anchor: float = 1.0
     """Weight of the demonstrations' likelihood while fine-tuning."""
 
 
@@ -148,11 +148,17 @@ class Web(Agent):
             losses.append(float(loss.detach()))
         return {"clone_loss": float(np.mean(losses[-50:])) if losses else 0.0}
 
+    def _drawn(self, lengths: np.ndarray) -> np.ndarray:
+        """Draw steps (clone_batch,): an episode, then a step of it, so that short ones count."""
+        episodes = self.rng.integers(len(lengths), size=self.config.clone_batch)
+        starts = np.cumsum(lengths) - lengths
+        return np.asarray(starts[episodes] + self.rng.integers(lengths[episodes]))
+
     def _unlikelihood(self) -> Tensor:
         """Return the mean negative log-likelihood of a minibatch of the demonstrations."""
         assert self.demonstrations is not None
         arrays, actions = self.demonstrations.observation, self.demonstrations.action
-        rows = self.rng.integers(len(actions), size=self.config.clone_batch)
+        rows = self._drawn(self.demonstrations.lengths)
         action = torch.from_numpy(actions[rows]).to(self.device)
         zeros = torch.zeros(len(rows), device=self.device)
         inputs = Inputs(

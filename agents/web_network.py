@@ -2,15 +2,16 @@
 
 Every element is described by its numbers, its words (hashed into a table of embeddings) and by how
 its words match those of the goal; convolutions along the table let it see its neighbours, such as
-the label beside a box. The policy is a pointer: a softmax over (click | type) x element, and over
-the goal fields for what is typed. Weights do not depend on the number of rows, so a network plays
+the label beside a box. So described, it attends to the goal fields: which is it about, and does it
+hold what that field wants? What pops up is about the field of the element that has the focus. The
+policy is a pointer: a softmax over (click | type) x element, and over the goal fields for what is
+typed, which is the same attention. Weights do not depend on the number of rows, so a network plays
 any page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,78 +21,23 @@ from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.a3c_network import FeedForwardCore, Unrolled
 from daedalus.agents.base import Spaces
 from daedalus.agents.networks import Known
+from daedalus.agents.web_policy import IMPOSSIBLE, PointerPolicy
 
 BUCKETS = 4096
 """Embeddings of words; hashes share them modulo this."""
 TAGS = 12
-NUMBERS = 9  # of an element, besides its tag
-MATCHES = 12
+WAVES = 4
+"""Frequencies by which a place on the page is told, besides its numbers."""
+NUMBERS = 9 + 4 * WAVES  # of an element, besides its tag
+PAIRS = 9
+"""Ways in which an element matches a goal field."""
+MATCHES = PAIRS + 7
 PIXELS = (160.0, 210.0, 160.0, 210.0)
 """What rectangles are divided by."""
-IMPOSSIBLE = -1e9
-
-
-class Parameters(NamedTuple):
-    """The policy's logits, taken apart."""
-
-    joint: Tensor  # (N, 1 + 2 R): nothing, click each row, type into each row
-    field: Tensor  # (N, R, F)
-
-
-class PointerPolicy(nn.Module):
-    """Distribution over (type, row, field) of the preset ``liu18``."""
-
-    def __init__(self, rows: int, fields: int) -> None:
-        """Take the sizes of the action space."""
-        super().__init__()
-        self.rows, self.fields = rows, fields
-        self.size = 1 + 2 * rows + rows * fields
-
-    def split(self, output: Tensor) -> Parameters:
-        """Take the logits (N, size) apart."""
-        joint, field = output.split([1 + 2 * self.rows, self.rows * self.fields], -1)
-        return Parameters(joint, field.view(-1, self.rows, self.fields))
-
-    def sample(self, output: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw (N, 3) by exponential races."""
-        parameters = self.split(output)
-
-        def draw(logits: Tensor) -> Tensor:
-            race = torch.empty_like(logits).exponential_(generator=generator)
-            return (logits - race.log_()).argmax(-1)
-
-        return self._action(draw(parameters.joint), draw, parameters.field)
-
-    def mode(self, output: Tensor) -> Tensor:
-        """Return the most likely type and row, and its most likely field, (N, 3)."""
-        parameters = self.split(output)
-        best = parameters.joint.argmax(-1)
-        return self._action(best, lambda logits: logits.argmax(-1), parameters.field)
-
-    def _action(self, place: Tensor, choose: Any, field: Tensor) -> Tensor:
-        kind = torch.where(place == 0, 0, 1 + (place - 1).div(self.rows, rounding_mode="floor"))
-        row = (place - 1).clamp(min=0) % self.rows
-        fields = choose(field[torch.arange(len(row)), row])
-        return torch.stack([kind, row, torch.where(kind == 2, fields, 0)], -1)
-
-    def log_prob_entropy(self, output: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log pi(action) and the entropy, (N,) each; unused components do not count."""
-        parameters = self.split(output)
-        joint, field = (F.log_softmax(logits, -1) for logits in parameters)
-        kind, row, chosen = action.long().unbind(-1)
-        place = torch.where(kind == 0, 0, 1 + (kind - 1) * self.rows + row)
-        log_pi = joint.gather(-1, place.unsqueeze(-1)).squeeze(-1)
-        own = field[torch.arange(len(row)), row].gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-        log_pi = log_pi + torch.where(kind == 2, own, 0.0)
-        typing = joint[:, 1 + self.rows :].exp()
-        of_fields = -(field.exp() * field.clamp(min=-50.0)).sum(-1)
-        entropy = -(joint.exp() * joint.clamp(min=-50.0)).sum(-1) + (typing * of_fields).sum(-1)
-        return log_pi, entropy
-
-    def describe(self, output: Tensor) -> dict[str, Tensor]:
-        """Return the probabilities of rows, clicked or typed into, (N, R)."""
-        joint = self.split(output).joint.softmax(-1)[:, 1:]
-        return {"elements": joint[:, : self.rows] + joint[:, self.rows :]}
+TOGETHER = 32
+"""Pages at least that go through the network together."""
+WORD_SCALE = 0.5
+"""Standard deviation of word embeddings at first."""
 
 
 class Neighbours(nn.Module):
@@ -125,14 +71,18 @@ class ElementNetwork(nn.Module):
         self.word = nn.Embedding(BUCKETS, width)
         self.numbers = nn.Linear(NUMBERS + MATCHES, width)
         self.words = nn.Linear(4 * width, width)
+        self.field = nn.Linear(5 * width, width)
         self.goal = nn.Linear(2 * width + 2, width)
-        self.layers = nn.ModuleList(Neighbours(width) for _ in range(layers))
-        self.pointer = nn.Linear(width, 2)
+        self.before = nn.ModuleList(Neighbours(width) for _ in range(layers))
         self.key = nn.Linear(width, width)
-        self.pairs = nn.Linear(5, 1)
-        self.rest = nn.Linear(2 * width, 2)  # nothing, value
-        nn.init.normal_(self.word.weight, std=0.1)
-        for layer in (self.pointer, self.rest):
+        self.pairs = nn.Linear(PAIRS, 1)
+        self.wanted = nn.Linear(2 * PAIRS + width, width)
+        self.after = nn.ModuleList(Neighbours(width) for _ in range(layers))
+        self.pointer = nn.Linear(width, 2)
+        self.nothing = nn.Linear(2 * width, 1)
+        self.value = nn.Linear(2 * width, 1)  # of features that are the policy's alone
+        nn.init.normal_(self.word.weight, std=WORD_SCALE)
+        for layer in (self.pointer, self.nothing, self.value):
             nn.init.orthogonal_(layer.weight, 0.01)
 
     def actor(self, output: Tensor) -> Tensor:
@@ -158,59 +108,106 @@ class ElementNetwork(nn.Module):
         return Unrolled(output, output, output, self.actor(output), output[..., -1])
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Return policy parameters and value, (N, size + 1)."""
+        """Return policy parameters and value, (N, size + 1).
+
+        Pages with few elements go through apart from those with many: a popup fills half a table.
+        """
+        order = observation["mask"].sum(1).argsort()
+        if len(order) < 2 * TOGETHER:
+            return self._pages(observation)
+        parts = order.split(max(TOGETHER, -(-len(order) // 4)))
+        found = [self._pages({k: a[part] for k, a in observation.items()}) for part in parts]
+        return torch.cat(found)[order.argsort()]
+
+    def _pages(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Return policy parameters and value of pages that are padded to one length."""
         seen, places = visible_rows(observation)
         mask = seen["mask"].float().unsqueeze(-1)
         pairs = matches(seen)
-        x = self._elements(seen, mask, pairs)
-        for layer in self.layers:
+        fields = self._fields(seen)
+        x = self._elements(seen, mask, pairs, self._goal(seen, fields))
+        for layer in self.before:
+            x = layer(x, mask)
+        about = self._about(seen, x, pairs)
+        x = F.relu(x + self.wanted(self._told(seen, about, pairs, fields))) * mask
+        for layer in self.after:
             x = layer(x, mask)
         pointer = self.pointer(x).masked_fill(mask == 0, IMPOSSIBLE)
         context = torch.cat([x.sum(1) / mask.sum(1).clamp(min=1.0), x.amax(1)], -1)
-        nothing, value = self.rest(context).split(1, -1)
-        rows = torch.cat([pointer, self._fields(seen, x, pairs)], -1)
-        full = rows.new_full((len(rows), self.distribution.rows, rows.shape[-1]), IMPOSSIBLE)
-        full = full.scatter(1, places.unsqueeze(-1).expand_as(rows), rows)
-        click, enter, field = full[..., 0], full[..., 1], full[..., 2:]
+        nothing, value = self.nothing(context), self.value(context.detach())
+        click, enter, field = self._everywhere(places, pointer, about)
         return torch.cat([nothing, click, enter, field.flatten(1), value], -1)
 
-    def _elements(self, seen: Mapping[str, Tensor], mask: Tensor, pairs: Tensor) -> Tensor:
+    def _everywhere(
+        self, places: Tensor, pointer: Tensor, about: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits of clicks and typing (N, rows) and of fields (N, rows, fields)."""
+        rows = torch.cat([pointer, about], -1)
+        rows = F.pad(rows, (0, self.distribution.fields - about.shape[-1]), value=IMPOSSIBLE)
+        full = rows.new_full((len(rows), self.distribution.rows, rows.shape[-1]), IMPOSSIBLE)
+        full = full.scatter(1, places.unsqueeze(-1).expand_as(rows), rows)
+        return full[..., 0], full[..., 1], full[..., 2:]
+
+    def _elements(
+        self, seen: Mapping[str, Tensor], mask: Tensor, pairs: Tensor, goal: Tensor
+    ) -> Tensor:
         """Describe every element, (N, R, width)."""
         numbers = seen["elements"].float()
         place = numbers[..., 1:5] / numbers.new_tensor(PIXELS)
-        told = torch.cat([place, numbers[..., 5:], summary(seen, pairs)], -1)
-        words = self.word(seen["words"].long() % BUCKETS) * (seen["words"] > 0).unsqueeze(-1)
+        told = torch.cat([place, waves(place), numbers[..., 5:], summary(seen, pairs)], -1)
+        words = self._embed(seen["words"])
         whole = words[..., 0, :], words[..., 1:4, :].sum(-2), words[..., 4, :]
         described = torch.cat([*whole, words[..., 5:, :].sum(-2)], -1)
         x = self.tag(seen["elements"][..., 0].long()) + self.words(described) + self.numbers(told)
-        return F.relu(x + self._goal(seen).unsqueeze(1)) * mask
+        return F.relu(x + goal.unsqueeze(1)) * mask
 
-    def _goal(self, seen: Mapping[str, Tensor]) -> Tensor:
+    def _embed(self, hashes: Tensor) -> Tensor:
+        """Look words up, (..., width); zeros for none."""
+        return self.word(hashes.long() % BUCKETS) * (hashes > 0).unsqueeze(-1)  # type: ignore[no-any-return]
+
+    def _fields(self, seen: Mapping[str, Tensor]) -> Tensor:
+        """Describe every goal field by key, value and the value's parts, (N, F, width)."""
+        told = seen["fields"]
+        words = self._embed(told[..., [0, 1, 3, 4, 5]]).flatten(-2)
+        return F.relu(self.field(words)) * (told[..., 1] > 0).unsqueeze(-1)
+
+    def _goal(self, seen: Mapping[str, Tensor], fields: Tensor) -> Tensor:
         """Describe what is wanted, (N, width)."""
-        told = seen["utterance"].long()
-        words = (self.word(told % BUCKETS) * (told > 0).unsqueeze(-1)).mean(1)
-        fields = seen["fields"].long()
-        known = (self.word(fields % BUCKETS) * (fields > 0).unsqueeze(-1)).mean((1, 2))
-        return self.goal(torch.cat([words, known, seen["clock"]], -1))  # type: ignore[no-any-return]
+        told = seen["utterance"]
+        words = self._embed(told).sum(1) / (told > 0).sum(1, keepdim=True).clamp(min=1).sqrt()
+        return self.goal(torch.cat([words, fields.sum(1), seen["clock"]], -1))  # type: ignore[no-any-return]
 
-    def _fields(self, seen: Mapping[str, Tensor], x: Tensor, pairs: Tensor) -> Tensor:
+    def _about(self, seen: Mapping[str, Tensor], x: Tensor, pairs: Tensor) -> Tensor:
         """Return the logit of every field for every element, (N, R, F)."""
-        fields = seen["fields"].long()
-        vectors = self.word(fields[..., 0] % BUCKETS)
-        logits = self.pairs(pairs).squeeze(-1) + self.key(x) @ vectors.transpose(1, 2)
+        fields = seen["fields"]
+        keys = self._embed(fields[..., 0])
+        logits = self.pairs(pairs).squeeze(-1) + self.key(x) @ keys.transpose(1, 2)
         return logits.masked_fill((fields[..., 1] == 0).unsqueeze(1), IMPOSSIBLE)  # type: ignore[no-any-return]
+
+    def _told(
+        self, seen: Mapping[str, Tensor], about: Tensor, pairs: Tensor, fields: Tensor
+    ) -> Tensor:
+        """Tell of every element how it matches its own field and that of the focus."""
+        own = F.pad(about, (1, 0)).softmax(-1)[..., 1:]  # or it is about none
+        focused = (own * seen["elements"][..., 5:6]).sum(1)
+        matched = torch.einsum("nrf,nrfp->nrp", own, pairs)
+        popped = torch.einsum("nf,nrfp->nrp", focused, pairs)
+        wanted = torch.einsum("nf,nfw->nw", focused, fields).unsqueeze(1)
+        return torch.cat([matched, popped, wanted.expand(-1, matched.shape[1], -1)], -1)
 
 
 def visible_rows(observation: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
     """Move what shows to the front and drop the rest: most rows of a page with a calendar hide.
 
     Returns:
-        The arrays with K rows, and the row (N, K) that each was.
+        The arrays with K rows and no more goal fields than there are, and the row (N, K) that each
+        was.
     """
-    mask = observation["mask"]
+    mask, fields = observation["mask"], observation["fields"]
     count = max(int(mask.sum(1).max()), 1)
+    known = max(int((fields[..., 1] > 0).sum(1).max()), 1)
     places = torch.argsort(mask, dim=1, descending=True, stable=True)[:, :count]
-    found = dict(observation)
+    found = {**observation, "fields": fields[:, :known]}
     for name in ("elements", "words"):
         array = observation[name]
         found[name] = array.gather(1, places.unsqueeze(-1).expand(-1, -1, array.shape[-1]))
@@ -218,11 +215,18 @@ def visible_rows(observation: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
     return found, places
 
 
+def waves(place: Tensor) -> Tensor:
+    """Return sines and cosines of left and top (N, R, 4 WAVES), so that near places can differ."""
+    angles = place[..., :2].unsqueeze(-1) * (torch.pi * 2.0 ** torch.arange(1, WAVES + 1))
+    return torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
+
+
 def matches(seen: Mapping[str, Tensor]) -> Tensor:
-    """Tell how elements match goal fields, float32 (N, R, F, 5).
+    """Tell how elements match goal fields, float32 (N, R, F, PAIRS).
 
     Whole text is the field's value; whole value is; the name is the field's key; a word of the text
-    is; the first word of the value of both agree.
+    is; the first word of the value of both agree; a word of the text is the field's first; the
+    value is the first, second or third part of the field's.
     """
     words, fields = seen["words"].unsqueeze(2), seen["fields"].unsqueeze(1)
     key, value, first = fields[..., 0], fields[..., 1], fields[..., 2]
@@ -232,6 +236,8 @@ def matches(seen: Mapping[str, Tensor]) -> Tensor:
         words[..., 4] == key,
         (words[..., 1:4] == key.unsqueeze(-1)).any(-1),
         (words[..., 6] == first) & (first > 0),
+        (words[..., 1:4] == first.unsqueeze(-1)).any(-1) & (first > 0),
+        *((words[..., 5] == part) & (part > 0) for part in fields[..., 3:].unbind(-1)),
     )
     return torch.stack([f & (value > 0) for f in found], -1).float()
 

@@ -1,19 +1,23 @@
 """Both backends of the web tasks play the same episodes: tables, rewards, requests, step by step.
 
-    python benchmarks/web_proof.py --episodes 1000          the full count for every task
-    python benchmarks/web_proof.py --episodes 3 --tasks login-user flight-aurora
+    python benchmarks/web_proof.py --episodes 1000            the full count for every task
+    python benchmarks/web_proof.py --episodes 50 --minutes 10
+    python benchmarks/web_proof.py --episodes 4 --tasks login-user flight-aurora
 
-Half of the episodes are the demonstrator's, half random. Stops at the first difference and says
-what it was; otherwise prints steps and faults of each task.
+Half of the episodes are the demonstrator's, half random. Tasks take turns, so that what has been
+played after some minutes is about as much of each; results/web_proof.json holds it, and the next
+run goes on from there. A difference is kept with its episode, and the exit status says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,32 +26,69 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from test_web_browser import compare
 from web_tools import Played
 
+from daedalus.accelerators.files import write_file
+from daedalus.envs.web.browser.driver import BrowserFault
 from daedalus.envs.web.browser.env import BrowserWeb
 from daedalus.envs.web.model import TASKS
 from daedalus.envs.web.tasks import load_tasks
+from daedalus.evaluation.provenance import commit, hardware, versions
+
+RESULTS = Path(__file__).parents[1] / "results" / "web_proof.json"
+TURN = 10
+"""Episodes of a task before the next has its turn."""
+LONGEST = 400
+"""Steps of a demonstrator's episode at most; it needs some tens."""
+
+
+def play(task: str, episodes: range, steps: int) -> dict[str, Any]:
+    """Play episodes of a task in both backends; return what to add to its figures."""
+    played = Played(task, actions="all_supported")
+    env = BrowserWeb(task=task, actions="all_supported")
+    found: dict[str, Any] = {"episodes": 0, "steps": 0, "faults": 0, "differences": []}
+    try:
+        for episode in episodes:
+            rng = np.random.default_rng(episode) if episode % 2 else None
+            try:
+                found["steps"] += compare(played, env, episode, rng, steps if rng else LONGEST)
+            except AssertionError as difference:
+                found["differences"].append(f"episode {episode}: {str(difference)[:300]}")
+            except BrowserFault:
+                found["faults"] += 1
+            found["episodes"] += 1
+    finally:
+        env.close()
+    return found
 
 
 def main() -> None:
-    """Compare."""
+    """Compare what is missing."""
     load_tasks()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--episodes", type=int, default=1000, help="of each task")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--steps", type=int, default=60, help="of a random episode, at most")
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    total, began = 0, time.monotonic()
-    for task in options.tasks:
-        played = Played(task, actions="all_supported")
-        env = BrowserWeb(task=task, actions="all_supported")
-        steps = 0
-        for episode in range(options.episodes):
-            rng = np.random.default_rng(episode) if episode % 2 else None
-            steps += compare(played, env, episode, rng, 400 if rng is None else options.steps)
-        env.close()
-        total += steps
-        print(f"{task}: {options.episodes} episodes, {steps} steps, no difference", flush=True)
-    print(f"{total} steps in {time.monotonic() - began:.0f} s, no difference")
+    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    tasks = results.setdefault("tasks", {})
+    results |= {"commit": commit(), "hardware": hardware(), "versions": versions()}
+    end = time.monotonic() + 60 * options.minutes
+    for start in range(0, options.episodes, TURN):
+        for task in options.tasks:
+            done = tasks.get(task, {"episodes": 0})["episodes"]
+            due = range(done, min(start + TURN, options.episodes))
+            if not due or time.monotonic() > end:
+                continue
+            found = play(task, due, options.steps)
+            tasks[task] = {k: v + tasks.get(task, {}).get(k, type(v)()) for k, v in found.items()}
+            write_file(options.out, (json.dumps(results, indent=1, sort_keys=True) + "\n").encode())
+            print(f"{task}: {tasks[task]}", flush=True)
+    total = {k: sum(t[k] for t in tasks.values()) for k in ("episodes", "steps", "faults")}
+    differences = sum(len(t["differences"]) for t in tasks.values())
+    print(f"{len(tasks)} tasks, {total}, {differences} differences")
+    sys.exit(1 if differences else 0)
 
 
 if __name__ == "__main__":

@@ -200,6 +200,25 @@ def _redrawn(table: np.ndarray, rng: np.random.Generator, count: int) -> np.ndar
     return np.asarray(table.ravel().take(rows * tasks + np.arange(tasks, dtype=np.int32)))
 
 
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Interval of a success rate, by Wilson's score test (1927).
+
+    Raises:
+        ValueError: ``successes`` is not between 0 and ``trials``, or there was no trial.
+
+    Example:
+        >>> low, high = wilson_interval(9, 10)
+        >>> round(low, 3), round(high, 3)
+        (0.596, 0.982)
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise ValueError(f"{successes} successes in {trials} trials are not possible")
+    z = statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
+    middle = (successes + z * z / 2) / (trials + z * z)
+    half = z / (trials + z * z) * math.sqrt(successes * (trials - successes) / trials + z * z / 4)
+    return Interval(middle - half, middle + half)
+
+
 def expanded_tail(tail: float, runs: int, tasks: int) -> float:
     """Share of resamples to leave out at each end, so that few runs cover what they should.
 

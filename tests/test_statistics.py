@@ -43,6 +43,7 @@ from daedalus.evaluation.statistics import (
     probability_of_improvement,
     t_quantile,
     t_tail,
+    wilson_interval,
 )
 
 ATARI = json.loads((Path(__file__).parent / "data" / "atari_100k_simple.json").read_text())
@@ -290,3 +291,12 @@ def test_placement_metrics() -> None:
     assert not found.feasible
     with pytest.raises(ValueError, match="shorter than the lower bound"):
         placement(3.0, single=8.0, bound=4.0, heuristic=6.0, loads=np.ones(2), memory=memory)
+
+
+def test_an_interval_of_a_success_rate_is_wilsons() -> None:
+    """With z = 1.96: (n p + z^2/2 +- z sqrt(n p q + z^2/4)) / (n + z^2); 0 of 10 ends at 0.278."""
+    assert wilson_interval(9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson_interval(50, 100, 0.9) == pytest.approx((0.4189, 0.5811), abs=1e-4)
+    with pytest.raises(ValueError, match="3 successes in 2 trials"):
+        wilson_interval(3, 2)

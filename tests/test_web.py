@@ -28,7 +28,7 @@ from daedalus.envs.web.model import (
     is_held_out,
     score,
 )
-from daedalus.envs.web.pool import text_of, word_hash, words_of
+from daedalus.envs.web.pool import parts_of, text_of, word_hash, words_of
 from daedalus.envs.web.sites import HELD_OUT, SITES
 from daedalus.envs.web.tasks import load_tasks
 
@@ -456,3 +456,14 @@ def test_a_page_that_does_not_fit_is_refused() -> None:
             draw_instance("too-long", 0)
     finally:
         del TASKS["too-long"]
+
+
+def test_goal_fields_tell_the_parts_of_their_values() -> None:
+    played = Played("enter-date", 0)
+    date = played.instance.fields["date"]
+    month, day, year = (str(int(part)) for part in date.split("/"))
+    told = played.batch.observation["fields"][0, 0].tolist()
+    parts = [word_hash(month), word_hash(day), word_hash(year)]
+    assert told == [word_hash("date"), word_hash(date), word_hash(date), *parts]
+    assert parts_of("07 Oak-Street") == [word_hash(w) for w in ("7", "oak", "street")]
+    assert parts_of("") == [0, 0, 0]

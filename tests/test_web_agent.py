@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from daedalus.agents.a3c_network import A3CNetwork
 from daedalus.agents.web import Config, Web
-from daedalus.agents.web_network import ElementNetwork, PointerPolicy, matches, visible_rows
+from daedalus.agents.web_network import ElementNetwork, matches, visible_rows
+from daedalus.agents.web_policy import PointerPolicy
 from daedalus.envs.batch import Batch
 from daedalus.envs.web.demonstrate import demonstrate
 from daedalus.envs.web.family import Web as Family
@@ -77,13 +79,14 @@ def test_hidden_rows_and_longer_tables_change_nothing() -> None:
 def test_matches_are_those_of_words_and_fields() -> None:
     seen = {
         "words": torch.tensor([[[7, 1, 2, 0, 5, 9, 9], [9, 9, 0, 0, 0, 0, 0]]]),
-        "fields": torch.tensor([[[5, 9, 9], [2, 8, 3], [0, 0, 0]]]),
+        "fields": torch.tensor([[[5, 9, 9, 6, 4, 1], [2, 8, 3, 0, 9, 0], [0] * 6]]),
     }
     found = matches(seen)[0]
-    # row 0: value 9 and name 5 are those of field 0; its word 2 is the key of field 1
-    assert found[0, 0].tolist() == [0, 1, 1, 0, 1]
-    assert found[0, 1].tolist() == [0, 0, 0, 1, 0]
-    assert found[1, 0].tolist() == [1, 0, 0, 0, 0]
+    # row 0: value 9 and name 5 are those of field 0; its word 2 is the key of field 1, whose second
+    # part is its value
+    assert found[0, 0].tolist() == [0, 1, 1, 0, 1, 0, 0, 0, 0]
+    assert found[0, 1].tolist() == [0, 0, 0, 1, 0, 0, 0, 1, 0]
+    assert found[1, 0].tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0]
     assert not found[:, 2].any()  # no field
 
 
@@ -148,3 +151,37 @@ def test_on_pixels_it_is_a_convolutional_network() -> None:
     table = Web(Batch(Family(task="click-test"), 2))
     kinds = [type(a.learner.network) for a in (agent, Web(Batch(family, 2)), table)]
     assert kinds == [A3CNetwork, A3CNetwork, ElementNetwork]
+
+
+def test_short_episodes_are_cloned_as_often_as_long_ones() -> None:
+    family = Family(task="click-test-2", instances=20)
+    agent = Web(Batch(family, 2), Config(width=8, layers=1, clone_batch=6000), num_envs=2)
+    rows = agent._drawn(np.array([1, 3, 2]))  # steps 0 | 1 2 3 | 4 5
+    assert np.bincount(rows).tolist() == pytest.approx([2000, 667, 667, 667, 1000, 1000], rel=0.15)
+
+
+def test_pages_that_go_through_in_parts_come_out_in_their_order() -> None:
+    batch = Batch(Family(task="click-tab-2+find-city+click-button", instances=8), 70)
+    agent = Web(batch, Config(width=8, layers=1), num_envs=70)
+    batch.reset(0)
+    seen = {name: torch.from_numpy(array) for name, array in batch.observation.items()}
+    network: Any = agent.learner.network
+    with torch.no_grad():
+        parts, whole = network(seen), network._pages(seen)
+    assert torch.allclose(parts, whole, atol=1e-5)
+    assert not torch.allclose(whole[0], whole[1], atol=1e-3)
+
+
+def test_what_pops_up_is_about_the_field_that_has_the_focus() -> None:
+    """The open box of guests wants 2, rooms want 3: only the focus tells the two entries apart."""
+    batch = Batch(Family(task="click-button"), 1)
+    network: Any = Web(batch, Config(width=8, layers=1), num_envs=1).learner.network
+    elements = torch.zeros(1, 4, 10)
+    elements[0, 0, 5] = 1  # the first box has the focus; rows 2 and 3 pop up
+    about = torch.tensor([[[9.0, -9.0], [-9.0, 9.0], [-9.0, -9.0], [-9.0, -9.0]]])
+    pairs = torch.zeros(1, 4, 2, 9)
+    pairs[0, 2, 0, 0] = pairs[0, 3, 1, 0] = 1.0  # texts: 2, the guests'; 3, the rooms'
+    told = network._told({"elements": elements}, about, pairs, torch.ones(1, 2, 8))
+    popped = told[0, :, 9:18]
+    assert popped[2, 0] > 0.99
+    assert popped[3].abs().sum() < 0.01

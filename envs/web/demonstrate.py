@@ -19,6 +19,7 @@ class Demonstrations(NamedTuple):
     observation: dict[str, np.ndarray]  # (N, ...) by name
     action: np.ndarray  # int64 (N, k)
     rewards: np.ndarray  # float64 (episodes,)
+    lengths: np.ndarray  # int64 (episodes,): steps of each, in order
 
 
 def demonstrate(
@@ -34,7 +35,7 @@ def demonstrate(
     """
     batch = Batch(family, 1, observations=observations, autoreset="disabled")
     seen: dict[str, list[np.ndarray]] = {name: [] for name in batch.observation}
-    actions, rewards = [], []
+    actions, rewards, ends = [], [], [0]
     for episode in range(episodes):
         batch.reset(seed + episode)
         state = batch.states[0]
@@ -48,5 +49,6 @@ def demonstrate(
             actions.append(encode(family.params.layout, command))
             batch.step(actions[-1][None])
         rewards.append(float(batch.reward[0]))
+        ends.append(len(actions))
     arrays = {name: np.stack(rows) for name, rows in seen.items()}
-    return Demonstrations(arrays, np.stack(actions), np.array(rewards))
+    return Demonstrations(arrays, np.stack(actions), np.array(rewards), np.diff(ends))

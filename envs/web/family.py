@@ -118,7 +118,7 @@ def _goal(state: Any, page: Any, deadline: float, out: Any) -> None:
     for k in range(out.utterance.size):
         out.utterance[k] = page.tokens[k]
     for row in range(out.fields.shape[0]):
-        for k in range(3):
+        for k in range(out.fields.shape[1]):
             out.fields[row, k] = page.field_words[row, k]
     if out.clock.size > 0:
         out.clock[0] = min(state.clock / deadline, 1.0) if deadline > 0 else 0.0
@@ -211,7 +211,8 @@ class Web(Family):
             the name of the form's field, the whole value, its first word; 0 for none.
         mask: uint8 (R,); 1 where an element shows.
         utterance: int32 (32,); hashes of the words of the goal.
-        fields: int32 (20, 3); for every goal field: hashes of key, value, first word of the value.
+        fields: int32 (20, 6); for every goal field: hashes of key, value, first word of the value,
+            and of its first three runs of letters or digits, as 3, 1, 2017 of 03/01/2017.
         clock: float32 (2,); share of the time that is gone, number of the page.
         texts: uint8 (R, 32); texts as code points; on demand.
         values: uint8 (R, 32); values as code points; on demand.
@@ -303,7 +304,7 @@ class Web(Family):
             "words": Box(0, p.VOCABULARY, (self.rows, p.WORDS), np.int32),
             "mask": Box(0, 1, (self.rows,), np.uint8),
             "utterance": Box(0, p.VOCABULARY, (p.TOKENS,), np.int32),
-            "fields": Box(0, p.VOCABULARY, (FIELDS, 3), np.int32),
+            "fields": Box(0, p.VOCABULARY, (FIELDS, p.GOAL_WORDS), np.int32),
             "clock": Box(0.0, 100.0, (2,), np.float32),
             "texts": Box(0, 127, (self.rows, TEXT), np.uint8),
             "values": Box(0, 127, (self.rows, TEXT), np.uint8),

@@ -33,6 +33,9 @@ WORDS = 7
 """Words of an element: whole text, three of its words, name; whole value, first word of it."""
 TOKENS = 32
 """Words of an utterance that can be observed."""
+PARTS = 3
+GOAL_WORDS = 3 + PARTS
+"""Words of a goal field: key, whole value, its first word, its parts."""
 VOCABULARY = 1 << 16
 _HASH, _PRIME = 2166136261, 16777619
 
@@ -49,6 +52,13 @@ def words_of(text: str, count: int) -> list[int]:
     """Return hashes of the first ``count`` words of a text, filled up with 0."""
     found = [word_hash(word) for word in re.findall(r"[\w@.:/-]+", text)][:count]
     return found + [0] * (count - len(found))
+
+
+def parts_of(text: str) -> list[int]:
+    """Return hashes of the first runs of letters or digits: 3, 1 and 2017 of 03/01/2017."""
+    runs = re.findall(r"[a-z]+|[0-9]+", text.lower())[:PARTS]
+    found = [word_hash(str(int(run)) if run.isdigit() else run) for run in runs]
+    return found + [0] * (PARTS - len(found))
 
 
 def codes(text: str, length: int) -> np.ndarray:
@@ -76,7 +86,7 @@ PAGE = np.dtype(
         ("utterance", "u1", (UTTERANCE,)),
         ("tokens", "i4", (TOKENS,)),
         ("fields", "u1", (FIELDS, TEXT)),  # values of the goal fields
-        ("field_words", "i4", (FIELDS, 3)),  # key, whole value, first word of the value
+        ("field_words", "i4", (FIELDS, GOAL_WORDS)),
         ("scroll", "i4", (5,)),
         ("rule", "i4"),
         ("deadline", "f8"),  # ms
@@ -113,7 +123,8 @@ def _write(page: np.void, instance: Instance) -> None:
     page["rule"], page["deadline"] = instance.rule, instance.deadline
     for row, (key, value) in enumerate(instance.fields.items()):
         page["fields"][row] = codes(value, TEXT)
-        page["field_words"][row] = (word_hash(key), word_hash(value), *words_of(value, 1))
+        whole = word_hash(key), word_hash(value), *words_of(value, 1)
+        page["field_words"][row] = (*whole, *parts_of(value))
     slot, first = 0, 0
     for i, element in enumerate(elements):
         told = _told(instance, element) | {"slot": slot, "first": first}
