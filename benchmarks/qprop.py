@@ -56,7 +56,7 @@ PENDULUM = (
 TASKS = {
     "pendulum": Task("pendulum", 120, (-1000, -600, -300), 10, {"ddpg": 40, "sac": 40}, PENDULUM),
     "hopper": Task("hopper", 600, (50, 100, 200), 20, {}),
-    "half-cheetah": Task("half_cheetah", 60, (-300, -200, -100), 10, {}),
+    "half-cheetah": Task("half_cheetah", 100, (-200, -100, 0), 10, {}),
     "swimmer": Task("swimmer", 60, (10, 20, 30), 10, {}),
 }
 
