@@ -42,6 +42,14 @@ def test_the_divergence_is_summed_over_components_and_not_averaged_as_theirs() -
     assert float(theirs(new, old).mean()) == pytest.approx(2.5 / ACTIONS)
 
 
+def theirs_of(model: TRPO) -> tuple[nn.Linear, nn.Linear]:
+    """Return the layers of their policy."""
+    hidden, last = model.policy.mlp_extractor.policy_net[0], model.policy.action_net
+    assert isinstance(hidden, nn.Linear)
+    assert isinstance(last, nn.Linear)
+    return hidden, last
+
+
 def peers() -> tuple[TRPO, Policy]:
     """Return their algorithm with a full buffer, and our policy with its weights."""
     model = TRPO(
@@ -60,7 +68,7 @@ def peers() -> tuple[TRPO, Policy]:
     model.set_logger(Logger(None, []))
     policy = Policy(4, Nowhere.action_space, (8,), 0.0)
     layers = [layer for layer in policy.layers if isinstance(layer, nn.Linear)]
-    source = (model.policy.mlp_extractor.policy_net[0], model.policy.action_net)
+    source = theirs_of(model)
     with torch.no_grad():
         source[1].weight.mul_(50)  # so that no curvature is far below another
         for ours, other in zip(layers, source, strict=True):
@@ -88,8 +96,8 @@ def test_a_step_is_that_of_sb3_contrib_with_a_bound_of_as_many_components() -> N
     local = LocalModel(policy, seen, action, damping=damping, iterations=60)
     search, _ = trpo_step(local, standardised(advantage[:, 0]), delta)
     model.train()
-    net = (model.policy.mlp_extractor.policy_net[0], model.policy.action_net)
-    parts = [model.policy.log_std, *(p for layer in net for p in layer.parameters())]
+    layers = theirs_of(model)
+    parts = [model.policy.log_std, *(p for layer in layers for p in layer.parameters())]
     expected = torch.cat([p.detach().flatten() for p in parts])
     found = torch.nn.utils.parameters_to_vector(policy.parameters()).detach()
     assert search.scale > 0
