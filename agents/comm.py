@@ -14,7 +14,16 @@ other: no gradient passes through it. In the referential game the sender is
   layer to the symbols; logits divided by tau;
 
 and the receiver points where its embedding of an image agrees best with that of the symbol. In
-other worlds every role is a small MLP. Where this differs from the paper:
+other worlds every role is a small MLP.
+
+Where a symbol is one step of many, neither side has a reason to begin: a listener does not heed
+symbols that mean nothing, and what it does not heed need not mean anything. ``signalling_weight``
+gives the sender one (positive signalling, Eccles et al. 2019, "Biases for emergent communication in
+multi-agent reinforcement learning", 1912.05676): the mutual information of what it sees and says,
+
+    I = H(E_x pi(.|x)) - E_x H(pi(.|x)),  up to log V where V situations have a symbol each.
+
+Where this differs from the paper:
 
 - the baselines are values, learned from what each role sees, where the paper and EGG (Kharitonov et
   al. 2019, 1907.00852) have running means of the reward; so rollouts may cut episodes, and lambda
@@ -64,6 +73,8 @@ class Config:
     """Step size of Adam."""
     entropy_weight: float = 0.01
     """Weight of the entropy bonus, beta."""
+    signalling_weight: float = 0.0
+    """Weight of `mutual_information` in the sender's loss; 0 leaves its symbols to the reward."""
     value_weight: float = 1.0
     """Weight of the baselines' loss, c."""
     normalize_advantage: bool = False
@@ -226,6 +237,14 @@ def reinforce_loss(log_pi: Tensor, entropy: Tensor, advantage: Tensor, beta: flo
     return -(advantage.detach() * log_pi + beta * entropy).sum() / max(len(log_pi), 1)
 
 
+def mutual_information(probabilities: Tensor) -> Tensor:
+    """Return H(mean of rows) - mean of H(row) of distributions (N, V), 0-d, in nats."""
+    rows = probabilities.clamp(min=1e-12)  # a missing action has 0, where the slope is infinite
+    entropy = torch.special.entr
+    information: Tensor = entropy(rows.mean(0)).sum() - entropy(rows).sum(1).mean()
+    return information
+
+
 def effective_symbols(action: Tensor, actions: int) -> Tensor:
     """Return exp of the entropy of how often actions (N,) are used, 0-d: 1 to ``actions``."""
     share = torch.bincount(action.long(), minlength=actions).float()
@@ -245,7 +264,13 @@ class Comm(Agent):
     default_num_envs: ClassVar[int] = 32
 
     def build(self) -> None:
-        """Make networks and optimiser."""
+        """Make networks and optimiser.
+
+        Raises:
+            ValueError: Nobody hears what ``signalling_weight`` makes an agent say.
+        """
+        if self.config.signalling_weight > 0 and agents_in(self.spaces.observation) < 2:
+            raise ValueError("signalling_weight needs a world of several agents, the first speaks")
         self.network = Network(self.spaces, self.config).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
         self.modules = {"network": self.network}
@@ -281,6 +306,11 @@ class Comm(Agent):
         counted = choices(acted, log_pi) & rollout.valid.flatten()
         parts = log_pi, entropy, advantage.flatten(), counted
         loss, metrics = self._roles(acted, action, parts)
+        if self.config.signalling_weight > 0:
+            said = output[counted & (acted["agent"].argmax(-1) == 0)].softmax(-1)
+            information = mutual_information(said)
+            loss = loss - self.config.signalling_weight * information
+            metrics["information_0"] = information.detach()
         error = (returns - value[:-1])[rollout.valid]
         value_loss = 0.5 * error.square().mean()
         norms = self._apply(loss + self.config.value_weight * value_loss)

@@ -19,12 +19,13 @@ from daedalus.agents.comm import (
     InformedSender,
     Receiver,
     effective_symbols,
+    mutual_information,
     reinforce_loss,
 )
 from daedalus.agents.comm import Config as CommConfig
 from daedalus.agents.iql import IQL, ImportanceWeights, others, probability, q_target, td_loss
 from daedalus.agents.iql import Config as IQLConfig
-from daedalus.agents.roles import Roles, allowed, choices
+from daedalus.agents.roles import FORBIDDEN, Roles, allowed, choices
 from daedalus.evaluation.cooperative import purity
 from daedalus.evaluation.evaluate import evaluate
 
@@ -105,6 +106,43 @@ def test_symbols_and_purity_are_counted() -> None:
     assert effective_symbols(torch.tensor([0, 1, 2, 3]), 10).item() == pytest.approx(4.0)
     assert effective_symbols(torch.tensor([5, 5, 5]), 10).item() == pytest.approx(1.0)
     assert purity(np.array([0, 0, 0, 1, 1]), np.array([3, 3, 1, 2, 2])) == pytest.approx(0.8)
+
+
+def test_what_the_sender_tells_by_hand() -> None:
+    """Two situations with a symbol each: log 2 nats; one symbol for both, or chance: none.
+
+    With 3/4, 1/4 and 1/4, 3/4: log 2 - (log 4 - 3/4 log 3) = 0.1308. The third action is missing.
+    """
+    rows = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[1, 0, 0], [1, 0, 0]], [[0.5, 0.5, 0]] * 2])
+    found = [mutual_information(pair).item() for pair in rows]
+    assert found == pytest.approx([math.log(2), 0.0, 0.0], abs=1e-6)
+    logits = torch.tensor([[math.log(3), 0, FORBIDDEN], [0, math.log(3), FORBIDDEN]])
+    logits.requires_grad_()
+    information = mutual_information(logits.softmax(-1))
+    assert information.item() == pytest.approx(math.log(2) - math.log(4) + 0.75 * math.log(3))
+    information.backward()
+    assert logits.grad is not None
+    slope = logits.grad
+    assert slope[0, 0] > 0 > slope[0, 1]
+    assert slope[:, 2].tolist() == [0.0, 0.0]
+
+
+def test_signalling_moves_the_sender_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing else in the loss, what changes are the first agent's policy's weights."""
+    settings = CommConfig(signalling_weight=1.0, entropy_weight=0.0, value_weight=0.0)
+    agent = Comm(GAME, settings, num_envs=4, env_kwargs=SMALL, device="cpu")
+    assert agent.collector is not None
+    rollout = agent.collector.collect(2)
+    assert rollout is not None
+    nothing = torch.zeros_like(rollout.reward)
+    monkeypatch.setattr(agent, "_advantage", lambda *_: (nothing, nothing))
+    metrics = agent.update(rollout)
+    sizes = [float(metrics[f"gradient_norm_{i}"]) for i in (0, 1)]  # type: ignore[arg-type]
+    assert sizes[0] > 0.0
+    assert sizes[1] == 0.0
+    assert 0.0 < float(metrics["information_0"]) < math.log(4)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="several agents"):
+        Comm("daedalus/Catch-v0", settings, num_envs=1, device="cpu")
 
 
 # ------------------------------------------------------------------------------------- roles
