@@ -107,8 +107,9 @@ def _observe_goal(state: Any, params: Params, out: Arrays) -> None:
     goal = max(np.int64(state.goal), 0)
     place = params.places[goal]
     if out.goal.size > 0:
-        for k in range(out.goal.size):  # a copy of slices would compile its error message, too
-            out.goal[k] = params.codes[goal, k]
+        code = params.codes[goal]
+        for k in range(code.size):  # a copy of slices would compile its error message, too
+            out.goal[k] = code[k]
     if out.target_latlng.size > 0:
         out.target_latlng[0], out.target_latlng[1] = place.latitude, place.longitude
     if out.target_latlng_label.size > 0:
