@@ -1,12 +1,11 @@
-"""Random search of settings, with equal numbers of draws for an agent and its baseline.
+"""Random search of settings, with equal numbers of draws for an agent and its baselines.
 
-    python benchmarks/search.py --draws 9
+    python benchmarks/search.py unreal-small-maze --draws 9
+    python benchmarks/search.py pgq-catch --draws 8
 
-Draw k is the same for every agent, as far as the agent has the setting: learning rate and entropy
-weight log-uniform (Jaderberg et al., 2017, section 4, searched the same), weight of pixel control
-log-uniform, and the number of copies, which sets how many updates a budget of steps is spent on.
-The best draw by area under the learning curve is what the claim's scenario holds. Runs are those of
-`daedalus benchmark`: what is finished is not run again.
+All agents' draw k comes from the same random numbers, each agent's own ranges apart; every range is
+log-uniform. The best draw by area under the learning curve is what the claim of that name holds.
+Runs are those of `daedalus benchmark`: what is finished is not run again.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -28,49 +26,91 @@ from daedalus.evaluation.plan import Group, Plan, RunSpec
 from daedalus.evaluation.store import ResultStore
 
 ROOT = Path(__file__).parents[1]
-SCENARIO = "small_maze_random_goal"
-AGENTS = ("actor_critic", "unreal")
-STEPS = 300_000
 
 
-def draw(k: int) -> tuple[int, dict[str, float]]:
-    """Return the number of copies and the settings of draw ``k``."""
+Range = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What is drawn for a claim, and on which seed it is tried: not one of the claim's."""
+
+    scenario: str
+    total_timesteps: int
+    agents: dict[str, dict[str, Any]]
+    """What is the same in all draws, by agent."""
+    ranges: dict[str, Range]
+    own_ranges: dict[str, dict[str, Range]] = dataclasses.field(default_factory=dict)
+    """In place of `ranges`, by agent."""
+    copies: tuple[int, ...] = ()
+    """Numbers of environments to choose from; by default the scenario's."""
+    seed: int = 0
+
+
+_SMALL = {"lstm": 0, "hidden": 64, "n_steps": 5}
+
+SEARCHES = {
+    # Jaderberg et al. 2017, section 4, searched learning rate and entropy weight the same
+    "unreal-small-maze": Search(
+        scenario="small_maze_random_goal",
+        total_timesteps=300_000,
+        agents={"actor_critic": {}, "unreal": {}},
+        ranges={
+            "learning_rate": (3e-4, 4e-3),
+            "entropy_weight": (1e-3, 3e-2),
+            "pixel_control": (0.005, 0.1),
+        },
+        copies=(8, 16, 32),
+    ),
+    "pgq-catch": Search(
+        scenario="catch",
+        total_timesteps=50_000,
+        agents={"actor_critic": _SMALL, "pgq": _SMALL, "dqn": {}},
+        ranges={"learning_rate": (2e-3, 3e-2), "entropy_weight": (3e-3, 0.1)},
+        own_ranges={"dqn": {"learning_rate": (3e-4, 1e-2)}},  # Adam's, theirs are RMSProp's
+        seed=1000,
+    ),
+}
+
+
+def draw(search: Search, k: int) -> tuple[int | None, dict[str, dict[str, Any]]]:
+    """Return the number of copies and the settings of draw ``k``, by agent."""
     rng = np.random.default_rng((0x5EA7C4, k))
+    shares = {name: rng.uniform() for name in search.ranges}
+    copies = int(rng.choice(search.copies)) if search.copies else None
 
-    def between(low: float, high: float) -> float:
-        return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.2g}")
+    def between(low: float, high: float, share: float) -> float:
+        return float(f"{low * (high / low) ** share:.2g}")
 
-    settings = {
-        "learning_rate": between(3e-4, 4e-3),
-        "entropy_weight": between(1e-3, 3e-2),
-        "pixel_control": between(0.005, 0.1),
-    }
-    return int(rng.choice([8, 16, 32])), settings
-
-
-def runs_of(k: int) -> list[RunSpec]:
-    """Return the runs of draw ``k``, one for each agent."""
-    copies, settings = draw(k)
-    entries: dict[str, dict[str, Any]] = {}
-    for agent in AGENTS:
+    entries = {}
+    for agent, fixed in search.agents.items():
         known = {field.name for field in dataclasses.fields(make_agent(agent).Config)}
-        mine = {name: value for name, value in settings.items() if name in known}
-        entries[f"{agent}, draw {k}"] = {"agent": agent, **mine}
-    group = Group((SCENARIO,), entries, STEPS, copies)
-    return Plan((group,), seeds=1).specs()
+        ranges = search.ranges | search.own_ranges.get(agent, {})
+        drawn = {n: between(*ranges[n], shares[n]) for n in search.ranges if n in known}
+        entries[agent] = fixed | drawn
+    return copies, entries
 
 
-def search(draws: int, store: Path, workers: int) -> list[dict[str, Any]]:
-    """Run what is missing and return a row for each run, the best first."""
-    specs = {spec.id: (k, spec) for k in range(draws) for spec in runs_of(k)}
+def runs_of(search: Search, k: int) -> list[RunSpec]:
+    """Return the runs of draw ``k``, one for each agent."""
+    copies, entries = draw(search, k)
+    named = {f"{agent}, draw {k}": {"agent": agent, **own} for agent, own in entries.items()}
+    group = Group((search.scenario,), named, search.total_timesteps, copies)
+    specs = Plan((group,), seeds=1).specs()
+    return [dataclasses.replace(spec, seed=search.seed) for spec in specs]
+
+
+def run(search: Search, draws: int, store: Path, workers: int) -> list[dict[str, Any]]:
+    """Run what is missing and return a row for each run, the best of each agent first."""
+    specs = {spec.id: (k, spec) for k in range(draws) for spec in runs_of(search, k)}
     benchmark([spec for _, spec in specs.values()], store, workers=workers, watch=_tell)
     rows = []
     with ResultStore(store) as results:
-        for run in results.runs(state="done"):
-            if run["id"] in specs:
-                k, spec = specs[run["id"]]
-                area = area_under_curve(results.curve(run["id"]), STEPS)
-                settings = {name: spec.config[name] for name in draw(k)[1] if name in spec.config}
+        for found in results.runs(state="done"):
+            if found["id"] in specs:
+                k, spec = specs[found["id"]]
+                area = area_under_curve(results.curve(found["id"]), search.total_timesteps)
+                settings = {n: spec.config[n] for n in search.ranges if n in spec.config}
                 rows.append({"agent": spec.agent, "draw": k, "copies": spec.num_envs, **settings})
                 rows[-1]["area_under_curve"] = round(float(area), 3)
     return sorted(rows, key=lambda row: (row["agent"], -row["area_under_curve"]))
@@ -84,14 +124,17 @@ def _tell(state: Any) -> None:
 def main() -> None:
     """Search from the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draws", type=int, default=9)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("claim", choices=sorted(SEARCHES), help="whose settings to search")
+    parser.add_argument("--draws", type=int, default=9, help="draws for each agent")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     args = parser.parse_args()
-    rows = search(args.draws, ROOT / "runs" / "search" / SCENARIO, args.workers)
+    search = SEARCHES[args.claim]
+    rows = run(search, args.draws, ROOT / "runs" / "search" / search.scenario, args.workers)
     for row in rows:
         print(row)
-    path = ROOT / "results" / "unreal-small-maze" / "search.json"
-    content = {"scenario": SCENARIO, "total_timesteps": STEPS, "seed": 0, "draws": rows}
+    path = ROOT / "results" / args.claim / "search.json"
+    head = {"scenario": search.scenario, "total_timesteps": search.total_timesteps}
+    content = {**head, "seed": search.seed, "draws": rows}
     write_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
