@@ -73,8 +73,8 @@ _EARLY_ENDS = (
 
 _SHORT = (
     "These runs are too short to tell how far goals are used: 64 copies of 40 steps make 47 "
-    "updates of feudal, after which its policy is close to uniform (entropy 1.23 of log 4 = 1.39), and a "
-    "policy of no preferences cannot have them from its goals. One run of 400,000 steps with 16 "
+    "updates of feudal, after which its policy is close to uniform (entropy 1.23 of log 4 = 1.39), "
+    "and a policy of no preferences cannot have them from its goals. One run of 400,000 steps with 16 "
     "copies (625 updates, seed 0, not kept) ended at an entropy of 0.60, a KL of goal use of 0.24, "
     "still rising, and a cosine of 0.49 between move and goal."
 )
@@ -132,7 +132,8 @@ CLAIMS = {
         "these; figures in `results/pgq-catch/search.json`); *pgq without replay* has PGQ's. "
         "The entropy weight is also the scale of log pi in the Q-values: at 0.01, with "
         "a learning rate of 0.003, Q - V had nothing to do with the "
-        "advantages (a correlation of 0.00 in runs not kept), since one of 1 asks for a log pi of -100.",
+        "advantages (a correlation of 0.00 in runs not kept), since one of 1 asks for a log pi of "
+        "-100.",
     ),
     "pgq-four-rooms": Claim(
         question="Does PGQ learn four rooms faster than the actor-critic, and than DQN?",
