@@ -9,10 +9,11 @@ import gymnasium
 from daedalus.envs.faces import NativeEnv
 
 BACKENDS = ("native", "browser")
+SPACES = ("arrays", "miniwob")
 
 
 def open_page(
-    family: str, *, backend: str = "native", **parameters: Any
+    family: str, *, backend: str = "native", spaces: str = "arrays", **parameters: Any
 ) -> gymnasium.Env[Any, Any]:
     """Return an environment of a web task.
 
@@ -20,15 +21,43 @@ def open_page(
         family: ``"module:Class"`` of the native family.
         backend: ``"native"``, or ``"browser"`` (needs Chromium, its driver and
             ``pip install 'daedalus[web]'``).
+        spaces: ``"arrays"``, or ``"miniwob"`` for the dictionaries of MiniWoB++ (`MiniWoBFace`).
         **parameters: Those of `NativeEnv` or `BrowserWeb` and of the family.
 
     Raises:
-        ValueError: There is no such backend.
+        ValueError: There is no such backend, or no such spaces.
     """
+    if spaces not in SPACES:
+        raise ValueError(f"spaces must be one of {', '.join(SPACES)}, got {spaces!r}")
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if spaces == "miniwob":
+        return _as_miniwob(family, backend, **parameters)
     if backend == "native":
         return NativeEnv(family, **parameters)
     from daedalus.envs.web.browser.env import BrowserWeb
 
     return BrowserWeb(family, **parameters)
+
+
+def _as_miniwob(
+    family: str,
+    backend: str,
+    *,
+    actions: str = "all_supported",
+    reward: str = "decayed",
+    render_mode: str | None = None,
+    **parameters: Any,
+) -> gymnasium.Env[Any, Any]:
+    """Return a page with MiniWoB++'s spaces; ``actions`` is its ``action_space_config``."""
+    from daedalus.envs.web.miniwob import MiniWoBFace, NativePage
+
+    page: Any
+    given = {"actions": "all_supported", "reward": "raw", **parameters}
+    if backend == "native":
+        page = NativePage(family, **given)
+    else:
+        from daedalus.envs.web.browser.env import BrowserWeb
+
+        page = BrowserWeb(family, **given)
+    return MiniWoBFace(page, actions, reward, render_mode)

@@ -96,10 +96,16 @@ def _draw(states: np.ndarray, pool: np.ndarray, out: np.ndarray) -> None:
     draw_page(states[0], pool[states[0].instance], out)
 
 
-def picture(family: Any, state: np.void) -> np.ndarray:
-    """Return the page as uint8 (H, W, 3); a site has its goal on top."""
+def draw(family: Any, state: np.void) -> np.ndarray:
+    """Return the page as uint8 (H, W, 3), as it is observed."""
     page = np.zeros(family.spaces["pixels"].shape, np.uint8)
     _draw(np.array([state], state.dtype), family.params.pool, page)
+    return page
+
+
+def picture(family: Any, state: np.void) -> np.ndarray:
+    """Return the page as uint8 (H, W, 3); a site has its goal on top."""
+    page = draw(family, state)
     if page.shape[1] <= 160:
         return page
     goal = family.instances[int(state["instance"])].utterance
