@@ -74,9 +74,9 @@ _EARLY_ENDS = (
 _SHORT = (
     "These runs are too short to tell how far goals are used: 64 copies of 40 steps make 47 "
     "updates of feudal, after which its policy is close to uniform (entropy 1.23 of log 4 = 1.39), "
-    "and a policy of no preferences cannot have them from its goals. One run of 400,000 steps with 16 "
-    "copies (625 updates, seed 0, not kept) ended at an entropy of 0.60, a KL of goal use of 0.24, "
-    "still rising, and a cosine of 0.49 between move and goal."
+    "and a policy of no preferences cannot have them from its goals. One run of 400,000 steps with "
+    "16 copies (625 updates, seed 0, not kept) ended at an entropy of 0.60, a KL of goal use of "
+    "0.24, still rising, and a cosine of 0.49 between move and goal."
 )
 
 _SMALL = {"lstm": 0, "hidden": 64, "n_steps": 5, "learning_rate": 3e-3}
@@ -219,6 +219,7 @@ CLAIMS |= {
                 {"lstm": 0, "hidden": 64, "n_steps": 25, "gamma": 0.9, "learning_rate": 2e-3},
             ),
             "comm": Variant("comm"),
+            "comm without signalling": Variant("comm", {"signalling_weight": 0.0}),
         },
     ),
 }
