@@ -22,7 +22,8 @@ def _world(item: pytest.Item) -> str | None:
     """Return the package below ``envs/`` whose kernels a test needs, if its name tells."""
     from daedalus.envs import NATIVE
 
-    worlds = {env_id: family.split(".")[2] for env_id, family in NATIVE.items()}
+    ours = {i: family for i, family in NATIVE.items() if family.startswith("daedalus.envs.")}
+    worlds = {env_id: family.split(".")[2] for env_id, family in ours.items()}
     env_id = getattr(item, "callspec", None) and item.callspec.params.get("env_id")  # type: ignore[attr-defined]
     if env_id in worlds:
         return worlds[env_id]
