@@ -33,11 +33,10 @@ def _world(item: pytest.Item) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a world in one process, so that its kernels are compiled once.
+    """Keep the tests of a world in one process, and so the tests of any other file.
 
-    (With ``--dist loadgroup``; two processes with an empty cache would both compile them.)
+    (With ``--dist loadgroup``: two processes with an empty cache would both compile the world's
+    kernels, and both would build what the file's fixtures build.)
     """
     for item in items:
-        world = _world(item)
-        if world is not None:
-            item.add_marker(pytest.mark.xdist_group(world))
+        item.add_marker(pytest.mark.xdist_group(_world(item) or item.path.stem))

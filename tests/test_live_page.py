@@ -28,7 +28,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
+def opened() -> Iterator[Any]:
     """A browser that looks at two policies."""
     served = Served("--policy", "random", "--beside", "random", "--fps", "10")
     options = Options()
@@ -45,6 +45,17 @@ def page() -> Iterator[Any]:
     finally:
         browser.quit()
         served.close()
+
+
+@pytest.fixture
+def page(opened: Any) -> Any:
+    """The page at the start of an episode, paused, however the test before left it."""
+    if not opened.execute_script("return latest.paused"):
+        click(opened, "pause")
+    paused(opened, True)
+    click(opened, "restart")
+    wait(opened, "return latest.stages[0].status.includes('step 0 ') && !waiting")
+    return opened
 
 
 def wait(browser: Any, script: str) -> Any:
@@ -69,6 +80,8 @@ def paused(browser: Any, wanted: bool) -> None:
 
 def test_buttons_pause_and_step(page: Any) -> None:
     click(page, "pause")
+    paused(page, False)
+    click(page, "pause")
     paused(page, True)
     click(page, "restart")
     wait(page, "return latest.stages[0].status.includes('step 0 ') && !waiting")
@@ -82,9 +95,8 @@ def test_buttons_pause_and_step(page: Any) -> None:
 
 
 def test_keys_do_the_same(page: Any) -> None:
-    paused(page, True)
     press(page, ".")
-    wait(page, "return latest.stages[0].status.includes('step 2 ')")
+    wait(page, "return latest.stages[0].status.includes('step 1 ')")
     press(page, "+")
     wait(page, "return document.getElementById('speed').textContent === '2x'")
     press(page, "-")
