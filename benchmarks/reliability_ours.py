@@ -23,6 +23,7 @@ from faults import (
     tensors,
 )
 from hostile import BAD_STATES, BAD_TENSORS, FORGED_MANIFESTS, Canary, forge, forge_manifest
+from result_stores import kill_writers
 from training_runs import (
     SB3_TASKS,
     TASKS,
@@ -43,6 +44,7 @@ from training_runs import (
 from daedalus.accelerators import manifest as module
 from daedalus.accelerators.checkpoint import (
     CheckpointError,
+    list_checkpoints,
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
@@ -184,30 +186,39 @@ def resume(folder: Path, scale: float) -> Figures:
     return figures
 
 
+def _steps_lost(run: Path) -> int:
+    """Return the steps from the newest checkpoint to the last logged row."""
+    rows, saved = read_metrics(run / "metrics")[0], list_checkpoints(run)
+    return round(rows[-1]["step"]) - saved[-1] if rows and saved else 0
+
+
 def kill_the_trainer(folder: Path, scale: float) -> Figures:
     """C6: the whole trainer killed -9 again and again; the end equals an uninterrupted run's."""
-    kills = round(200 * scale)
+    kills, interval = round(1000 * scale), 20
     task = TASKS[0]._replace(updates=max(20, 10 * kills))
     agent = task.make()
     train(agent, task.steps)
-    done = 0
+    done = most_lost = 0
     for delay in _delays(10 * kills, 0.1, 0.4):
-        pid = train_in_child(task, folder / "run", Saving(interval=20))
+        pid = train_in_child(task, folder / "run", Saving(interval=interval))
         time.sleep(delay)
         os.kill(pid, signal.SIGKILL)
         done += wait(pid) == -signal.SIGKILL
+        most_lost = max(most_lost, _steps_lost(folder / "run"))
         if done >= kills or read_status(folder / "run")["state"] == "finished":
             break
-    code = wait(train_in_child(task, folder / "run", Saving(interval=20)), 600)
+    code = wait(train_in_child(task, folder / "run", Saving(interval=interval)), 600)
     with RunDirectory.open(folder / "run") as run:
         equal = code == 0 and digest(task.restore(run)) == digest(agent)
     steps = [row["step"] for row in rows_of(folder / "run")]
     rows = steps == sorted(set(steps))
     return {
         "kills": done,
+        "steps_lost_at_most": most_lost,
+        "steps_between_checkpoints": interval,
         "final_state_equal": equal,
         "rows_once": rows,
-        "goal_met": equal and rows,
+        "goal_met": equal and rows and most_lost <= interval,
     }
 
 
@@ -354,6 +365,12 @@ def logs(folder: Path, scale: float) -> Figures:
     return {**figures, "goal_met": not raised and cuts == good}
 
 
+def killed_writers(folder: Path, scale: float) -> Figures:
+    """R1: two writers of the result store killed -9 at once lose and tear no acknowledged row."""
+    found = kill_writers(folder / "results.sqlite", rounds=5_000, rows=round(50_000 * scale))
+    return {**found, "goal_met": found["lost"] == found["torn"] == found["damaged"] == 0}
+
+
 def guard_cost(folder: Path, scale: float) -> Figures:
     """The share of training time spent inside the guards, small networks and default ones."""
     guards: Any = StepGuard
@@ -430,6 +447,7 @@ EXPERIMENTS = {
     "C8": hostile_files,
     "C9": two_starters,
     "W7": bad_values,
+    "R1": killed_writers,
     "R2-R3": logs,
     "guard-cost": guard_cost,
     "saving-speed": saving_speed,

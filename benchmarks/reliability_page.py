@@ -69,8 +69,10 @@ def rows(r: Results) -> Iterator[tuple[str, str, str]]:
     c6, c7, c8, p8 = r["C6"], r["C7"], r["C8"], r["C8-peers"]
     yield (
         "trainer killed -9 again and again",
-        f"{c6['kills']} kills in one run: final state "
-        f"{'equal' if c6['final_state_equal'] else 'NOT equal'} to an uninterrupted one's",
+        f"{c6['kills']:,} kills in one run: final state "
+        f"{'equal' if c6['final_state_equal'] else 'NOT equal'} to an uninterrupted one's, at most "
+        f"{c6['steps_lost_at_most']} steps lost by a kill, with "
+        f"{c6['steps_between_checkpoints']} between two checkpoints",
         "not offered",
     )
     yield (
@@ -98,6 +100,13 @@ def rows(r: Results) -> Iterator[tuple[str, str, str]]:
         f"{w7['weights_as_after_the_last_good_update']}",
         f"SB3: weights lost in {pw['weights_lost']} of {pw['cases']}, without an error in "
         f"{pw['without_error']}",
+    )
+    store = r["R1"]
+    yield (
+        "two writers of the result store killed -9 at once",
+        f"{store['lost']} of {store['acknowledged']:,} acknowledged rows lost, {store['torn']} "
+        f"torn, in {store['rounds']:,} rounds",
+        "",
     )
     logs = r["R2-R3"]
     yield (
