@@ -14,17 +14,16 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from learning import DOCS, EPISODES, RESULTS, STORES, show, with_interval
+from evidence import DOCS, EPISODES, RESULTS, provenance, rounded, run_missing, show, with_interval
 
 from daedalus import scenarios
-from daedalus.accelerators.files import write_file
-from daedalus.evaluation.benchmark import State, benchmark
 from daedalus.evaluation.constrained import constrained, violation_area
-from daedalus.evaluation.plan import Group, Plan
+from daedalus.evaluation.plan import Group
 from daedalus.evaluation.store import ResultStore
 
 RETURN, COST = "train/episode_return", "train/cost_return"
@@ -60,11 +59,7 @@ def run_all(name: str, seeds: int, workers: int, only: list[str]) -> None:
     task = TASKS[name]
     agents = {label: task.agents[label] for label in only or task.agents}
     group = Group((task.scenario,), agents, task.total_timesteps)
-    specs = Plan((group,), seeds=seeds, episodes=EPISODES).specs()
-    missing = [spec for spec in specs if not _file(name, spec.label, spec.seed).exists()]
-    print(f"{name}: {len(missing)} runs to do", flush=True)
-    if missing:
-        benchmark(missing, STORES / name, workers=workers, watch=lambda state: _told(name, state))
+    run_missing(name, group, seeds, workers, partial(_file, name), _kept)
 
 
 def _file(name: str, label: str, seed: int) -> Path:
@@ -72,41 +67,21 @@ def _file(name: str, label: str, seed: int) -> Path:
     return HOME / name / f"{plain}-{seed}.json"
 
 
-def _told(name: str, state: State) -> None:
-    if state.event:
-        print(f"[{state.done}/{state.total}] {state.event}", flush=True)
-        with ResultStore(STORES / name) as store:
-            for run in store.runs(state="done"):
-                _keep(name, store, run)
-
-
-def _keep(name: str, store: ResultStore, run: dict[str, Any]) -> None:
-    """Write a run as a file; it appears whole or not at all."""
-    path = _file(name, run["label"], run["seed"])
-    if path.exists():
-        return
+def _kept(store: ResultStore, run: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a finished run."""
     (steps, returns), (_, costs) = (store.curve(run["id"], metric) for metric in (RETURN, COST))
     held_out = store.episodes(run["id"])
-    result = {
+    return {
         "label": run["label"],
         **{key: run[key] for key in ("agent", "config", "seed", "num_envs", "cost_limit")},
         "steps": [int(step) for step in steps],
-        "return": [round(float(value), 4) for value in returns],
-        "cost": [round(float(value), 4) for value in costs],
-        "held_out_returns": [round(float(value), 4) for value in held_out["returns"]],
-        "held_out_costs": [round(float(value), 4) for value in held_out["costs"]],
+        "return": rounded(returns),
+        "cost": rounded(costs),
+        "held_out_returns": rounded(held_out["returns"]),
+        "held_out_costs": rounded(held_out["costs"]),
         "seconds": round(run["seconds"], 1),
-        "provenance": {
-            "command": run["command"],
-            "commit": run["git_commit"],
-            "date": run["started"][:10],
-            "versions": run["versions"],
-            "hardware": f"{run['hardware']['processor']}, {run['hardware']['cores']} cores, "
-            f"{run['threads']} thread a run",
-        },
+        "provenance": provenance(run),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(result) + "\n").encode())
 
 
 def stored(name: str) -> dict[str, list[dict[str, Any]]]:

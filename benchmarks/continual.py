@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learning import show, with_interval
+from evidence import show, with_interval
 
 from daedalus.accelerators.files import write_file
 from daedalus.accelerators.sequence import task_names

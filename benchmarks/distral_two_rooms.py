@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from learning import show, with_interval
+from evidence import show, with_interval
 
 from daedalus.accelerators.files import write_file
 from daedalus.agents.distral import soft_policy

@@ -15,26 +15,29 @@ import argparse
 import dataclasses
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from evidence import (
+    DOCS,
+    EPISODES,
+    RESULTS,
+    provenance,
+    rounded,
+    run_missing,
+    show,
+    with_interval,
+)
 
-from daedalus.accelerators.files import write_file
-from daedalus.evaluation.benchmark import State, benchmark
 from daedalus.evaluation.curves import area_under_curve, steps_to_threshold
-from daedalus.evaluation.plan import Group, Plan
-from daedalus.evaluation.statistics import bootstrap_interval, iqm
+from daedalus.evaluation.plan import Group
+from daedalus.evaluation.statistics import iqm
 from daedalus.evaluation.store import SECONDS, ResultStore
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "results"
-DOCS = ROOT / "docs"
-STORES = ROOT / "runs" / "learning"
 POINTS = 100
 """Points on each learning curve."""
-EPISODES = 100
-"""Held-out episodes of the final evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,50 +239,25 @@ def run_all(name: str, seeds: int, workers: int, only: list[str]) -> None:
     agents = {v: claim.variants[v] for v in only or claim.variants}
     entries = {v: {"agent": variant.agent, **variant.config} for v, variant in agents.items()}
     group = Group((claim.scenario,), entries, claim.total_timesteps)
-    specs = Plan((group,), seeds=seeds, episodes=EPISODES).specs()
-    missing = [spec for spec in specs if not _file(name, spec.label, spec.seed).exists()]
-    print(f"{name}: {len(missing)} runs to do", flush=True)
-    if missing:
-        benchmark(missing, STORES / name, workers=workers, watch=lambda state: _told(name, state))
+    run_missing(name, group, seeds, workers, partial(_file, name), partial(_kept, name))
 
 
-def _told(name: str, state: State) -> None:
-    """Say what has happened, and keep what is finished as evidence."""
-    if state.event:
-        print(f"[{state.done}/{state.total}] {state.event}", flush=True)
-        with ResultStore(STORES / name) as store:
-            for run in store.runs(state="done"):
-                _keep(name, store, run)
-
-
-def _keep(name: str, store: ResultStore, run: dict[str, Any]) -> None:
-    """Write a run as a file; it appears whole or not at all."""
-    path = _file(name, run["label"], run["seed"])
-    if path.exists():
-        return
+def _kept(name: str, store: ResultStore, run: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a finished run."""
     steps, _ = store.curve(run["id"], SECONDS)
     logged = dict(zip(*store.curve(run["id"]), strict=True))
-    result = {
+    return {
         "claim": name,
         "variant": run["label"],
         **{key: run[key] for key in ("agent", "config", "seed", "num_envs")},
         "steps": [int(step) for step in steps],
         "mean_return": [round(logged[s], 4) if s in logged else None for s in steps],
         "diagnostics": {key: _late(store, run, key) for key in CLAIMS[name].diagnostics},
-        "held_out_returns": [round(float(r), 4) for r in store.episodes(run["id"])["returns"]],
+        "held_out_returns": rounded(store.episodes(run["id"])["returns"]),
         "seconds": round(run["seconds"], 1),
         "steps_per_second": round(run["steps_per_second"], 1),
-        "provenance": {
-            "command": run["command"],
-            "commit": run["git_commit"],
-            "date": run["started"][:10],
-            "versions": run["versions"],
-            "hardware": f"{run['hardware']['processor']}, {run['hardware']['cores']} cores, "
-            f"{run['threads']} thread a run",
-        },
+        "provenance": provenance(run),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(result) + "\n").encode())
 
 
 def _late(store: ResultStore, run: dict[str, Any], metric: str) -> float | None:
@@ -346,17 +324,6 @@ def _of(metric: str, group: list[dict[str, Any]]) -> dict[str, float] | None:
     return None if None in values else with_interval(values)
 
 
-def with_interval(values: Any) -> dict[str, float]:
-    """Return the interquartile mean of one value a run, and its 95 % bootstrap interval."""
-    scores = np.array(values, dtype=np.float64)
-    interval = bootstrap_interval(scores, np.random.default_rng(0))
-    return {
-        "iqm": round(iqm(scores), 4),
-        "low": round(interval.low, 4),
-        "high": round(interval.high, 4),
-    }
-
-
 def _draw(name: str, claim: Claim, groups: dict[str, list[dict[str, Any]]]) -> None:
     import matplotlib as mpl
 
@@ -381,15 +348,6 @@ def _draw(name: str, claim: Claim, groups: dict[str, list[dict[str, Any]]]) -> N
 
 def _per_point(table: np.ndarray, percentile: float) -> np.ndarray:
     return np.asarray(np.percentile(table, percentile, axis=0))
-
-
-def show(value: dict[str, float] | None, form: str) -> str:
-    """Return what `with_interval` made as text."""
-    if value is None:
-        return "-"
-    if np.isnan(value["low"]):  # one run has no interval
-        return f"{value['iqm']:{form}}"
-    return f"{value['iqm']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
 
 
 def _write_page(name: str, summary: dict[str, Any]) -> None:

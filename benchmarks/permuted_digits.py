@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from learning import show, with_interval
+from evidence import show, with_interval
 from torch import Tensor, nn
 
 from daedalus.accelerators.files import write_file

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from learning import with_interval
+from evidence import with_interval
 from torch import Tensor
 
 from daedalus.accelerators.files import write_file

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from learning import DOCS, RESULTS, show, with_interval
+from evidence import DOCS, RESULTS, show, with_interval
 from stable_baselines3.common.callbacks import BaseCallback
 
 from daedalus import scenarios

@@ -1,0 +1,97 @@
+"""What the benchmarks share: runs that are kept as files, once each, and figures with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daedalus.accelerators.files import write_file
+from daedalus.evaluation.benchmark import State, benchmark
+from daedalus.evaluation.plan import Group, Plan
+from daedalus.evaluation.statistics import bootstrap_interval, iqm
+from daedalus.evaluation.store import ResultStore
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+DOCS = ROOT / "docs"
+STORES = ROOT / "runs" / "learning"
+EPISODES = 100
+"""Held-out episodes of the final evaluation."""
+
+
+def run_missing(
+    name: str,
+    group: Group,
+    seeds: int,
+    workers: int,
+    path_of: Callable[[str, int], Path],
+    kept: Callable[[ResultStore, dict[str, Any]], dict[str, Any]],
+) -> None:
+    """Run what has no file yet, all agents of a seed before the next seed.
+
+    Args:
+        name: of the result store, under ``runs/learning``.
+        group: agents, scenarios and steps.
+        seeds: runs of each agent.
+        workers: runs at a time.
+        path_of: the file of a run, by its label and seed.
+        kept: what is written there of a finished run, by the store and the run's row.
+    """
+    specs = Plan((group,), seeds=seeds, episodes=EPISODES).specs()
+    missing = [spec for spec in specs if not path_of(spec.label, spec.seed).exists()]
+    print(f"{name}: {len(missing)} runs to do", flush=True)
+
+    def told(state: State) -> None:
+        if not state.event:
+            return
+        print(f"[{state.done}/{state.total}] {state.event}", flush=True)
+        with ResultStore(STORES / name) as store:
+            for run in store.runs(state="done"):
+                path = path_of(run["label"], run["seed"])
+                if not path.exists():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_file(path, (json.dumps(kept(store, run)) + "\n").encode())
+
+    if missing:
+        benchmark(missing, STORES / name, workers=workers, watch=told)
+
+
+def provenance(run: dict[str, Any]) -> dict[str, Any]:
+    """Return where the figures of a store's run come from."""
+    return {
+        "command": run["command"],
+        "commit": run["git_commit"],
+        "date": run["started"][:10],
+        "versions": run["versions"],
+        "hardware": f"{run['hardware']['processor']}, {run['hardware']['cores']} cores, "
+        f"{run['threads']} thread a run",
+    }
+
+
+def rounded(values: Any) -> list[float]:
+    """Return numbers to four digits after the point."""
+    return [round(float(value), 4) for value in values]
+
+
+def with_interval(values: Any) -> dict[str, float]:
+    """Return the interquartile mean of one value a run, and its 95 % bootstrap interval."""
+    scores = np.array(values, dtype=np.float64)
+    interval = bootstrap_interval(scores, np.random.default_rng(0))
+    return {
+        "iqm": round(iqm(scores), 4),
+        "low": round(interval.low, 4),
+        "high": round(interval.high, 4),
+    }
+
+
+def show(value: dict[str, float] | None, form: str) -> str:
+    """Return what `with_interval` made as text."""
+    if value is None:
+        return "-"
+    if np.isnan(value["low"]):  # one run has no interval
+        return f"{value['iqm']:{form}}"
+    return f"{value['iqm']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
