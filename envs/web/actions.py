@@ -10,7 +10,7 @@ from gymnasium.spaces import MultiDiscrete
 from daedalus.envs.web import events
 from daedalus.envs.web import keys as k
 from daedalus.envs.web import values as v
-from daedalus.envs.web.compiling import part
+from daedalus.envs.web.compiling import apart, part
 from daedalus.envs.web.model import CLASSIC, FIELDS, TEXT
 
 TYPES = (
@@ -125,6 +125,7 @@ def decode(layout: Layout, vector: np.ndarray) -> Command:
 @part
 def apply(state: Any, page: Any, action: Any, layout: Any, codes: Any) -> None:
     """Carry out an action, int64 (k,); ``codes`` says what each key does."""
+    apart()
     columns = layout.columns
     kind = layout.types[action[0]]
     state.targeted = -1
@@ -165,6 +166,7 @@ def _point(state: Any, action: Any, layout: Any) -> None:
 @part
 def _pointer(state: Any, page: Any, kind: int) -> None:
     """Move, press, release or scroll where the pointer is."""
+    apart()
     if kind == MOVE:
         if state.pressed >= 0 and page.elements[state.pressed].kind == v.K_SLIDER:
             events.slide(state, page, state.pressed)

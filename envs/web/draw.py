@@ -24,7 +24,7 @@ PALETTE.flags.writeable = False
 _NAMED = list(COLOURS)
 WHITE, RED, BLACK = (np.int64(_NAMED.index(name)) for name in ("white", "red", "black"))
 YELLOW, PALE, LINES, BLUE = (np.int64(len(COLOURS) + k) for k in range(4))
-KNOB = 4
+KNOB = np.int64(4)
 """Pixels that a slider's knob stands out."""
 INSTANCE, PAGE, SCROLL, POINTER_X, POINTER_Y, LOOKS = range(6)
 """What `painted` holds: number of the instance + 1 (0: nothing is painted), page, place of what
@@ -47,31 +47,27 @@ def draw_page(state: Any, page: Any, out: Any, painted: Any) -> None:
         painted: int64 (`painted_size`,): what is in the picture; zeros where nothing is.
     """
     apart()
-    zero, width, height = np.int64(0), out.shape[1], out.shape[0]
-    canvas, area, x, y = out.reshape(out.size), page.scroll, painted[POINTER_X], painted[POINTER_Y]
+    zero, width, first = np.int64(0), out.shape[1], np.int64(page.begin[state.page])
+    canvas, whole = out.reshape(out.size), (zero, zero, width, out.shape[0])
     fresh = painted[INSTANCE] != state.instance + 1 or painted[PAGE] != state.page
     if fresh:
-        _paint(canvas, width, (zero, zero, width, height), state, page)
-    else:
-        if painted[SCROLL] != state.scroll:
-            box = _box(area[0], area[1], area[2], area[3])
-            _paint(canvas, width, box, state, page)
-        if x != state.x or y != state.y:
-            box = (max(x - 1, zero), max(y - 1, zero), min(x + 2, width), min(y + 2, height))
-            _paint(canvas, width, box, state, page)
-    first = np.int64(page.begin[state.page])
+        _paint(canvas, width, whole, state, page)
+    elif painted[SCROLL] != state.scroll:
+        _paint(canvas, width, _cut(whole, _area(page)), state, page)
+    x, y = painted[POINTER_X], painted[POINTER_Y]
+    if not fresh and (x != state.x or y != state.y):
+        _paint(canvas, width, _cut(whole, (x - 1, y - 1, x + 2, y + 2)), state, page)
     for e in range(first, page.begin[state.page + 1]):
         look = _look(state, page, e)
         if painted[LOOKS + e - first] != look:
             painted[LOOKS + e - first] = look
             if not fresh:
-                box = _cut(_place(state, page, e, KNOB), (zero, zero, width, height))
-                _paint(canvas, width, box, state, page)
+                _paint(canvas, width, _reach(state, page, e, whole), state, page)
     painted[INSTANCE], painted[PAGE] = state.instance + 1, state.page
     painted[SCROLL], painted[POINTER_X], painted[POINTER_Y] = state.scroll, state.x, state.y
     if state.x or state.y:  # the pointer, once it has moved
         box = (state.x - 1, state.y - 1, state.x + 2, state.y + 2)
-        fill(canvas, width, (zero, zero, width, height), box, RED)
+        fill(canvas, width, whole, box, RED)
 
 
 @part
@@ -93,18 +89,25 @@ def _look(state: Any, page: Any, e: int) -> int:
 
 
 @part
-def _box(left: int, top: int, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of a rectangle."""
-    x, y = np.int64(left), np.int64(top)
-    return x, y, x + width, y + height
+def _area(page: Any) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the part that scrolls."""
+    x, y = np.int64(page.scroll[0]), np.int64(page.scroll[1])
+    return x, y, x + page.scroll[2], y + page.scroll[3]
 
 
 @part
-def _place(state: Any, page: Any, e: int, more: int) -> tuple[int, int, int, int]:
-    """Return where an element is, and ``more`` pixels to its left and right."""
+def _place(state: Any, page: Any, e: int) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of an element."""
     x = page.elements[e]
-    top = x.top - (state.scroll if x.scrolls else 0)
-    return _box(x.left - more, top, x.width + 2 * more, x.height)
+    left, top = np.int64(x.left), np.int64(x.top) - (state.scroll if x.scrolls else 0)
+    return left, top, left + x.width, top + x.height
+
+
+@part
+def _reach(state: Any, page: Any, e: int, clip: Any) -> tuple[int, int, int, int]:
+    """Return what an element may paint inside the clip: its place, and where a knob stands out."""
+    left, top, right, bottom = _place(state, page, e)
+    return _cut((left - KNOB, top, right + KNOB, bottom), clip)
 
 
 @part
@@ -121,13 +124,12 @@ def _paint(canvas: Any, width: int, clip: Any, state: Any, page: Any) -> None:
     if width == CLASSIC[0] and clip[1] < HEADER:
         fill(canvas, width, clip, (clip[0], clip[1], clip[2], np.int64(HEADER)), YELLOW)
         _paragraph(canvas, width, clip, page.utterance)
-    area = page.scroll
-    inner = _cut(clip, _box(area[0], area[1], area[2], area[3]))
-    for e in range(page.begin[state.page], page.begin[state.page + 1]):
+    inner = _cut(clip, _area(page))
+    for e in range(np.int64(page.begin[state.page]), page.begin[state.page + 1]):
         if not state.elements[e].visible:
             continue
         around = inner if page.elements[e].scrolls else clip
-        shared = _cut(around, _place(state, page, e, KNOB))
+        shared = _reach(state, page, e, around)
         if shared[0] < shared[2] and shared[1] < shared[3]:
             _element(canvas, width, around, state, page, e)
 
@@ -135,7 +137,7 @@ def _paint(canvas: Any, width: int, clip: Any, state: Any, page: Any) -> None:
 @part
 def _paragraph(canvas: Any, width: int, clip: Any, text: Any) -> None:
     """Write the utterance, broken between words."""
-    x, y, k = 2, 3, 0
+    x, y, k = np.int64(2), np.int64(3), 0
     while k < text.size and text[k]:
         end = k
         while end < text.size and text[end] and text[end] != 32:
@@ -154,7 +156,7 @@ def _element(canvas: Any, width: int, clip: Any, state: Any, page: Any, e: int) 
     """Draw one element by its kind."""
     apart()
     x, on, kind = page.elements[e], state.elements[e].on, page.elements[e].kind
-    box = _place(state, page, e, 0)
+    box = _place(state, page, e)
     if kind == v.K_SLIDER:
         number, span = np.int64(state.elements[e].number) - x.low, np.int64(x.high) - x.low
         _slider(canvas, width, clip, box, number * (box[2] - box[0] - 1) // max(span, 1))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from daedalus.envs.web import values as v
-from daedalus.envs.web.compiling import part
+from daedalus.envs.web.compiling import apart, part
 from daedalus.envs.web.dates import MONTHS, STARTS
 from daedalus.envs.web.model import MAX_ELEMENTS, MAX_SLOTS, TEXT, TYPED, Then
 from daedalus.envs.web.pool import PAGES
@@ -51,6 +51,7 @@ _LESS, _MORE = int(Then.LESS), int(Then.MORE)
 @part
 def begin(state: Any, page: Any) -> None:
     """Show the first page of an instance, untouched."""
+    apart()
     state.page = state.scroll = state.month = state.x = state.y = 0
     state.focus = state.open = state.pressed = state.targeted = state.sent = state.edited = -1
     state.outcome = OPEN
@@ -73,6 +74,7 @@ def begin(state: Any, page: Any) -> None:
 @part
 def settle(state: Any, page: Any) -> None:
     """Bring up to date what depends on what was typed, opened or turned to."""
+    apart()
     e = state.edited
     if e >= 0:
         state.edited = -1
@@ -207,6 +209,7 @@ def shift(state: Any, page: Any, e: int, by: int) -> None:
 @part
 def click(state: Any, page: Any, e: int) -> None:
     """Do what a click on an element does."""
+    apart()
     x, mine = page.elements[e], state.elements[e]
     kind = x.kind
     mine.tampered = 1

@@ -11,7 +11,7 @@ from daedalus.envs.core import Family
 from daedalus.envs.random import GOAL, integers
 from daedalus.envs.web import actions, events, keys
 from daedalus.envs.web import pool as p
-from daedalus.envs.web.compiling import clear, copy_all, part, part_of_one
+from daedalus.envs.web.compiling import apart, clear, copy_all, part, part_of_one
 from daedalus.envs.web.draw import draw_page, painted_size
 from daedalus.envs.web.model import FIELDS, SPLITS, TASKS, TEXT
 from daedalus.envs.web.tasks import load_tasks
@@ -95,6 +95,7 @@ def web_observe(state: Any, params: WebParams, out: WebArrays) -> None:
 @part
 def _observe(state: Any, page: Any, asked: float, out: Any) -> None:
     """Write the goal and the time, then the table, then the picture."""
+    apart()
     copy_all(out.utterance, page.tokens)
     copy_all(out.fields, page.field_words)
     if out.clock.size > 0:

@@ -8,7 +8,7 @@ import numpy as np
 
 from daedalus.envs.web import events
 from daedalus.envs.web import values as v
-from daedalus.envs.web.compiling import part
+from daedalus.envs.web.compiling import apart, part
 from daedalus.envs.web.model import TYPED, Rule, Then
 from daedalus.envs.web.pool import PAGES
 
@@ -53,6 +53,7 @@ def key_code(key: str) -> int:
 @part
 def press_key(state: Any, page: Any, code: int) -> None:
     """Press a key where the focus is."""
+    apart()
     if code == TAB:
         _focus_next(state, page)
         return
@@ -109,6 +110,7 @@ def _edit(state: Any, e: int, slot: int, code: int) -> None:
 @part
 def score(state: Any, page: Any) -> float:
     """Return the raw reward of the sent form; see ``model.score``."""
+    apart()
     total = matched = 0
     missing = wants_sender = False
     for e in range(page.begin[PAGES]):
