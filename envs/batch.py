@@ -143,6 +143,8 @@ class Batch:
         self.states = np.zeros(n, core.engine_dtype(family))
         self._seeded = np.zeros(n, bool)
         asked = {**self.observation_spaces, **self.label_spaces, **self.info_spaces}
+        beside = [name for name, other in family.hidden.items() if other in asked]
+        asked |= {name: family.spaces[name] for name in beside}
         self._out = self._arrays(asked)
         self._final = self._arrays(asked)
         dtype, shape = core.action_dtype(self.action_space)

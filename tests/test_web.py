@@ -427,6 +427,66 @@ def test_the_picture_is_the_page() -> None:
     assert np.array_equal(pixels.observation["pixels"][0], picture)
 
 
+def drawn_from_scratch(batch: Batch, i: int) -> np.ndarray:
+    """Return the page of a copy without the goal that a site has above it."""
+    height = batch.observation["pixels"].shape[1]
+    return batch.render(i)[-height:]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_picture_brought_up_to_date_is_the_one_drawn_from_scratch(task: str) -> None:
+    """By the demonstrator, then at random with resets, where most clicks hit something."""
+    played = Played(task, instances=8, actions="all_supported", deadline=0)
+    played.batch = Batch(played.family, 1, observations=["pixels"], autoreset="disabled")
+    played.reset(0)
+    seen = set()
+    for _ in range(200):
+        picture = played.batch.observation["pixels"][0]
+        assert np.array_equal(picture, drawn_from_scratch(played.batch, 0))
+        seen.add(picture.tobytes())
+        if played.over:
+            break
+        played.do(played.act_for_oracle())
+    assert len(seen) > 1
+    batch = Batch(played.family, 3, observations=["pixels"])
+    batch.reset(1)
+    rng = np.random.default_rng(0)
+    space: Any = batch.action_space
+    for _ in range(40):
+        vectors = rng.integers(space.nvec, size=(3, len(space.nvec)))
+        vectors[:, 0] = rng.choice([*range(1, 11), a.FOCUS_FIELD, a.FOCUS_FIELD], 3)
+        batch.step(vectors)
+        for i in range(3):
+            assert np.array_equal(batch.observation["pixels"][i], drawn_from_scratch(batch, i))
+
+
+def test_a_picture_follows_its_state_wherever_that_comes_from() -> None:
+    batch = Batch(Web(task="login-user", actions="shi17"), 2, observations=["pixels"])
+    batch.reset(0)
+    before, states = batch.get_state(), batch.states.copy()
+    first = batch.observation["pixels"].copy()
+    for name in ("<Tab>", "q", "q"):
+        batch.step(np.tile([7, 0, 0, KEYS.index(name)], (2, 1)))
+    changed = batch.states.copy()
+    assert all((first[i] != batch.observation["pixels"][i]).any() for i in range(2))
+    for given in (states, changed, changed[::-1], states[::-1]):
+        batch.states[:] = given
+        batch.step(np.zeros((2, 4), np.int64))
+        for i in range(2):
+            assert np.array_equal(batch.observation["pixels"][i], drawn_from_scratch(batch, i))
+    batch.set_state(before)
+    batch.step(np.zeros((2, 4), np.int64))
+    assert np.array_equal(batch.observation["pixels"][1], drawn_from_scratch(batch, 1))
+
+
+def test_what_is_hidden_is_no_observation() -> None:
+    batch = Batch(Web(task="click-test"), 1, observations=["pixels"])
+    batch.reset(0)
+    assert list(batch.observation) == ["pixels"]
+    assert not batch.label
+    assert not batch.info
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

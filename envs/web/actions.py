@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import MultiDiscrete
-from numba.extending import register_jitable
 
 from daedalus.envs.web import events
 from daedalus.envs.web import keys as k
 from daedalus.envs.web import values as v
-from daedalus.envs.web.model import CLASSIC, FIELDS
+from daedalus.envs.web.compiling import apart, part
+from daedalus.envs.web.model import CLASSIC, FIELDS, TEXT
 
 TYPES = (
     *("NONE", "MOVE_COORDS", "CLICK_COORDS", "DBLCLICK_COORDS", "MOUSEDOWN_COORDS"),
@@ -101,11 +101,11 @@ def encode(layout: Layout, command: Command) -> np.ndarray:
         raise ValueError(f"this preset has no {TYPES[command.type]}")
     vector = np.zeros(int((layout.columns >= 0).sum()), np.int64)
     values = command._replace(type=types.index(command.type), element=max(command.element, 0))
-    for part, column in zip(PARTS, layout.columns, strict=True):
-        value = getattr(values, part)
-        if layout.bins_x and part == "x":
+    for name, column in zip(PARTS, layout.columns, strict=True):
+        value = getattr(values, name)
+        if layout.bins_x and name == "x":
             value = value * layout.bins_x // layout.width
-        if layout.bins_y and part == "y":
+        if layout.bins_y and name == "y":
             value = value * layout.bins_y // layout.height
         if column >= 0:
             vector[column] = value
@@ -122,31 +122,38 @@ def decode(layout: Layout, vector: np.ndarray) -> Command:
     return Command(*parts)
 
 
-@register_jitable
+@part
 def apply(state: Any, page: Any, action: Any, layout: Any, codes: Any) -> None:
     """Carry out an action, int64 (k,); ``codes`` says what each key does."""
+    apart()
     columns = layout.columns
     kind = layout.types[action[0]]
     state.targeted = -1
-    if kind in (CLICK_ELEMENT, FOCUS_TEXT, FOCUS_FIELD):
+    pointer = kind
+    if kind == CLICK_ELEMENT or kind >= FOCUS_TEXT:
         if not _aim(state, page, action[columns[3]]):
             return
-        kind_of_pointer = CLICK
+        pointer = CLICK
+    elif kind == NONE or kind > SCROLL_DOWN:
+        pointer = NONE
     else:
-        kind_of_pointer = kind if kind <= SCROLL_DOWN else NONE
-        if kind_of_pointer != NONE:
-            _point(state, action, layout)
-    if kind_of_pointer != NONE:
-        _pointer(state, page, kind_of_pointer)
+        _point(state, action, layout)
+    if pointer != NONE:
+        _pointer(state, page, pointer)
     if kind == PRESS_KEY:
         k.press_key(state, page, codes[action[columns[4]]])
-    elif kind in (TYPE_FIELD, FOCUS_FIELD):
-        k.type_text(state, page, page.fields[action[columns[5]]])
-    elif kind in (TYPE_TEXT, FOCUS_TEXT):
-        k.type_text(state, page, state.mail)
+    elif kind >= TYPE_TEXT:
+        is_field = kind in (TYPE_FIELD, FOCUS_FIELD)
+        for place in range(TEXT if is_field else state.mail.size):
+            field = action[columns[5]] if is_field else 0
+            code = page.fields[field, place] if is_field else state.mail[place]
+            if code == 0:
+                break
+            k.press_key(state, page, np.int64(code))
+    events.settle(state, page)
 
 
-@register_jitable
+@part
 def _point(state: Any, action: Any, layout: Any) -> None:
     """Move the pointer to the coordinates of an action."""
     x, y = action[layout.columns[1]], action[layout.columns[2]]
@@ -156,42 +163,45 @@ def _point(state: Any, action: Any, layout: Any) -> None:
     state.x, state.y = x, y
 
 
-@register_jitable
+@part
 def _pointer(state: Any, page: Any, kind: int) -> None:
     """Move, press, release or scroll where the pointer is."""
-    x, y = state.x, state.y
+    apart()
     if kind == MOVE:
-        if state.pressed >= 0 and page.kind[state.pressed] == v.K_SLIDER:
-            events.slide(state, page, state.pressed, x)
+        if state.pressed >= 0 and page.elements[state.pressed].kind == v.K_SLIDER:
+            events.slide(state, page, state.pressed)
     elif kind in (SCROLL_UP, SCROLL_DOWN):
-        area = page.scroll
+        x, y, area = state.x, state.y, page.scroll
         if area[0] <= x < area[0] + area[2] and area[1] <= y < area[1] + area[3]:
             _scroll_to(state, page, state.scroll + (-STEP if kind == SCROLL_UP else STEP))
     else:
         for _ in range(2 if kind == DOUBLE else 1):
-            if kind != UP:
-                events.press(state, page, x, y)
-            if kind != DOWN:
-                events.release(state, page, x, y)
+            before = events.hit(state, page) if kind == UP else events.press(state, page)
+            if kind != DOWN:  # a release on what was pressed is a click
+                pressed, state.pressed = state.pressed, -1
+                if pressed >= 0 and pressed == before:
+                    events.click(state, page, pressed)
+            events.settle(state, page)
 
 
-@register_jitable
+@part
 def _scroll_to(state: Any, page: Any, place: int) -> None:
     area = page.scroll
     state.scroll = min(max(place, 0), max(np.int64(area[4]) - area[3], 0))
 
 
-@register_jitable
+@part
 def _aim(state: Any, page: Any, row: int) -> bool:
     """Move the pointer to the middle of an element, scrolled into view; False if it is hidden."""
     e = page.begin[state.page] + row
-    if e >= page.begin[state.page + 1] or not state.visible[e]:
+    if e >= page.begin[state.page + 1] or not state.elements[e].visible:
         return False
-    y = np.int64(page.top[e]) + page.height[e] // 2
-    if page.scrolls[e]:
+    its = page.elements[e]
+    y = np.int64(its.top) + its.height // 2
+    if its.scrolls:
         top, height = np.int64(page.scroll[1]), np.int64(page.scroll[3])
         if not top <= y - state.scroll < top + height:
             _scroll_to(state, page, y - top - height // 2)
         y -= state.scroll
-    state.x, state.y = np.int64(page.left[e]) + page.width[e] // 2, y
+    state.x, state.y = np.int64(its.left) + its.width // 2, y
     return True

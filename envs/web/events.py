@@ -9,25 +9,34 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.extending import register_jitable
 
 from daedalus.envs.web import values as v
+from daedalus.envs.web.compiling import apart, part
 from daedalus.envs.web.dates import MONTHS, STARTS
 from daedalus.envs.web.model import MAX_ELEMENTS, MAX_SLOTS, TEXT, TYPED, Then
 from daedalus.envs.web.pool import PAGES
 
+CHANGING = np.dtype(
+    [
+        ("visible", "u1"),  # read only for elements of the page that shows
+        ("on", "u1"),  # checked, or open
+        ("tampered", "u1"),
+        ("number", "i2"),  # chosen option, day, position; suggested option
+    ],
+    align=True,
+)
+"""What changes of an element."""
 STATE: list[tuple[Any, ...]] = [
     *((name, "i8") for name in ("instance", "page", "focus", "open", "pressed", "targeted")),
     *((name, "i8") for name in ("scroll", "month", "x", "y", "outcome", "sent")),
+    ("edited", "i8"),  # text input that was typed into since the page was settled, or -1
+    ("stale", "i8"),  # 1 where other elements may show since then
     ("clock", "f8"),  # ms
     ("raw", "f8"),  # score of the request
-    ("visible", "u1", (MAX_ELEMENTS,)),
-    ("on", "u1", (MAX_ELEMENTS,)),  # checked, or open
-    ("tampered", "u1", (MAX_ELEMENTS,)),
-    ("number", "i2", (MAX_ELEMENTS,)),  # chosen option, day, position; suggested option
-    ("value_words", "i4", (MAX_ELEMENTS, 2)),
-    ("typed", "u1", (MAX_SLOTS, TEXT)),
+    ("elements", CHANGING, (MAX_ELEMENTS,)),
+    ("typed", "u1", (MAX_SLOTS, TEXT)),  # ends with 0
     ("length", "i8", (MAX_SLOTS,)),
+    ("typed_words", "i4", (MAX_SLOTS, 2)),  # hashes of the text and of its first word
     ("mail", "u1", (64,)),  # free text of the next TYPE_TEXT, written from outside
 ]
 """Fields of a page's state."""
@@ -39,105 +48,122 @@ _LEAVE, _EARLIER, _LATER = int(Then.LEAVE), int(Then.EARLIER), int(Then.LATER)
 _LESS, _MORE = int(Then.LESS), int(Then.MORE)
 
 
-@register_jitable
+@part
 def begin(state: Any, page: Any) -> None:
     """Show the first page of an instance, untouched."""
+    apart()
     state.page = state.scroll = state.month = state.x = state.y = 0
-    state.focus = state.open = state.pressed = state.targeted = state.sent = -1
+    state.focus = state.open = state.pressed = state.targeted = state.sent = state.edited = -1
     state.outcome = OPEN
     state.clock = state.raw = 0.0
     tab = -1
     for e in range(page.begin[PAGES]):
-        state.on[e] = state.tampered[e] = 0
-        state.number[e] = -1
-        state.value_words[e, 0] = state.value_words[e, 1] = 0
-        kind = page.kind[e]
-        if kind == v.K_SLIDER:
-            set_number(state, page, e, np.int64(page.low[e]))
-        elif kind == v.K_TAB and tab < 0 and page.then[e] == 0:
+        x, mine = page.elements[e], state.elements[e]
+        mine.on = mine.tampered = 0
+        mine.number = x.low if x.kind == v.K_SLIDER else -1
+        if x.writable:
+            state.length[x.slot] = state.typed[x.slot, 0] = 0
+            state.typed_words[x.slot, 0] = state.typed_words[x.slot, 1] = 0
+        elif x.kind == v.K_TAB and tab < 0 and x.then == 0:
             tab = e
-            state.on[e] = 1
-        elif v.is_writable(kind):
-            state.length[page.slot[e]] = 0
-    refresh(state, page)
+            mine.on = 1
+    state.stale = 1
+    settle(state, page)
 
 
-@register_jitable
-def set_number(state: Any, page: Any, e: int, value: int) -> None:
-    """Set a slider, clipped to its range."""
-    state.number[e] = min(max(value, page.low[e]), page.high[e])
-    v.keep_words(state, page, e)
+@part
+def settle(state: Any, page: Any) -> None:
+    """Bring up to date what depends on what was typed, opened or turned to."""
+    apart()
+    e = state.edited
+    if e >= 0:
+        state.edited = -1
+        v.keep_words(state, page.elements[e].slot)
+        if page.elements[e].kind == v.K_AUTOCOMPLETE:
+            _suggest(state, page, e)
+            state.stale = 1
+    if state.stale:
+        state.stale = 0
+        _show(state, page)
 
 
-@register_jitable
-def refresh(state: Any, page: Any) -> None:
+@part
+def _show(state: Any, page: Any) -> None:
     """Find what shows: on this page, with everything that it is part of open."""
-    for e in range(page.begin[PAGES]):
-        shown = page.page[e] == state.page
-        parent = page.parent[e]
-        if shown and parent >= 0:
-            is_open = state.open == parent if page.popup[e] else state.on[parent] == 1
-            shown = is_open and state.visible[parent] == 1
-            if shown and page.popup[e]:
-                shown = _fill_popup(state, page, e)
-        state.visible[e] = shown
-    if state.focus >= 0 and not state.visible[state.focus]:
+    for e in range(page.begin[state.page], page.begin[state.page + 1]):
+        x, mine, shown = page.elements[e], state.elements[e], True
+        if x.parent >= 0:
+            owner = state.elements[x.parent]
+            is_open = state.open == x.parent if x.popup else owner.on == 1
+            shown = is_open and owner.visible == 1
+            if shown and x.kind == v.K_SUGGESTION:
+                shown = mine.number >= 0
+            elif shown and x.kind == v.K_DAY:
+                first = STARTS[state.month]
+                day = x.low - first % 7  # 2017-01-01 was a Sunday
+                shown = 0 <= day < STARTS[state.month + 1] - first
+                mine.number = day + 1
+        mine.visible = shown
+    if state.focus >= 0 and not state.elements[state.focus].visible:
         state.focus = -1
-    if state.open >= 0 and not state.visible[state.open]:
+    if state.open >= 0 and not state.elements[state.open].visible:
         state.open = -1
 
 
-@register_jitable
-def _fill_popup(state: Any, page: Any, e: int) -> bool:
-    """Give a suggestion, a day or the month's title what it shows; False for nothing."""
-    kind = page.kind[e]
-    if kind == v.K_SUGGESTION:
-        if state.number[e] < 0:
-            return False
-    elif kind == v.K_DAY:
-        first = STARTS[state.month]
-        day = page.low[e] - first % 7  # 2017-01-01 was a Sunday
-        if day < 0 or first + day >= STARTS[state.month + 1]:
-            return False
-        state.number[e] = day + 1
-    elif kind != v.K_MONTH:
-        return True
-    v.keep_words(state, page, e)
-    return True
-
-
-@register_jitable
-def hit(state: Any, page: Any, x: int, y: int) -> int:
-    """Return the topmost element that shows at a point, or -1."""
-    area = page.scroll
-    inside = area[0] <= x < area[0] + area[2] and area[1] <= y < area[1] + area[3]
-    last = np.int64(page.begin[state.page + 1])
-    for e in range(last - 1, np.int64(page.begin[state.page]) - 1, -1):
-        if not state.visible[e] or (page.scrolls[e] and not inside):
+@part
+def _suggest(state: Any, page: Any, e: int) -> None:
+    """Let an autocomplete suggest what begins with its text."""
+    option = np.int64(page.elements[e].first)
+    last = option + page.elements[e].count
+    state.open = -1
+    for k in range(page.begin[state.page], page.begin[state.page + 1]):
+        if page.elements[k].kind != v.K_SUGGESTION or page.elements[k].parent != e:
             continue
-        top = page.top[e] - (state.scroll if page.scrolls[e] else 0)
-        left = page.left[e]
-        if left <= x < left + page.width[e] and top <= y < top + page.height[e]:
+        while option < last and not _begins(state, page, option, page.elements[e].slot):
+            option += 1
+        state.elements[k].number = option if option < last else -1
+        if option < last:
+            state.open = e
+        option += 1
+
+
+@part
+def _begins(state: Any, page: Any, option: int, slot: int) -> bool:
+    """Tell whether an option begins with what was typed, without regard to case."""
+    for k in range(state.length[slot]):
+        mine, its = np.int64(state.typed[slot, k]), np.int64(page.options[option, k])
+        if v.lower(mine) != v.lower(its):
+            return False
+    return state.length[slot] > 0
+
+
+@part
+def hit(state: Any, page: Any) -> int:
+    """Return the topmost element that shows under the pointer, or -1."""
+    area, x, y = page.scroll, state.x, state.y
+    inside = area[0] <= x < area[0] + area[2] and area[1] <= y < area[1] + area[3]
+    for e in range(page.begin[state.page + 1] - 1, page.begin[state.page] - 1, -1):
+        its = page.elements[e]
+        if not state.elements[e].visible or (its.scrolls and not inside):
+            continue
+        top = its.top - (state.scroll if its.scrolls else 0)
+        if its.left <= x < its.left + its.width and top <= y < top + its.height:
             return e
     return -1
 
 
-@register_jitable
-def can_focus(kind: int) -> bool:
-    """Tell whether an element can have the focus."""
-    return kind != v.K_TEXT and kind != v.K_BOX
-
-
-@register_jitable
+@part
 def set_focus(state: Any, page: Any, e: int) -> None:
-    """Give an element the focus; a text input may submit on that."""
+    """Give an element the focus, -1 for none; a text input may submit on that."""
     before, state.focus = state.focus, e
-    if e >= 0 and e != before and page.kind[e] == v.K_INPUT and page.then[e] == _SUBMIT:
-        state.tampered[e] = 1
-        submit(state, e)
+    if e >= 0 and e != before:
+        x = page.elements[e]
+        if x.kind == v.K_INPUT and x.then == _SUBMIT:
+            state.elements[e].tampered = 1
+            submit(state, e)
 
 
-@register_jitable
+@part
 def submit(state: Any, e: int) -> None:
     """Send the form, by element ``e``."""
     if state.outcome == OPEN:
@@ -145,118 +171,127 @@ def submit(state: Any, e: int) -> None:
         state.sent = e
 
 
-@register_jitable
-def press(state: Any, page: Any, x: int, y: int) -> None:
-    """Press the pointer's button."""
-    e = hit(state, page, x, y)
+@part
+def press(state: Any, page: Any) -> int:
+    """Press the pointer's button; return the element under it, or -1."""
+    e = hit(state, page)
     state.pressed = state.targeted = e
-    popup = e >= 0 and page.popup[e] == 1
-    mine = e >= 0 and (e == state.open or (popup and page.parent[e] == state.open))
+    popup = e >= 0 and page.elements[e].popup == 1
+    mine = e == state.open or (popup and page.elements[e].parent == state.open)
     if state.open >= 0 and not mine:
         state.open = -1
-        refresh(state, page)
+        state.stale = 1
     if popup:
-        return  # what pops up leaves the focus where it is
-    set_focus(state, page, e if e >= 0 and can_focus(page.kind[e]) else -1)
-    if e >= 0 and page.kind[e] == v.K_SLIDER:
-        slide(state, page, e, x)
+        return e  # what pops up leaves the focus where it is
+    set_focus(state, page, e if e >= 0 and page.elements[e].focusable else -1)
+    if e >= 0 and page.elements[e].kind == v.K_SLIDER:
+        slide(state, page, e)
+    return e
 
 
-@register_jitable
-def slide(state: Any, page: Any, e: int, x: int) -> None:
-    """Move a slider to a point."""
-    low, span = np.int64(page.low[e]), np.int64(page.high[e]) - page.low[e]
-    room = np.int64(page.width[e]) - 1
-    state.tampered[e] = 1
-    set_number(state, page, e, low + (2 * (x - page.left[e]) * span + room) // (2 * room))
+@part
+def slide(state: Any, page: Any, e: int) -> None:
+    """Move a slider to the pointer."""
+    x = page.elements[e]
+    span, room = np.int64(x.high) - x.low, np.int64(x.width) - 1
+    place = 2 * (min(max(state.x, x.left), x.left + room) - x.left)
+    state.elements[e].tampered = 1
+    state.elements[e].number = x.low + (place * span + room) // (2 * room)
 
 
-@register_jitable
-def release(state: Any, page: Any, x: int, y: int) -> None:
-    """Release the pointer's button; on the element that was pressed this is a click."""
-    e, pressed = hit(state, page, x, y), state.pressed
-    state.pressed = -1
-    if e >= 0 and e == pressed:
-        click(state, page, e)
+@part
+def shift(state: Any, page: Any, e: int, by: int) -> None:
+    """Move a slider by a number, within its range."""
+    x = page.elements[e]
+    state.elements[e].number = min(max(state.elements[e].number + by, x.low), x.high)
 
 
-@register_jitable
+@part
 def click(state: Any, page: Any, e: int) -> None:
     """Do what a click on an element does."""
-    kind = page.kind[e]
-    state.tampered[e] = 1
+    apart()
+    x, mine = page.elements[e], state.elements[e]
+    kind = x.kind
+    mine.tampered = 1
+    state.stale = 1
     if kind == v.K_CHECKBOX or kind == v.K_NODE:
-        state.on[e] = 1 - state.on[e]
+        mine.on = 1 - mine.on
     elif kind == v.K_RADIO or kind == v.K_TAB:
         for k in range(page.begin[PAGES]):  # the rest of its group goes off
-            if page.kind[k] == kind and page.group[k] == page.group[e]:
-                state.on[k] = 0
-        state.on[e] = 1
+            if page.elements[k].kind == kind and page.elements[k].group == x.group:
+                state.elements[k].on = 0
+        mine.on = 1
     elif kind == v.K_SELECT or kind == v.K_DATE:
         state.open = -1 if state.open == e else e
         if kind == v.K_DATE:
-            state.month = v.month_of(np.int64(state.number[e]))
+            state.month = v.month_of(np.int64(mine.number))
     elif kind == v.K_OPTION or kind == v.K_DAY or kind == v.K_SUGGESTION:
         _pick(state, page, e)
     _then(state, page, e)
-    refresh(state, page)
 
 
-@register_jitable
+@part
 def _pick(state: Any, page: Any, e: int) -> None:
     """Give the owner of a popup what was picked in it."""
-    owner = np.int64(page.parent[e])
+    number, kind = np.int64(state.elements[e].number), page.elements[e].kind
+    owner = np.int64(page.elements[e].parent)
+    mine, slot = state.elements[owner], page.elements[owner].slot
     state.open = -1
-    state.tampered[owner] = 1
-    if page.kind[e] == v.K_OPTION:
-        state.number[owner] = e
-    elif page.kind[e] == v.K_DAY:
-        state.number[owner] = STARTS[state.month] + state.number[e] - 1
+    mine.tampered = 1
+    if kind == v.K_OPTION:
+        mine.number = e
+    elif kind == v.K_DAY:
+        mine.number = STARTS[state.month] + number - 1
     else:
-        slot = page.slot[owner]
-        length = v.copy_text(page.options[state.number[e]], state.typed[slot])
-        state.length[slot] = min(length, TYPED)
-    v.keep_words(state, page, owner)
+        state.length[slot] = TYPED
+        for k in range(TYPED):
+            code = page.options[number, k]
+            state.typed[slot, k] = code
+            if code == 0:
+                state.length[slot] = k
+                break
+        v.keep_words(state, slot)
 
 
-@register_jitable
+@part
 def _then(state: Any, page: Any, e: int) -> None:
     """Submit, leave, show another page or month, move a slider."""
-    then = page.then[e]
-    if then == _SUBMIT and not v.is_writable(page.kind[e]):
+    x = page.elements[e]
+    then = x.then
+    if then == _SUBMIT and not x.writable:
         submit(state, e)
     elif then == _LEAVE:
         state.outcome = LEFT_SITE
     elif then == _GO or (then == _NEXT and _is_filled(state, page)):
-        state.page = page.low[e]
+        state.page = x.low
         state.focus = state.open = -1
     elif then == _EARLIER:
         state.month = max(state.month - 1, 0)
     elif then == _LATER:
         state.month = min(state.month + 1, MONTHS - 1)
     elif then in (_LESS, _MORE):
-        slider = np.int64(page.low[e])
-        set_number(state, page, slider, state.number[slider] + (1 if then == _MORE else -1))
+        shift(state, page, np.int64(x.low), 1 if then == _MORE else -1)
 
 
-@register_jitable
+@part
 def is_empty(state: Any, page: Any, e: int) -> bool:
     """Tell whether a field would be missing in a request."""
-    kind = page.kind[e]
-    if v.is_writable(kind):
-        return state.length[page.slot[e]] == 0
-    if kind == v.K_RADIO:
+    x = page.elements[e]
+    if x.writable:
+        return state.length[x.slot] == 0
+    if x.kind == v.K_RADIO:
         for k in range(page.begin[PAGES]):
-            if page.kind[k] == kind and page.group[k] == page.group[e] and state.on[k]:
+            other = page.elements[k]
+            if other.kind == x.kind and other.group == x.group and state.elements[k].on:
                 return False
         return True
-    return state.number[e] < 0 and (kind == v.K_SELECT or kind == v.K_DATE)
+    return state.elements[e].number < 0 and (x.kind == v.K_SELECT or x.kind == v.K_DATE)
 
 
-@register_jitable
+@part
 def _is_filled(state: Any, page: Any) -> bool:
     """Tell whether no required field of this page is empty."""
-    for e in range(np.int64(page.begin[state.page]), np.int64(page.begin[state.page + 1])):
-        if page.required[e] and is_empty(state, page, e):
+    for e in range(page.begin[state.page], page.begin[state.page + 1]):
+        if page.elements[e].required and is_empty(state, page, e):
             return False
     return True

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box
-from numba.extending import register_jitable
 
 from daedalus.envs.core import Family
 from daedalus.envs.random import GOAL, integers
 from daedalus.envs.web import actions, events, keys
 from daedalus.envs.web import pool as p
-from daedalus.envs.web.draw import draw_page
+from daedalus.envs.web.compiling import apart, clear, copy_all, part, part_of_one
+from daedalus.envs.web.draw import draw_page, painted_size
 from daedalus.envs.web.model import FIELDS, SPLITS, TASKS, TEXT
 from daedalus.envs.web.tasks import load_tasks
-from daedalus.envs.web.values import value_text
+from daedalus.envs.web.values import value_text, value_words
 
 NUMBERS = 10
 """Numbers of an element: tag, left, top, width, height, focused, tampered, targeted, leaf, on."""
@@ -47,6 +47,7 @@ class WebArrays(NamedTuple):
     texts: np.ndarray
     values: np.ndarray
     pixels: np.ndarray
+    painted: np.ndarray
 
 
 def web_reset(state: Any, params: WebParams) -> None:
@@ -71,12 +72,12 @@ def web_step(state: Any, action: Any, params: WebParams) -> tuple[float, bool]:
     return _reward(state, params.reward, deadline), True
 
 
-@register_jitable
+@part
 def _deadline(page: Any, asked: float) -> float:
     return page.deadline if asked < 0 else asked
 
 
-@register_jitable
+@part
 def _reward(state: Any, rule: int, deadline: float) -> float:
     """Apply the rule of time to a raw reward; failures are never scaled."""
     if rule == 2:
@@ -88,69 +89,68 @@ def _reward(state: Any, rule: int, deadline: float) -> float:
 
 def web_observe(state: Any, params: WebParams, out: WebArrays) -> None:
     """Fill the arrays that were asked for."""
-    page = params.pool[state.instance]
-    first, last = np.int64(page.begin[state.page]), np.int64(page.begin[state.page + 1])
-    _goal(state, page, _deadline(page, params.deadline), out)
-    for row in range(out.mask.size):
-        out.mask[row] = state.visible[first + row] if first + row < last else 0
-    for row in range(out.elements.shape[0]):
-        shown = first + row < last and state.visible[first + row] == 1
-        _numbers(state, page, first + row, shown, out.elements[row])
-    for row in range(out.words.shape[0]):
-        shown = first + row < last and state.visible[first + row] == 1
-        _words(state, page, first + row, shown, out.words[row])
-    for row in range(out.texts.shape[0]):
-        shown = first + row < last and state.visible[first + row] == 1
-        for k in range(TEXT):
-            out.texts[row, k] = page.text[first + row, k] if shown else 0
-    for row in range(out.values.shape[0]):
-        for k in range(TEXT):
-            out.values[row, k] = 0
-        if first + row < last and state.visible[first + row]:
-            value_text(state, page, first + row, out.values[row])
-    if out.pixels.size > 0:
-        draw_page(state, page, out.pixels)
+    _observe(state, params.pool[state.instance], params.deadline, out)
 
 
-@register_jitable
-def _goal(state: Any, page: Any, deadline: float, out: Any) -> None:
-    """Write what is wanted, and the time."""
-    for k in range(out.utterance.size):
-        out.utterance[k] = page.tokens[k]
-    for row in range(out.fields.shape[0]):
-        for k in range(out.fields.shape[1]):
-            out.fields[row, k] = page.field_words[row, k]
+@part
+def _observe(state: Any, page: Any, asked: float, out: Any) -> None:
+    """Write the goal and the time, then the table, then the picture."""
+    apart()
+    copy_all(out.utterance, page.tokens)
+    copy_all(out.fields, page.field_words)
     if out.clock.size > 0:
+        deadline = _deadline(page, asked)
         out.clock[0] = min(state.clock / deadline, 1.0) if deadline > 0 else 0.0
         out.clock[1] = state.page
+    clear(out.mask)
+    clear(out.elements)
+    clear(out.words)
+    clear(out.texts)
+    clear(out.values)
+    first = np.int64(page.begin[state.page])
+    for row in range(page.begin[state.page + 1] - first):
+        if state.elements[first + row].visible:
+            _row(state, page, first + row, out, row)
+    if out.pixels.size > 0:
+        draw_page(state, page, out.pixels, out.painted)
 
 
-@register_jitable
-def _numbers(state: Any, page: Any, e: int, shown: bool, out: Any) -> None:
-    """Write the numbers of an element that shows, else zeros."""
-    if not shown:
-        for k in range(NUMBERS):
-            out[k] = 0
-        return
-    out[0] = page.tag[e]
-    out[1] = page.left[e]
-    out[2] = page.top[e] - (state.scroll if page.scrolls[e] else 0)
-    out[3] = page.width[e]
-    out[4] = page.height[e]
-    out[5] = state.focus == e
-    out[6] = state.tampered[e]
-    out[7] = state.targeted == e
-    out[8] = 1
-    out[9] = state.on[e]
+@part_of_one
+def _row(state: Any, page: Any, e: int, out: Any, row: int) -> None:
+    """Write what is asked for of an element that shows."""
+    x, mine = page.elements[e], state.elements[e]
+    if out.mask.size > 0:
+        out.mask[row] = 1
+    if out.elements.size > 0:
+        out.elements[row, 0] = x.tag
+        out.elements[row, 1] = x.left
+        out.elements[row, 2] = x.top - (state.scroll if x.scrolls else 0)
+        out.elements[row, 3] = x.width
+        out.elements[row, 4] = x.height
+        out.elements[row, 5] = state.focus == e
+        out.elements[row, 6] = mine.tampered
+        out.elements[row, 7] = state.targeted == e
+        out.elements[row, 8] = 1
+        out.elements[row, 9] = mine.on
+    if out.words.size > 0:
+        for k in range(5):
+            out.words[row, k] = x.words[k]
+        if x.valued:
+            out.words[row, 5], out.words[row, 6] = value_words(state, page, e)
+    for k in range(out.texts.shape[1]):
+        out.texts[row, k] = page.text[e, k]
+    if out.values.size > 0:
+        _value(state, page, e, out.values[row])
 
 
-@register_jitable
-def _words(state: Any, page: Any, e: int, shown: bool, out: Any) -> None:
-    """Write the hashes of an element that shows, else zeros."""
-    for k in range(5):
-        out[k] = page.words[e, k] if shown else 0
-    for k in range(2):
-        out[5 + k] = state.value_words[e, k] if shown else 0
+@part
+def _value(state: Any, page: Any, e: int, out: Any) -> None:
+    """Write the text of an element's value."""
+    text = value_text(state, page, e)
+    for k in range(text.size):
+        if text[k] == 0:
+            break
+        out[k] = text[k]
 
 
 class Web(Family):
@@ -251,6 +251,7 @@ class Web(Family):
 
     Params, Arrays = WebParams, WebArrays
     observations = ("elements", "words", "mask", "utterance", "fields", "clock")
+    hidden: ClassVar = {"painted": "pixels"}
     time_limit = 1000
     keys = {"0": 0}
     fps = 10
@@ -298,7 +299,7 @@ class Web(Family):
         self.params = WebParams(pool, layout, _KEYS, limit, float(step_ms), REWARDS.index(reward))
         self.state_dtype = np.dtype(events.STATE, align=True)
         width, height = self.size
-        top = np.iinfo(np.int16).max
+        top, whole = np.iinfo(np.int16).max, np.iinfo(np.int64).max
         self.spaces = {
             "elements": Box(-top, top, (self.rows, NUMBERS), np.int16),
             "words": Box(0, p.VOCABULARY, (self.rows, p.WORDS), np.int32),
@@ -309,6 +310,7 @@ class Web(Family):
             "texts": Box(0, 127, (self.rows, TEXT), np.uint8),
             "values": Box(0, 127, (self.rows, TEXT), np.uint8),
             "pixels": Box(0, 255, (height, width, 3), np.uint8),
+            "painted": Box(-whole, whole, (painted_size(self.rows),), np.int64),
         }
 
     def render(self, state: np.void) -> np.ndarray:

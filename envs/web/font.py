@@ -20,10 +20,13 @@ _GLYPHS = """
 """For every printable character from the blank on: five columns, the lowest bit on top."""
 
 
-def load_font() -> np.ndarray:
-    """Return the columns of all letters by code point, uint8 (128, 5)."""
-    font = np.zeros((128, 5), np.uint8)
+def load_dots() -> tuple[np.ndarray, np.ndarray]:
+    """Return the dots of all letters: places uint8 (128, 40, 2) as (x, y), counts uint8 (128,)."""
+    dots, counts = np.zeros((128, 40, 2), np.uint8), np.zeros(128, np.uint8)
     for code, glyph in enumerate(_GLYPHS.split(), start=32):
-        font[code] = np.frombuffer(bytes.fromhex(glyph), np.uint8)
-    font.flags.writeable = False
-    return font
+        columns = bytes.fromhex(glyph)
+        places = [(x, y) for y in range(8) for x in range(5) if columns[x] >> y & 1]
+        counts[code] = len(places)
+        dots[code, : len(places)] = np.array(places, np.uint8).reshape(-1, 2)
+    dots.flags.writeable = counts.flags.writeable = False
+    return dots, counts

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.extending import register_jitable
 
 from daedalus.envs.web import events
 from daedalus.envs.web import values as v
-from daedalus.envs.web.model import TYPED, Rule
+from daedalus.envs.web.compiling import apart, part
+from daedalus.envs.web.model import TYPED, Rule, Then
 from daedalus.envs.web.pool import PAGES
 
 _NAMED = """
@@ -50,149 +50,110 @@ def key_code(key: str) -> int:
     return _SPECIAL.get(key, NOTHING)
 
 
-@register_jitable
+@part
 def press_key(state: Any, page: Any, code: int) -> None:
     """Press a key where the focus is."""
-    e = state.focus
+    apart()
     if code == TAB:
         _focus_next(state, page)
         return
+    e = state.focus
     if e < 0 or code == NOTHING:
         return
     state.targeted = e
-    kind = page.kind[e]
-    if v.is_writable(kind):
+    x = page.elements[e]
+    if x.writable:
         if code >= SPACE or code == BACKSPACE:
-            _edit(state, page, e, code)
-    elif kind == v.K_SLIDER:
+            _edit(state, e, np.int64(x.slot), code)
+    elif x.kind == v.K_SLIDER:
         if code in (MORE, LESS):
-            state.tampered[e] = 1
-            events.set_number(state, page, e, state.number[e] + (1 if code == MORE else -1))
+            state.elements[e].tampered = 1
+            events.shift(state, page, e, 1 if code == MORE else -1)
     elif code in (ENTER, SPACE):
         events.click(state, page, e)
+        events.settle(state, page)
 
 
-@register_jitable
+@part
 def _focus_next(state: Any, page: Any) -> None:
     """Move the focus to the next element of the page that can have it."""
+    events.settle(state, page)
     if state.open >= 0:
         state.open = -1
-        events.refresh(state, page)
+        state.stale = 1
+        events.settle(state, page)
     first, last = np.int64(page.begin[state.page]), np.int64(page.begin[state.page + 1])
     e = state.focus if state.focus >= 0 else last - 1
     for _ in range(last - first):
         e = e + 1 if e + 1 < last else first
-        if state.visible[e] and events.can_focus(page.kind[e]):
+        if state.elements[e].visible and page.elements[e].focusable:
             events.set_focus(state, page, e)
             state.targeted = e
             return
 
 
-@register_jitable
-def _edit(state: Any, page: Any, e: int, code: int) -> None:
+@part
+def _edit(state: Any, e: int, slot: int, code: int) -> None:
     """Type a character at the end of a text, or take its last one away."""
-    slot = page.slot[e]
     length = state.length[slot]
     if code == BACKSPACE:
         length = max(length - 1, 0)
     elif length < TYPED:
         state.typed[slot, length] = code
         length += 1
+    state.typed[slot, length] = 0
     state.length[slot] = length
-    state.tampered[e] = 1
-    v.keep_words(state, page, e)
-    if page.kind[e] == v.K_AUTOCOMPLETE:
-        _suggest(state, page, e)
+    state.elements[e].tampered = 1
+    state.edited = e
 
 
-@register_jitable
-def _suggest(state: Any, page: Any, e: int) -> None:
-    """Let an autocomplete suggest what begins with its text."""
-    option, last = np.int64(page.first[e]), np.int64(page.first[e]) + page.count[e]
-    state.open = -1
-    for k in range(page.begin[PAGES]):
-        if page.kind[k] != v.K_SUGGESTION or page.parent[k] != e:
-            continue
-        while option < last and not _begins(state, page, option, e):
-            option += 1
-        state.number[k] = option if option < last else -1
-        if option < last:
-            state.open = e
-        option += 1
-    events.refresh(state, page)
-
-
-@register_jitable
-def _begins(state: Any, page: Any, option: int, e: int) -> bool:
-    """Tell whether an option begins with what was typed, without regard to case."""
-    slot = page.slot[e]
-    for k in range(state.length[slot]):
-        mine, its = np.int64(state.typed[slot, k]), np.int64(page.options[option, k])
-        if v.lower(mine) != v.lower(its):
-            return False
-    return state.length[slot] > 0
-
-
-@register_jitable
-def type_text(state: Any, page: Any, text: Any) -> None:
-    """Type a text that ends with 0 or with its array."""
-    for k in range(text.size):
-        if text[k] == 0:
-            return
-        press_key(state, page, np.int64(text[k]))
-
-
-@register_jitable
+@part
 def score(state: Any, page: Any) -> float:
     """Return the raw reward of the sent form; see ``model.score``."""
+    apart()
     total = matched = 0
     missing = wants_sender = False
     for e in range(page.begin[PAGES]):
-        if not page.named[e]:
+        x = page.elements[e]
+        if not x.named:
             continue
-        if page.then[e] == events._SUBMIT:
-            wants_sender = wants_sender or page.wanted[e] == 1
+        if x.then == SUBMIT:
+            wants_sender = wants_sender or x.wanted == 1
             continue
-        if page.required[e] and events.is_empty(state, page, e):
+        if x.required and events.is_empty(state, page, e):
             missing = True
         counts, agrees = _field(state, page, e)
         total += counts
         matched += agrees
-    sender = state.sent
-    if wants_sender or page.named[sender]:
+    sender = page.elements[state.sent]
+    if wants_sender or sender.named:
         total += 1
-        matched += page.named[sender] == 1 and page.want[sender] == 1
+        matched += sender.named == 1 and sender.want == 1
     if page.rule == EXACT:
         return 1.0 if matched == total else -1.0
     return -1.0 if missing else matched / max(total, 1)
 
 
-EXACT = int(Rule.EXACT)
+EXACT, SUBMIT = int(Rule.EXACT), int(Then.SUBMIT)
 
 
-@register_jitable
+@part
 def _field(state: Any, page: Any, e: int) -> tuple[bool, bool]:
     """Return whether an element counts as a field, and whether it is as wanted."""
-    kind, on = page.kind[e], state.on[e] == 1
-    if kind == v.K_RADIO:
-        if page.wanted[e]:  # by its group: the wanted button stands for all
-            return page.want[e] == 1, page.want[e] == 1 and on
+    x, number, on = page.elements[e], state.elements[e].number, state.elements[e].on == 1
+    if x.kind == v.K_RADIO:
+        if x.wanted:  # by its group: the wanted button stands for all
+            return x.want == 1, x.want == 1 and on
         return on, False
-    if kind == v.K_CHECKBOX:
-        wanted = page.want[e] == 1
+    if x.kind == v.K_CHECKBOX:
+        wanted = x.want == 1
         return wanted or on, wanted and on
-    if v.is_writable(kind):
-        counts = page.wanted[e] == 1 or state.length[page.slot[e]] > 0
-        return counts, counts and _is_wish(state, page, e)
-    counts = page.wanted[e] == 1 or state.number[e] != -1
-    return counts, counts and state.number[e] == page.want[e]
-
-
-@register_jitable
-def _is_wish(state: Any, page: Any, e: int) -> bool:
-    slot = page.slot[e]
-    for k in range(TYPED):
-        typed = state.typed[slot, k] if k < state.length[slot] else 0
-        if typed != page.wish[e, k]:
-            return False
-    return True
+    if x.writable:
+        counts, agrees = x.wanted == 1 or state.length[x.slot] > 0, True
+        for k in range(TYPED):
+            agrees = agrees and state.typed[x.slot, k] == page.wish[e, k]
+            if page.wish[e, k] == 0:
+                break
+        return counts, counts and agrees
+    counts = x.wanted == 1 or number != -1
+    return counts, counts and number == x.want

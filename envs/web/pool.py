@@ -22,11 +22,13 @@ from daedalus.envs.web.model import (
 )
 
 NUMBERS = (
-    *("kind", "left", "top", "width", "height", "parent", "page", "then", "slot", "first"),
-    *("count", "low", "high", "want", "group", "colour", "tag"),
+    *("kind", "left", "top", "width", "height", "parent", "then", "slot", "first", "count"),
+    *("low", "high", "want", "group", "colour", "tag"),
 )
-FLAGS = ("wanted", "required", "named", "scrolls", "popup")
+FLAGS = ("wanted", "required", "named", "scrolls", "popup", "writable", "focusable", "valued")
 """What is told of every element: of `Element`, and how the kernels find and score it."""
+VALUED = (*WRITABLE, Kind.SELECT, Kind.DATE, Kind.DAY, Kind.MONTH, Kind.SLIDER, Kind.SUGGESTION)
+"""Kinds that may show a value beside their text."""
 PAGES, OPTIONS = 8, 80
 """Pages of an instance, and what its autocompletes know, at most."""
 WORDS = 7
@@ -74,22 +76,30 @@ def text_of(row: np.ndarray) -> str:
     return bytes(row).split(b"\0", 1)[0].decode("ascii")
 
 
+ELEMENT = np.dtype(
+    [
+        *((name, "i2") for name in NUMBERS),
+        *((name, "u1") for name in FLAGS),
+        ("words", "i4", (5,)),  # hashes of the whole text, three words of it, the name
+    ],
+    align=True,
+)
+"""An element: what a step needs of it lies together, within one line of the cache."""
 PAGE = np.dtype(
     [
-        *((name, "i2", (MAX_ELEMENTS,)) for name in NUMBERS),
-        *((name, "u1", (MAX_ELEMENTS,)) for name in FLAGS),
-        ("text", "u1", (MAX_ELEMENTS, TEXT)),
-        ("wish", "u1", (MAX_ELEMENTS, TEXT)),  # wanted text of a text input
-        ("words", "i4", (MAX_ELEMENTS, 5)),
         ("begin", "i4", (PAGES + 1,)),  # first element of each page; from the last on, their number
-        ("options", "u1", (OPTIONS, TEXT)),
-        ("utterance", "u1", (UTTERANCE,)),
-        ("tokens", "i4", (TOKENS,)),
-        ("fields", "u1", (FIELDS, TEXT)),  # values of the goal fields
-        ("field_words", "i4", (FIELDS, GOAL_WORDS)),
         ("scroll", "i4", (5,)),
         ("rule", "i4"),
         ("deadline", "f8"),  # ms
+        ("tokens", "i4", (TOKENS,)),
+        ("field_words", "i4", (FIELDS, GOAL_WORDS)),
+        ("elements", ELEMENT, (MAX_ELEMENTS,)),
+        ("text", "u1", (MAX_ELEMENTS, TEXT)),
+        ("wish", "u1", (MAX_ELEMENTS, TEXT)),  # wanted text of a text input
+        ("options", "u1", (OPTIONS, TEXT)),
+        ("option_words", "i4", (OPTIONS, 2)),  # whole text, first word
+        ("utterance", "u1", (UTTERANCE,)),
+        ("fields", "u1", (FIELDS, TEXT)),  # values of the goal fields
     ],
     align=True,
 )
@@ -129,14 +139,15 @@ def _write(page: np.void, instance: Instance) -> None:
     for i, element in enumerate(elements):
         told = _told(instance, element) | {"slot": slot, "first": first}
         for name, value in told.items():
-            page[name][i] = value
+            page["elements"][name][i] = value
+        page["elements"]["words"][i] = _words(element)
         page["text"][i] = codes(element.text, TEXT)
-        page["words"][i] = _words(element)
         if element.kind in WRITABLE:
             page["wish"][i] = codes(instance.request.get(element.name, ""), TEXT)
             slot += 1
         for option in element.options:
             page["options"][first] = codes(option, TEXT)
+            page["option_words"][first] = (word_hash(option), *words_of(option, 1))
             first += 1
 
 
@@ -148,7 +159,7 @@ def _told(instance: Instance, element: Element) -> dict[str, int]:
     """Return the numbers and flags of an element."""
     wanted = instance.request.get(element.name, "") if element.name else ""
     parent = instance.elements[element.parent].kind if element.parent >= 0 else Kind.TEXT
-    own = ("kind", "left", "top", "width", "height", "parent", "page", "then", "low", "high")
+    own = ("kind", "left", "top", "width", "height", "parent", "then", "low", "high")
     return {name: int(getattr(element, name)) for name in (*own, "colour", "scrolls")} | {
         "count": len(element.options),
         "want": _want(instance, element, wanted),
@@ -158,6 +169,9 @@ def _told(instance: Instance, element: Element) -> dict[str, int]:
         "group": word_hash(element.name) % 32749,
         "tag": TAG_OF[element.kind],
         "popup": parent in (Kind.SELECT, Kind.DATE, Kind.AUTOCOMPLETE),
+        "writable": element.kind in WRITABLE,
+        "focusable": element.kind not in (Kind.TEXT, Kind.BOX),
+        "valued": element.kind in VALUED,
     }
 
 

@@ -34,11 +34,12 @@ def read_table(family: Any, state: np.void) -> list[Row]:
     begin = family.params.pool[int(state["instance"])]["begin"]
     first, last = int(begin[state["page"]]), int(begin[state["page"] + 1])
     focus, targeted = int(state["focus"]), int(state["targeted"])
+    elements = state["elements"]
     rows = []
-    for e in (first + np.flatnonzero(state["visible"][first:last])).tolist():
+    for e in (first + np.flatnonzero(elements["visible"][first:last])).tolist():
         x = instance.elements[e]
         top = x.top - (int(state["scroll"]) if x.scrolls else 0)
-        marks = e == focus, bool(state["tampered"][e]), e == targeted, bool(state["on"][e])
+        marks = e == focus, bool(elements["tampered"][e]), e == targeted, bool(elements["on"][e])
         value = shown_value(family, state, e)
         rows.append(Row(e, x.tag, x.text, value, (x.left, top, x.width, x.height), *marks))
     return rows
@@ -47,9 +48,9 @@ def read_table(family: Any, state: np.void) -> list[Row]:
 def shown_value(family: Any, state: np.void, e: int) -> str:
     """Return what was entered or chosen in an element, or what it shows now."""
     element = family.instances[int(state["instance"])].elements[e]
-    page, number = family.params.pool[int(state["instance"])], int(state["number"][e])
+    page, number = family.params.pool[int(state["instance"])], int(state["elements"]["number"][e])
     if element.kind in WRITABLE:
-        slot = int(page["slot"][e])
+        slot = int(page["elements"]["slot"][e])
         return p.text_of(state["typed"][slot][: state["length"][slot]])
     if element.kind in (Kind.SLIDER, Kind.DAY):
         return str(number)
@@ -86,20 +87,31 @@ def _value(family: Any, state: np.void, e: int) -> str:
     if element.then is Then.SUBMIT or element.kind in (Kind.DAY, Kind.MONTH, Kind.SUGGESTION):
         return ""
     if element.kind in (Kind.CHECKBOX, Kind.RADIO):
-        return element.value if state["on"][e] else ""
+        return element.value if state["elements"]["on"][e] else ""
     return shown_value(family, state, e)
 
 
 @jit
-def _draw(states: np.ndarray, pool: np.ndarray, out: np.ndarray) -> None:
+def _draw(states: np.ndarray, pool: np.ndarray, out: np.ndarray, painted: np.ndarray) -> None:
     """Draw the first of some states."""
-    draw_page(states[0], pool[states[0].instance], out)
+    draw_page(states[0], pool[states[0].instance], out, painted)
+
+
+@jit
+def _write(out: np.ndarray, top: int, line: np.ndarray) -> None:
+    """Write code points in a line on an empty ground."""
+    canvas, width, zero = out.reshape(out.size), out.shape[1], np.int64(0)
+    clip = (zero, zero, width, out.shape[0])
+    for place in range(line.size):
+        code = np.int64(line[place])
+        letter(canvas, width, clip, 3 + LETTER * place, top, code, BLACK)
 
 
 def draw(family: Any, state: np.void) -> np.ndarray:
     """Return the page as uint8 (H, W, 3), as it is observed."""
     page = np.zeros(family.spaces["pixels"].shape, np.uint8)
-    _draw(np.array([state], state.dtype), family.params.pool, page)
+    painted = np.zeros(family.spaces["painted"].shape, np.int64)
+    _draw(np.array([state], state.dtype), family.params.pool, page, painted)
     return page
 
 
@@ -112,8 +124,6 @@ def picture(family: Any, state: np.void) -> np.ndarray:
     width = page.shape[1] // LETTER - 1
     lines = [goal[k : k + width] for k in range(0, len(goal), width)]
     head = np.full((LINE * len(lines) + 6, page.shape[1], 3), PALETTE[YELLOW], np.uint8)
-    clip = (0, 0, head.shape[1], head.shape[0])
     for k, line in enumerate(lines):
-        for place, code in enumerate(line.encode("ascii")):
-            letter(head, clip, 3 + LETTER * place, 3 + LINE * k, code, BLACK)
+        _write(head, 3 + LINE * k, p.codes(line, len(line)))
     return np.concatenate([head, page])
