@@ -85,8 +85,7 @@ def test_columns_by_hand(diamond: str) -> None:
     assert observation["nodes"][0, 8:].tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("start", ["single", "random"])
-@pytest.mark.parametrize("unit", ["second", "single"])
+@pytest.mark.parametrize(("start", "unit"), [("single", "second"), ("random", "single")])
 def test_rewards_of_improvement_sum_to_what_was_gained(start: str, unit: str) -> None:
     """rho_0 - rho_T, with 2 for each GB too much; every group is visited, the last one too."""
     name = "layer-graphs/resnet50_inference"
