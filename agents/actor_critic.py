@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, State
@@ -31,16 +31,25 @@ class Config(A3CConfig):
 
 
 class ActorCritic(Agent):
-    """The synchronous A3C."""
+    """The synchronous A3C.
+
+    Agents that add to its loss are subclasses: `learn_with` their network, and an `update`.
+    """
 
     name = "actor_critic"
     Config: ClassVar[type[Any]] = Config
 
     def build(self) -> None:
         """Make network and optimiser."""
-        network = A3CNetwork(self.spaces, self.config).to(self.device)
-        self.learner = Learner(network, self.config)
+        self.learn_with(A3CNetwork(self.spaces, self.config))
+
+    def learn_with(self, network: Any, tasks: nn.ModuleDict | None = None) -> None:
+        """Train ``network`` by A3C's loss, and the heads of auxiliary ``tasks`` beside it."""
+        network = network.to(self.device)
         self.modules = {"network": network}
+        if tasks is not None:
+            self.modules["tasks"] = tasks.to(self.device)
+        self.learner = Learner(network, self.config, tasks)
         self.optimizers = {"rmsprop": self.learner.optimizer}
         self.consolidation = self.learner.consolidation
 

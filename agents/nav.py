@@ -24,13 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, fed_back, recorded_lstm
+from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.auxiliary_labels import Depth, LabelledRollout, LoopClosure
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, Spaces, State
-from daedalus.agents.consolidation import Likelihoods
-from daedalus.agents.learner import Learner
+from daedalus.agents.base import Inputs, Metrics, Rollout, Seen, Spaces, State
 from daedalus.agents.networks import Known, flat_size, flatten, is_image
 from daedalus.agents.recurrent import LSTM
-from daedalus.agents.tasks import observed
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class NavCore(nn.Module):
         return self.second(x, state["h2"], state["c2"], start, second_known)  # type: ignore[no-any-return]
 
 
-class Nav(Agent):
+class Nav(ActorCritic):
     """The navigation agent."""
 
     name = "nav"
@@ -127,11 +125,8 @@ class Nav(Agent):
         network = A3CNetwork(
             spaces._replace(observation=images or spaces.observation), config, core
         )
-        self.tasks = self._tasks().to(self.device)
-        self.learner = Learner(network.to(self.device), config, self.tasks)
-        self.modules = {"network": network, "tasks": self.tasks}
-        self.optimizers = {"rmsprop": self.learner.optimizer}
-        self.consolidation = self.learner.consolidation
+        self.tasks = self._tasks()
+        self.learn_with(network, self.tasks)
 
     def _tasks(self) -> nn.ModuleDict:
         config, labels = self.config, self.spaces.label
@@ -146,15 +141,6 @@ class Nav(Agent):
         if config.loop_closure > 0:
             tasks["loop_closure"] = LoopClosure(config.lstm, config.loop_closure)
         return nn.ModuleDict(tasks)
-
-    def initial_state(self, num_envs: int) -> State:
-        """Return zeros for both LSTMs."""
-        state: State = self.learner.network.core.initial_state(num_envs)
-        return state
-
-    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Sample actions, or take the most likely."""
-        return self.learner.act(inputs, state, self.generators["act"], deterministic)
 
     def inspect(
         self, now: Seen, before: Seen | None, label: Mapping[str, Tensor]
@@ -172,10 +158,6 @@ class Nav(Agent):
                     "target": label["loop_closure"].float(),
                 }
         return shown
-
-    def likelihoods(self) -> Likelihoods:
-        """Yield log-likelihoods of policy and value at the end of a task."""
-        return self.learner.likelihoods(observed(self), self.generators["update"])
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the sum of all losses of ``rollout``."""

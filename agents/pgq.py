@@ -35,13 +35,11 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from daedalus.accelerators.replay import SequenceReplay, Sequences
-from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
-from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, State
-from daedalus.agents.consolidation import Likelihoods
-from daedalus.agents.learner import Learner
+from daedalus.agents.a3c_network import A3CConfig, Unrolled
+from daedalus.agents.actor_critic import ActorCritic
+from daedalus.agents.base import Metric, Metrics, Rollout
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import Policy
-from daedalus.agents.tasks import observed
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def pgq_loss(judged: Judged, target: Tensor, mask: Tensor) -> PGQLoss:
 # --------------------------------------------------------------------------------------- the agent
 
 
-class PGQ(Agent):
+class PGQ(ActorCritic):
     """Actor-critic whose policy also learns from replay, as Q-values."""
 
     name = "pgq"
@@ -158,26 +156,9 @@ class PGQ(Agent):
                 "pgq needs 0 <= eta <= 1 and entropy_weight > 0, got "
                 f"{config.eta} and {config.entropy_weight}"
             )
-        network = A3CNetwork(self.spaces, config).to(self.device)
-        self.learner = Learner(network, config)
+        super().build()
         self.replay = SequenceReplay(config.replay_length)
-        self.modules = {"network": network}
-        self.optimizers = {"rmsprop": self.learner.optimizer}
-        self.consolidation = self.learner.consolidation
         self.stores = {"replay": self.replay}
-
-    def initial_state(self, num_envs: int) -> State:
-        """Return the LSTM's zeros, or nothing."""
-        state: State = self.learner.network.core.initial_state(num_envs)
-        return state
-
-    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Sample actions, or take the most likely."""
-        return self.learner.act(inputs, state, self.generators["act"], deterministic)
-
-    def likelihoods(self) -> Likelihoods:
-        """Yield log-likelihoods of policy and value at the end of a task."""
-        return self.learner.likelihoods(observed(self), self.generators["update"])
 
     def update(self, rollout: Rollout) -> Metrics:
         """Store ``rollout`` and take one step on both parts."""

@@ -28,16 +28,14 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.replay import SequenceReplay
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
+from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.auxiliary import (
     PixelControl,
     ReplayedSequences,
     RewardPrediction,
     ValueReplay,
 )
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, State
-from daedalus.agents.consolidation import Likelihoods
-from daedalus.agents.learner import Learner
-from daedalus.agents.tasks import observed
+from daedalus.agents.base import Metrics, Rollout, Seen
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Config(A3CConfig):
     """Let pixel control and value replay learn from the same sequences."""
 
 
-class UNREAL(Agent):
+class UNREAL(ActorCritic):
     """Actor-critic with pixel control, reward prediction and value replay."""
 
     name = "unreal"
@@ -85,12 +83,9 @@ class UNREAL(Agent):
             tasks["reward_prediction"] = RewardPrediction(
                 network, config.reward_prediction, config.reward_gap
             )
-        self.tasks = nn.ModuleDict(tasks).to(self.device)
-        self.learner = Learner(network.to(self.device), config, self.tasks)
+        self.tasks = nn.ModuleDict(tasks)
+        self.learn_with(network, self.tasks)
         self.replay = SequenceReplay(config.replay_length)
-        self.modules = {"network": network, "tasks": self.tasks}
-        self.optimizers = {"rmsprop": self.learner.optimizer}
-        self.consolidation = self.learner.consolidation
         self.stores = {"replay": self.replay}
 
     def _can_control_pixels(self, network: A3CNetwork) -> bool:
@@ -104,15 +99,6 @@ class UNREAL(Agent):
             )
         return fits
 
-    def initial_state(self, num_envs: int) -> State:
-        """Return the LSTM's zeros, or nothing."""
-        state: State = self.learner.network.core.initial_state(num_envs)
-        return state
-
-    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Sample actions, or take the most likely."""
-        return self.learner.act(inputs, state, self.generators["act"], deterministic)
-
     def inspect(
         self, now: Seen, before: Seen | None, label: Mapping[str, Tensor]
     ) -> dict[str, Any]:
@@ -121,10 +107,6 @@ class UNREAL(Agent):
         if "pixel_control" in self.tasks and before is not None:
             shown["pixel control"] = self.tasks["pixel_control"].inspect(now, before)  # type: ignore[operator]
         return shown
-
-    def likelihoods(self) -> Likelihoods:
-        """Yield log-likelihoods of policy and value at the end of a task."""
-        return self.learner.likelihoods(observed(self), self.generators["update"])
 
     def update(self, rollout: Rollout) -> Metrics:
         """Store ``rollout`` and take one step on the sum of all losses."""

@@ -16,7 +16,6 @@ goal fields to type. Here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,10 +25,8 @@ from gymnasium.spaces import MultiDiscrete
 from torch import Tensor
 
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Seen, Spaces, State
-from daedalus.agents.consolidation import Likelihoods
-from daedalus.agents.learner import Learner
-from daedalus.agents.tasks import observed
+from daedalus.agents.actor_critic import ActorCritic
+from daedalus.agents.base import Inputs, Metrics, Rollout, Spaces
 from daedalus.agents.web_network import ElementNetwork
 from daedalus.envs.batch import Batch
 from daedalus.envs.web.demonstrate import Demonstrations, demonstrate
@@ -66,7 +63,7 @@ class Config(A3CConfig):
     """Weight of the demonstrations' likelihood while fine-tuning."""
 
 
-class Web(Agent):
+class Web(ActorCritic):
     """An agent for web pages: cloning, then actor-critic."""
 
     name = "web"
@@ -78,32 +75,10 @@ class Web(Agent):
             network: Any = ElementNetwork(self.spaces, self.config.width, self.config.layers)
         else:
             network = A3CNetwork(self.spaces, self.config)
-        network = network.to(self.device)
-        self.learner = Learner(network, self.config)
+        self.learn_with(network)
         self.cloning = torch.optim.Adam(network.parameters(), lr=self.config.clone_rate)
-        self.modules = {"network": network}
-        self.optimizers = {"rmsprop": self.learner.optimizer, "adam": self.cloning}
-        self.consolidation = self.learner.consolidation
+        self.optimizers["adam"] = self.cloning
         self.demonstrations: Demonstrations | None = None
-
-    def initial_state(self, num_envs: int) -> State:
-        """Return nothing, or the LSTM's zeros."""
-        state: State = self.learner.network.core.initial_state(num_envs)
-        return state
-
-    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Sample actions, or take the most likely."""
-        return self.learner.act(inputs, state, self.generators["act"], deterministic)
-
-    def inspect(
-        self, now: Seen, before: Seen | None, label: Mapping[str, Tensor]
-    ) -> dict[str, Any]:
-        """Show the policy: on a table, how likely each element is."""
-        return self.learner.inspect(now)
-
-    def likelihoods(self) -> Likelihoods:
-        """Yield log-likelihoods of policy and value at the end of a task."""
-        return self.learner.likelihoods(observed(self), self.generators["update"])
 
     def update(self, rollout: Rollout) -> Metrics:
         """Clone once, then take steps on A3C's loss, with the demonstrations as an anchor."""
