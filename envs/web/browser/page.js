@@ -84,9 +84,10 @@
     sender.disabled = !elements[e].name;
     sender.name = elements[e].name;
     sender.value = elements[e].value;
-    sending = new Promise((done) => {
-      document.getElementById("sink").addEventListener("load", done, { once: true });
-    });
+    const sink = document.createElement("iframe"); // takes the answer, so that the page stays
+    sink.name = "sink";
+    document.body.append(sink);
+    sending = new Promise((done) => { sink.addEventListener("load", done, { once: true }); });
     HTMLFormElement.prototype.submit.call(form);
   }
 
