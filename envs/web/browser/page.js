@@ -336,8 +336,9 @@
 
   // Whether something of an earlier page is left: the next one is to start with nothing.
   async function traces() {
-    const stored = document.cookie.length + localStorage.length + sessionStorage.length;
-    return stored + (await indexedDB.databases()).length > 0;
+    const asked = [indexedDB.databases(), caches.keys(), navigator.serviceWorker.getRegistrations()];
+    const kept = (await Promise.all(asked)).reduce((sum, found) => sum + found.length, 0);
+    return kept + document.cookie.length + localStorage.length + sessionStorage.length > 0;
   }
 
   window.daedalus = {
