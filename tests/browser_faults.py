@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from browser_tools import becomes_true, folders, processes
+from gymnasium.spaces import MultiDiscrete
 
 from daedalus.envs.web import actions as a
 from daedalus.envs.web.actions import Command, decode
@@ -255,13 +256,18 @@ def nothing_left(env: BrowserWeb) -> list[Any]:
     return ["", 0, 0, "", 0, 0, 0, "", "", *env.family.size, 0]
 
 
-def wander(env: BrowserWeb, seed: int, steps: int) -> tuple[str, str, int]:
-    """Play at random; return hashes of all tables and the document, of the picture, the steps."""
-    rng, said = np.random.default_rng(seed), hashlib.sha256()
+def wander(env: BrowserWeb, seed: int, steps: int) -> tuple[str, int]:
+    """Play an episode at random; return a hash of all its tables, and the steps it took.
+
+    Raises:
+        BrowserFault: The browser failed.
+    """
+    rng, said, space = np.random.default_rng(seed), hashlib.sha256(), env.action_space
+    assert isinstance(space, MultiDiscrete)
     env.reset(seed=seed)
     taken, over = 0, False
     while taken < steps and not over:
-        command = decode(env.family.params.layout, rng.integers(env.action_space.nvec))
+        command = decode(env.family.params.layout, np.asarray(rng.integers(space.nvec)))
         if rng.random() < 0.5 and env.table:
             row = env.table[rng.integers(len(env.table))].element - env.first
             command = Command(a.CLICK_ELEMENT, element=row)
@@ -269,6 +275,14 @@ def wander(env: BrowserWeb, seed: int, steps: int) -> tuple[str, str, int]:
         if "fault" in info:
             raise driver.BrowserFault(info["fault"])
         over, taken = terminated or truncated, taken + 1
-        said.update(repr(env.table).encode())
-    said.update(env.browser.driver.page_source.replace(env.site.root, "").encode())
-    return said.hexdigest(), hashlib.sha256(env.screenshot().tobytes()).hexdigest(), taken
+        said.update(repr((env.outcome, env.table)).encode())
+    return said.hexdigest(), taken
+
+
+def last_sight(env: BrowserWeb) -> tuple[str, str]:
+    """Return the document and a hash of its picture, unless the page was left."""
+    if env.outcome == "left":
+        return "", ""
+    document = env.browser.driver.page_source.replace(env.site.root, "")
+    picture = env.screenshot().tobytes()
+    return document.replace(env.site.nonce, ""), hashlib.sha256(picture).hexdigest()
