@@ -1,6 +1,6 @@
-"""Measure what checkpoints, runs and guards survive, beside stable-baselines3 and torch.
+"""Measure what checkpoints, runs, guards and browsers survive, beside stable-baselines3 and torch.
 
-    python benchmarks/reliability.py                 # everything, full counts: about an hour
+    python benchmarks/reliability.py                 # everything, full counts: some hours
     python benchmarks/reliability.py --only C5 C9    # some of it
     python benchmarks/reliability.py --scale 0.05    # a twentieth of the counts
 
@@ -29,6 +29,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # bit-exactness is per number of threads
 
+PARTS = ("accelerators", "agents", "envs")
+"""What the figures are about."""
+
 
 def provenance(command: str) -> dict[str, Any]:
     """Return what a figure depends on: commit, versions, machine."""
@@ -41,12 +44,12 @@ def provenance(command: str) -> dict[str, Any]:
 
     from daedalus.agents.recorder import _processor
 
-    names = ("torch", "numpy", "gymnasium", "numba", "safetensors", "stable-baselines3")
+    names = ("torch", "numpy", "gymnasium", "numba", "safetensors", "stable-baselines3", "selenium")
     return {
         "command": command,
         "commit": git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(
-            git("status", "--porcelain", "--untracked-files=no", "--", "accelerators", "agents")
+            git("status", "--porcelain", "--untracked-files=no", "--", *PARTS)
         ),
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
@@ -72,9 +75,11 @@ def main() -> None:
     """Run the experiments that were asked for and store their figures."""
     import reliability_ours
     import reliability_peers
+    import reliability_web
     import torch
 
-    experiments = {**reliability_ours.EXPERIMENTS, **reliability_peers.EXPERIMENTS}
+    modules = (reliability_ours, reliability_web, reliability_peers)
+    experiments = {name: run for module in modules for name, run in module.EXPERIMENTS.items()}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=sorted(experiments), metavar="NAME")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full counts")

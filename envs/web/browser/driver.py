@@ -12,11 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 from daedalus.envs.web.browser import supervisor
+from daedalus.envs.web.browser.flags import PREFERENCES, flags
 from daedalus.scenarios.extras import needed
 
 PREFIX = "daedalus-browser-"
@@ -100,52 +100,6 @@ def kill_users(folder: Path) -> None:
                 os.kill(int(process.name), 9)
 
 
-def _sandboxed() -> bool:
-    """Tell whether Chromium's sandbox can be used; root cannot."""
-    if os.environ.get("DAEDALUS_NO_SANDBOX") or os.geteuid() == 0:
-        warnings.warn(
-            "Chromium runs without its sandbox (as root it has none); open pages of your own only",
-            stacklevel=4,
-        )
-        return False
-    return True
-
-
-def _flags(origin: str, size: tuple[int, int], folder: Path) -> list[str]:
-    host = origin.partition("//")[2]
-    flags = [
-        "--headless=new",
-        f"--user-data-dir={folder / 'profile'}",
-        f"--window-size={max(size[0], 500)},{max(size[1], 400)}",
-        # the way out: a dead proxy for everything but the one origin
-        "--proxy-server=http://127.0.0.1:9",
-        f"--proxy-bypass-list=<-loopback>;{host}",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        "--webrtc-ip-handling-policy=disable_non_proxied_udp",
-        # the same page every time
-        "--force-device-scale-factor=1",
-        "--hide-scrollbars",
-        "--font-render-hinting=none",
-        "--disable-lcd-text",
-        "--lang=en-US",
-    ]
-    quiet = "gpu extensions background-networking sync default-apps component-update dev-shm-usage"
-    flags += [f"--disable-{name}" for name in quiet.split()]
-    flags += ["--no-first-run", "--no-default-browser-check", "--mute-audio", "--no-pings"]
-    return flags if _sandboxed() else [*flags, "--no-sandbox"]
-
-
-PREFERENCES = {
-    "download_restrictions": 3,
-    "credentials_enable_service": False,
-    "profile.password_manager_enabled": False,
-    "webrtc.ip_handling_policy": "disable_non_proxied_udp",
-    "webrtc.multiple_routes_enabled": False,
-    "webrtc.nonproxied_udp_enabled": False,
-    "profile.default_content_setting_values.popups": 2,
-}
-
-
 class Browser:
     """One Chromium for one origin.
 
@@ -156,13 +110,16 @@ class Browser:
         episodes: Pages that were opened, by which it is recycled.
     """
 
-    def __init__(self, origin: str, size: tuple[int, int], timeout: float) -> None:
+    def __init__(
+        self, origin: str, size: tuple[int, int], timeout: float, frames: bool = False
+    ) -> None:
         """Start a browser.
 
         Args:
             origin: The only origin that it can reach, as ``http://127.0.0.1:1234``.
             size: Width and height of pages.
             timeout: Seconds after which a call has failed.
+            frames: Whether to draw as fast as it can: for pictures, at the expense of openings.
 
         Raises:
             BrowserError: It cannot be started; the message says what to do.
@@ -170,7 +127,8 @@ class Browser:
         """
         sweep()
         chromium, driver = find_programs()
-        self.origin, self.size, self.timeout, self.episodes = origin, size, timeout, 0
+        self.origin, self.size, self.timeout, self.frames = origin, size, timeout, frames
+        self.episodes = 0
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         port = _free_port()
         self.supervisor = subprocess.Popen(
@@ -195,7 +153,7 @@ class Browser:
             from selenium.webdriver.remote.client_config import ClientConfig
         options = webdriver.ChromeOptions()
         options.binary_location = str(self._launcher(chromium))
-        for flag in _flags(self.origin, self.size, self.folder):
+        for flag in flags(self.origin, self.size, self.folder, self.frames):
             options.add_argument(flag)
         options.add_experimental_option("prefs", PREFERENCES)
         options.add_experimental_option("excludeSwitches", ["enable-automation"])

@@ -16,7 +16,7 @@ from daedalus.envs.batch import Batch
 from daedalus.envs.web import actions as a
 from daedalus.envs.web import pool as p
 from daedalus.envs.web.actions import Command
-from daedalus.envs.web.browser.driver import BrowserFault
+from daedalus.envs.web.browser.driver import Browser, BrowserFault
 from daedalus.envs.web.browser.pool import form_server, give_browser, is_ours, take_browser
 from daedalus.envs.web.family import NUMBERS, REWARDS, Web
 from daedalus.envs.web.keys import KEYS, key_code
@@ -80,7 +80,7 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
         self.names = names
         self.action_space = self.family.action_space
         self.site = form_server().open()
-        self.browser = take_browser(self.family.size, timeout)
+        self.browser = self._take_browser()
         self.table: list[Row] = []
         self.request: dict[str, str] | None = None
 
@@ -107,7 +107,7 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
         self.request, self._began = None, time.monotonic()
         for attempt in range(2):
             if not self.browser.alive:
-                self.browser = take_browser(self.family.size, self._timeout)
+                self.browser = self._take_browser()
             try:
                 self._load()
                 return
@@ -115,6 +115,9 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
                 self.browser.kill()
                 if attempt:
                     raise
+
+    def _take_browser(self) -> Browser:
+        return take_browser(self.family.size, self._timeout, frames="pixels" in self.names)
 
     def _load(self) -> None:
         browser, address = self.browser, f"{self.browser.origin}{self.site.root}"

@@ -84,9 +84,10 @@
     sender.disabled = !elements[e].name;
     sender.name = elements[e].name;
     sender.value = elements[e].value;
-    sending = new Promise((done) => {
-      document.getElementById("sink").addEventListener("load", done, { once: true });
-    });
+    const sink = document.createElement("iframe"); // takes the answer, so that the page stays
+    sink.name = "sink";
+    document.body.append(sink);
+    sending = new Promise((done) => { sink.addEventListener("load", done, { once: true }); });
     HTMLFormElement.prototype.submit.call(form);
   }
 
@@ -335,8 +336,9 @@
 
   // Whether something of an earlier page is left: the next one is to start with nothing.
   async function traces() {
-    const stored = document.cookie.length + localStorage.length + sessionStorage.length;
-    return stored + (await indexedDB.databases()).length > 0;
+    const asked = [indexedDB.databases(), caches.keys(), navigator.serviceWorker.getRegistrations()];
+    const kept = (await Promise.all(asked)).reduce((sum, found) => sum + found.length, 0);
+    return kept + document.cookie.length + localStorage.length + sessionStorage.length > 0;
   }
 
   window.daedalus = {

@@ -49,12 +49,13 @@ def _template() -> Any:
     return jinja2.Environment(autoescape=True, trim_blocks=True).from_string(read_text("page.html"))
 
 
-def page_html(instance: Instance, root: str) -> str:
+def page_html(instance: Instance, root: str, nonce: str) -> str:
     """Return the document of an instance.
 
     Args:
         instance: What to show.
         root: Path that all its addresses begin with.
+        nonce: By which the server's policy knows the one style sheet that is in the document.
     """
     listed = list(enumerate(instance.elements))
     pages = [
@@ -64,6 +65,8 @@ def page_html(instance: Instance, root: str) -> str:
     html: str = _template().render(
         instance=instance,
         root=root,
+        nonce=nonce,
+        places=page_css(instance),
         header=instance.size == CLASSIC,
         pages=pages,
         tag=functools.partial(_tag, instance),

@@ -24,15 +24,16 @@ def form_server() -> FormServer:
         return _server[0]
 
 
-def take_browser(size: tuple[int, int], timeout: float) -> Browser:
-    """Return a browser that is not in use, or start one."""
+def take_browser(size: tuple[int, int], timeout: float, frames: bool = False) -> Browser:
+    """Return a browser that is not in use, or start one; see `Browser`."""
     origin = form_server().origin
     with _lock:
         for browser in _idle:
-            if (browser.size, browser.timeout) == (size, timeout) and browser.alive:
+            its = (browser.size, browser.timeout, browser.frames)
+            if its == (size, timeout, frames) and browser.alive:
                 _idle.remove(browser)
                 return browser
-    return Browser(origin, size, timeout)
+    return Browser(origin, size, timeout, frames)
 
 
 def give_browser(browser: Browser) -> None:
