@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -40,6 +41,20 @@ def play(batch: Batch, act: Any) -> tuple[float, float]:
     return float(total.mean()), float(cost.mean())
 
 
+def play_alone(env: gymnasium.Env[Any, Any], episodes: int) -> tuple[float, float]:
+    """Play a random policy in an environment that is no kernel, one episode after the other."""
+    total = cost = 0.0
+    for number in range(episodes):
+        env.reset(seed=SEED + number)
+        env.action_space.seed(SEED + number)
+        over = False
+        while not over:
+            _, reward, terminated, truncated, info = env.step(env.action_space.sample())
+            total, cost = total + float(reward), cost + info.get("cost", 0.0)
+            over = terminated or truncated
+    return total / episodes, cost / episodes
+
+
 def random_player(batch: Batch) -> Any:
     """Return the player that draws every action uniformly."""
     rng, space = np.random.default_rng(SEED), batch.action_space
@@ -66,6 +81,21 @@ KNOWING: tuple[tuple[str, Any], ...] = (
 """Players who know their way; each refuses the worlds of others with a ValueError."""
 
 
+def scores(name: str, episodes: int) -> Iterator[tuple[str, float, float]]:
+    """Yield player, mean return and mean cost of everyone who can play a scenario."""
+    scenario = scenarios.load(name)
+    env: Any = gymnasium.make(scenario.env, **scenario.env_kwargs)
+    family = getattr(env.unwrapped, "family", None)
+    if family is None:
+        yield "random", *play_alone(env, episodes)
+        return
+    batch = Batch(family, episodes)
+    yield "random", *play(batch, random_player(batch))
+    for who, make in KNOWING:
+        with contextlib.suppress(ValueError):
+            yield who, *play(batch, make(family))
+
+
 def main() -> None:
     """Print the scores of the scenarios named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -73,15 +103,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=1000)
     arguments = parser.parse_args()
     for name in arguments.scenario:
-        scenario = scenarios.load(name)
-        env: Any = gymnasium.make(scenario.env, **scenario.env_kwargs).unwrapped
-        batch = Batch(env.family, arguments.episodes)
-        players = {"random": random_player(batch)}
-        for who, make in KNOWING:
-            with contextlib.suppress(ValueError):
-                players[who] = make(env.family)
-        for who, act in players.items():
-            reward, cost = play(batch, act)
+        for who, reward, cost in scores(name, arguments.episodes):
             print(f"{name}: {who} {reward:.4g}, cost {cost:.4g}", flush=True)
 
 

@@ -158,6 +158,8 @@ def _scenario(name: str) -> Iterator[str]:
         ("steps", f"{scenario.total_timesteps:,}"),
         ("threshold", "-" if scenario.threshold is None else f"{scenario.threshold:g}"),
     ]
+    if scenario.cost_limit is not None:
+        rows.append(("cost limit", f"{scenario.cost_limit:g} an episode"))
     rows += [(f"score of {who}", f"{score:g}") for who, score in scenario.scores.items()]
     rows += [
         (f"{agent}: {key}", str(value))

@@ -88,8 +88,9 @@ def _default_config(agent_class: Any, name: str, task: Any) -> Any:
     """
     from daedalus.parsing import nearest
 
-    given = {} if task is None or task.scenario is None else task.scenario.agents.get(name, {})
     known = [item.name for item in dataclasses.fields(agent_class.Config)]
+    scenario = None if task is None else task.scenario
+    given = {} if scenario is None else scenario.settings(name, known)
     for key in given:
         if key not in known:
             hint = nearest(key, known)

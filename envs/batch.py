@@ -21,6 +21,8 @@ from daedalus.envs.cache import announce_compilation
 from daedalus.envs.core import Family, Result
 
 AUTORESET = {"same_step": core.SAME_STEP, "next_step": core.NEXT_STEP, "disabled": core.DISABLED}
+UNREAD = 100_000
+"""Episodes that are kept until ``pop_episodes``; older ones are dropped, a step's at a time."""
 
 
 class _Slice(NamedTuple):
@@ -164,7 +166,8 @@ class Batch:
         )
         self.observation, self.label, self.info = self._views(self._out)
         self.final_observation, self.final_label, self.final_info = self._views(self._final)
-        self._episodes: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=100_000)
+        self._episodes: deque[tuple[np.ndarray, np.ndarray]] = deque()
+        self._unread = 0
         self._reset_kernel, self._step_kernel = _kernels(family.is_bundled())
         self._is_warm = self._was_ready = False
         bounds = np.linspace(0, n, threads + 1).astype(int)
@@ -267,6 +270,9 @@ class Batch:
             ended = np.flatnonzero(self.terminated | self.truncated)
             episode = self._result.episode_return[ended], self._result.episode_length[ended]
             self._episodes.append(episode)
+            self._unread += count
+            while self._unread > UNREAD:
+                self._unread -= len(self._episodes.popleft()[0])
 
     def _step(self, part: _Slice) -> int:
         return self._step_kernel(*self._arguments(part))
@@ -327,6 +333,7 @@ class Batch:
             for total, length in zip(totals, lengths, strict=True)
         ]
         self._episodes.clear()
+        self._unread = 0
         return pairs
 
     def get_state(self) -> dict[str, np.ndarray]:

@@ -179,12 +179,12 @@ def _row(arrays: Any, i: int) -> Any:
     """Resolved by the compiler to the views of one environment."""
 
 
-@overload(_reset, strict=False)
+@overload(_reset, strict=False, jit_options={"forceinline": True})
 def _overload_reset(state: Any, params: Any) -> Any:
     return _FAMILIES[params.instance_class].reset
 
 
-@overload(_step, strict=False)
+@overload(_step, strict=False, jit_options={"forceinline": True})
 def _overload_step(state: Any, action: Any, params: Any) -> Any:
     return _FAMILIES[params.instance_class].step
 
@@ -281,15 +281,14 @@ def _overload_show(state: Any, i: Any, params: Any, out: Any) -> Any:
 
 
 @register_jitable
-def _start(states: Any, i: int, params: Any, out: Any) -> None:
-    state = states[i]
+def _begin(state: Any, params: Any) -> None:
+    """Start the next episode of one environment."""
     begin_episode(state)
     state.elapsed = 0
     state.episode_return = 0.0
     state.cost = 0.0
     state.ended = False
     _reset(state, params)
-    _show(state, i, params, out)
 
 
 @jit
@@ -305,7 +304,9 @@ def batch_reset(states: Any, mask: np.ndarray, params: Any, out: Any) -> None:
     states, params, out = lend(states), lend(params), lend(out)
     for i in range(states.shape[0]):
         if mask[i]:
-            _start(states, i, params, out)
+            state = states[i]
+            _begin(state, params)
+            _show(state, i, params, out)
 
 
 @jit
@@ -356,12 +357,12 @@ def batch_step(
             result.episode_return[i] = state.episode_return
             result.episode_length[i] = state.elapsed
         restart = over and mode == SAME_STEP
-        if not fresh:
+        for turn in range(2 if restart else 1):  # one call each: compiled once, and inlined
+            if turn == 1:
+                _keep(final, out, i)
+            if fresh or turn == 1:
+                _begin(state, params)
             _show(state, i, params, out)
-        if restart:
-            _keep(final, out, i)
-        if fresh or restart:
-            _start(states, i, params, out)
     return count
 
 

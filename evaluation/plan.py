@@ -157,7 +157,7 @@ class Plan:
         settings = dict(entry)
         agent = str(settings.pop("agent", label))
         agent_class = _agent_class(agent)
-        config = _config(agent_class, agent, {**scenario.agents.get(agent, {}), **settings})
+        config = _config(agent_class, agent, scenario, settings)
         return RunSpec(
             label=label,
             agent=agent,
@@ -203,8 +203,11 @@ def _agent_class(name: str) -> Any:
         raise PlanError(str(error)) from None
 
 
-def _config(agent_class: Any, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _config(
+    agent_class: Any, name: str, scenario: scenarios.Scenario, own: Mapping[str, Any]
+) -> dict[str, Any]:
     known = [item.name for item in dataclasses.fields(agent_class.Config)]
+    settings = {**scenario.settings(name, known), **own}
     for key in settings:
         if key not in known:
             raise PlanError(f"{name} has no setting {key!r}; it has: {', '.join(known)}")

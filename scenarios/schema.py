@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -67,7 +68,8 @@ class Scenario:
     scores: dict[str, float] = field(default_factory=dict)
     """Reference scores, mean return per episode: who -> score (``random``, ``human``, ...)."""
     cost_limit: float | None = None
-    """Cost per episode that a policy may have, where the environment counts costs."""
+    """Cost per episode that a policy may have, where the environment counts costs; the constrained
+    agents are told it."""
     tags: tuple[str, ...] = ()
     """Words to select scenarios by."""
     source: str = ""
@@ -76,6 +78,17 @@ class Scenario:
     """Tasks to learn one after another; each may change ``env``, ``env_kwargs`` and the steps."""
     task_id: str = "known"
     """Whether observations say which task it is, as an array ``task``: known or hidden."""
+
+    def settings(self, agent: str, known: Iterable[str]) -> dict[str, Any]:
+        """Return the settings for an agent: those of ``agents``, and the limit that it must keep.
+
+        Args:
+            agent: The agent's name.
+            known: Settings that it has; one with a ``cost_limit`` is told the scenario's.
+        """
+        limited = self.cost_limit is not None and "cost_limit" in known
+        limit = {"cost_limit": self.cost_limit} if limited else {}
+        return {**limit, **self.agents.get(agent, {})}
 
 
 KEYS = tuple(item.name for item in fields(Scenario) if item.name != "name")

@@ -61,6 +61,15 @@ def test_a_plan_is_written_out_into_runs_seed_after_seed(tmp_path: Path) -> None
     assert specs[0].id == read_plan(file).specs()[0].id
 
 
+def test_a_scenarios_limit_reaches_the_agents_that_keep_one(tmp_path: Path) -> None:
+    task = tmp_path / "task.yaml"
+    task.write_text("env: daedalus/PointCircle-v0\ncost_limit: 3\n")
+    by_agent = {run.agent: run for run in plan_from(["cpo", "trpo"], [str(task)], seeds=1).specs()}
+    assert by_agent["cpo"].config["cost_limit"] == 3.0
+    assert "cost_limit" not in by_agent["trpo"].config
+    assert {run.cost_limit for run in by_agent.values()} == {3.0}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -197,6 +197,21 @@ def test_a_scenario_gives_defaults_that_options_override(
     )
 
 
+def test_a_scenarios_cost_limit_reaches_the_agent_that_trains(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(
+        "env: daedalus/PointCircle-v0\nenv_kwargs: {convention: kinematic}\nnum_envs: 4\n"
+        "total_timesteps: 240\ncost_limit: 3.5\n"
+    )
+    for words, limit in (((), "3.5"), (("--cost-limit", "2"), "2.0")):
+        run = f"run{limit}"
+        code, _, err = ask("train", "cpo", "tiny.yaml", "--n-steps", "60", *words, "--run", run)
+        assert code == 0, err
+        assert f"cost_limit: {limit}" in Path(run, "config.yaml").read_text()
+
+
 def test_ctrl_c_saves_and_stops_and_resume_goes_on(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "daedalus", "train", "actor_critic", CATCH]
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}

@@ -192,6 +192,18 @@ def test_time_limit_truncates_and_never_terminates() -> None:
     assert batch.pop_episodes() == []
 
 
+def test_unread_episodes_are_dropped_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daedalus.envs.batch.UNREAD", 6)
+    batch = Batch(ConstantReward(length=3), 4)
+    batch.reset(0)
+    for _ in range(9):  # three times four episodes; no two of them fit
+        batch.step(np.zeros(4, np.int64))
+    assert batch.pop_episodes() == [(3.0, 3)] * 4
+    for _ in range(3):
+        batch.step(np.zeros(4, np.int64))
+    assert batch.pop_episodes() == [(3.0, 3)] * 4
+
+
 def test_termination_wins_over_the_time_limit() -> None:
     batch = Batch(ConstantReward(length=3), 1, time_limit=3)
     batch.reset(0)

@@ -12,11 +12,13 @@ import pytest
 from daedalus.envs.batch import Batch
 from daedalus.envs.probes.catch import Catch
 from daedalus.envs.probes.chains import Chain, DeepSea
+from daedalus.envs.probes.credit import TwoStep
 from daedalus.envs.probes.grids import Cliff, FourRooms, GridWorld, TwoRooms
 from daedalus.envs.probes.heavier import WhichIsHeavier
 from daedalus.envs.probes.keydoor import DOOR, KeyDoor, MontezumaRooms
 from daedalus.envs.probes.oracles import oracle_for
 from daedalus.envs.probes.search import BinarySearch
+from daedalus.envs.probes.signals import Identity, Recall
 from daedalus.envs.probes.tape import (
     Copy,
     DuplicatedInput,
@@ -293,6 +295,13 @@ def test_the_tapes_can_be_solved(family: Any) -> None:
     batch = started(family, 32)
     due = batch.states["target_length"].copy()
     assert (oracle_returns(family, 32) == due).all()
+
+
+@pytest.mark.parametrize(
+    ("family", "best"), [(Identity(), 100), (Recall(), 1), (TwoStep(), 1), (Towers(), 1)]
+)
+def test_who_knows_the_answer_gets_the_best_return(family: Any, best: float) -> None:
+    assert oracle_returns(family, 16) == pytest.approx(best)
 
 
 # ------------------------------------------------------------------------- search, physics, running

@@ -36,6 +36,17 @@ source: bsuite
     assert scenario.tags == ("probe", "pixels")
 
 
+def test_an_agent_that_keeps_a_limit_is_told_the_scenarios() -> None:
+    scenario = load_text("env: A\ncost_limit: 5\nagents:\n  cpo: {n_steps: 9}\n", name="n")
+    known = ["n_steps", "cost_limit"]
+    assert scenario.settings("cpo", known) == {"cost_limit": 5.0, "n_steps": 9}
+    assert scenario.settings("pdo", known) == {"cost_limit": 5.0}
+    assert scenario.settings("ppo", ["n_steps"]) == {}, "it has no such setting"
+    assert load_text("env: A\n", name="n").settings("cpo", known) == {}
+    own = load_text("env: A\ncost_limit: 5\nagents: {cpo: {cost_limit: 4}}\n", name="n")
+    assert own.settings("cpo", known) == {"cost_limit": 4}, "what the agent is told itself counts"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -52,14 +52,17 @@ def heavier_step(state: Any, action: int, params: HeavierParams) -> tuple[float,
     if action >= BLOCKS:
         return (1.0 if action - BLOCKS == state.answer else -1.0), True
     state.pokes += 1
-    for _ in range(SUBSTEPS):
-        for i in range(BLOCKS):
-            push = params.force / state.mass[i] if i == action else 0.0
-            state.speed[i] += (push - GRAVITY) * SUBSTEP
-            state.height[i] += state.speed[i] * SUBSTEP
-            if state.height[i] <= 0.0:
-                state.height[i] = 0.0
-                state.speed[i] = 0.0
+    for i in range(BLOCKS):
+        if i != action and state.height[i] == 0.0:
+            continue  # what lies on the floor stays there
+        push = params.force / state.mass[i] if i == action else 0.0
+        height, speed = state.height[i], state.speed[i]
+        for _ in range(SUBSTEPS):
+            speed += (push - GRAVITY) * SUBSTEP
+            height += speed * SUBSTEP
+            if height <= 0.0:
+                height, speed = 0.0, 0.0
+        state.height[i], state.speed[i] = height, speed
     late = state.pokes >= params.limit
     return (-1.0 if late else 0.0), late
 

@@ -11,12 +11,15 @@ import numpy as np
 from daedalus.envs.batch import Batch
 from daedalus.envs.core import Family
 from daedalus.envs.probes.catch import Catch
+from daedalus.envs.probes.credit import TwoStep
 from daedalus.envs.probes.heavier import BLOCKS, WhichIsHeavier
 from daedalus.envs.probes.keydoor import DOOR, KeyDoor
 from daedalus.envs.probes.search import AVG, CMP, BinarySearch
+from daedalus.envs.probes.signals import Identity, Recall
 from daedalus.envs.probes.table import Table
 from daedalus.envs.probes.tape import ADDITION, REVERSE, Copy
 from daedalus.envs.probes.terrain import BAR, GAP, HURDLE, OBSTACLES, SPACING, TerrainRunner
+from daedalus.envs.probes.towers import ONE_BODY, Towers
 
 Player = Callable[[Batch], np.ndarray]
 
@@ -126,6 +129,10 @@ def _terrain(state: np.void, family: TerrainRunner) -> list[float]:
 
 
 _ACTS: dict[type[Family], Callable[[np.void, Any], Any]] = {
+    Identity: lambda state, family: int(state["symbol"]),
+    Recall: lambda state, family: int(state["cue"]),
+    TwoStep: lambda state, family: 1 - min(int(state["room"]), 1),
+    Towers: lambda state, family: ONE_BODY + int(state["bodies"]) - 1,
     Catch: _catch,
     KeyDoor: _keydoor,
     Copy: _tape,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+from numba.extending import register_jitable
 
 from daedalus.envs.core import Family
 from daedalus.envs.probes.common import need
@@ -30,7 +31,8 @@ class TableParams(NamedTuple):
     others: np.ndarray  # int32 (A x K,): actions that happen instead, equally probable
     starts: np.ndarray  # int32 (N,): states to start in, equally probable
     goals: np.ndarray  # int32 (M,): states that may be the goal; empty for no goal
-    shown: np.ndarray  # float32 (S x D,): what is seen of a state, and of the goal
+    shown: np.ndarray  # float32 (S x D,): what is seen of a state, and of the goal; or empty:
+    hot: np.ndarray  # int32 (S,): where its one is, the rest being zeros (-1: all zeros)
     actions: int  # A
     count: int  # K
     width: int  # D
@@ -69,18 +71,26 @@ def table_step(state: Any, action: int, params: TableParams) -> tuple[float, boo
 
 
 def table_observe(state: Any, params: TableParams, out: TableArrays) -> None:
-    """Copy what is shown of the state, of the goal, and of the last action."""
+    """Show the state, the goal, and the last action."""
     size = params.width
-    for i in range(size):
-        out.place[i] = params.shown[state.place * size + i]
+    out.place[:] = 0.0
+    _show(state.place, params, out.place, 0)
     if state.goal >= 0:
-        for i in range(size):
-            out.place[size + i] = params.shown[state.goal * size + i]
+        _show(state.goal, params, out.place, size)
         size *= 2
-    if params.remember:
-        out.place[size:] = 0.0
-        if state.action >= 0:
-            out.place[size + state.action] = 1.0
+    if params.remember and state.action >= 0:
+        out.place[size + state.action] = 1.0
+
+
+@register_jitable
+def _show(place: int, params: TableParams, seen: np.ndarray, first: int) -> None:
+    """Write what is shown of a state among zeros, from entry ``first`` on."""
+    if params.hot.size > 0:
+        if params.hot[place] >= 0:
+            seen[first + params.hot[place]] = 1.0
+        return
+    for i in range(params.width):
+        seen[first + i] = params.shown[place * params.width + i]
 
 
 class Table(Family):
@@ -116,6 +126,8 @@ class Table(Family):
         """
         states, actions = following.shape
         shown = np.eye(states) if shown is None else shown
+        one_hot = bool(np.isin(shown, (0, 1)).all() and (shown.sum(1) <= 1).all())
+        hot = np.where(shown.any(1), shown.argmax(1), -1)
         moves = np.zeros((states, actions), MOVE)
         moves["following"], moves["reward"], moves["ends"] = following, reward, ends
         moves["slip"] = slip if len(slip) else 0.0
@@ -124,7 +136,8 @@ class Table(Family):
             _column(others if len(others) else np.arange(actions), np.int32),
             _column(starts, np.int32),
             _column(goals, np.int32),
-            _column(shown, np.float32),
+            _column(() if one_hot else shown, np.float32),
+            _column(hot if one_hot else (), np.int32),
             actions,
             max(np.size(others) // actions, 1),
             shown.shape[1],

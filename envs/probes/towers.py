@@ -14,6 +14,8 @@ from daedalus.envs.probes.common import need
 from daedalus.envs.random import LAYOUT, integers
 
 BLOCKS = 5
+ONE_BODY = 4 * BLOCKS
+"""The action that answers "1 body"; the others follow."""
 SIDE = 1.0
 SUBSTEPS, SUBSTEP = 4, 0.025
 GRAVITY = 9.81
@@ -55,8 +57,8 @@ def towers_reset(state: Any, params: TowersParams) -> None:
 
 def towers_step(state: Any, action: int, params: TowersParams) -> tuple[float, bool]:
     """Push a block along x or y, or answer."""
-    if action >= 4 * BLOCKS:
-        return (1.0 if action - 4 * BLOCKS + 1 == state.bodies else -1.0), True
+    if action >= ONE_BODY:
+        return (1.0 if action - ONE_BODY + 1 == state.bodies else -1.0), True
     state.time += 1
     for _ in range(SUBSTEPS):
         for body in range(state.bodies):
