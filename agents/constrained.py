@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.returns import gae
 from daedalus.accelerators.rollout import Inputs, Outputs, Rollout, State
+from daedalus.agents.base import Acted, Agent
 from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.vector_network import fit_values, minibatches
@@ -118,6 +119,25 @@ class Learner:
         target = experience.target
         loss = fit_values(values, self.optimizer, experience.observation, target, parts)
         return {"value_loss": loss}
+
+
+class ConstrainedAgent(Agent):
+    """An agent that judges by `Learner`; subclasses say how the policy moves."""
+
+    default_num_envs = 50
+    costs = 1
+
+    def build(self) -> None:
+        """Make policy and values, one for the return and each of ``costs``."""
+        network = Network(self.spaces, self.config, self.costs).to(self.device)
+        self.learner = Learner(network, self.config, self.num_envs)
+        self.modules = {"network": network, "ledger": self.learner.ledger}
+        self.optimizers = {"values": self.learner.optimizer}
+        self.stores = {"lengths": self.learner.lengths}
+
+    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
+        """Sample actions, or take the most likely."""
+        return self.learner.network.act(inputs, self.generators["act"], deterministic)
 
 
 class EpisodeLengths:

@@ -29,9 +29,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.constrained import Experience, Learner
-from daedalus.agents.constrained_network import Network, TrustRegionConfig
+from daedalus.agents.base import Metrics, Rollout
+from daedalus.agents.constrained import ConstrainedAgent, Experience
+from daedalus.agents.constrained_network import TrustRegionConfig
 from daedalus.agents.costs import FailurePredictor, costs_of
 from daedalus.agents.dual import Dual, solve
 from daedalus.agents.trust_region import LocalModel, Trial, searched, standardised
@@ -53,12 +53,11 @@ class Config(TrustRegionConfig):
     """A limit per episode for each of ``extra_costs``."""
 
 
-class CPO(Agent):
+class CPO(ConstrainedAgent):
     """Constrained policy optimisation."""
 
     name = "cpo"
     Config: ClassVar[type[Any]] = Config
-    default_num_envs = 50
 
     def build(self) -> None:
         """Make policy, values and, with shaping, the predictor."""
@@ -68,20 +67,13 @@ class CPO(Agent):
                 f"cpo needs a limit for each extra cost: {len(config.extra_costs)} costs and "
                 f"{len(config.extra_limits)} limits were given"
             )
-        network = Network(self.spaces, config, 1 + len(config.extra_costs)).to(self.device)
-        self.learner = Learner(network, config, self.num_envs)
-        self.modules = {"network": network, "ledger": self.learner.ledger}
-        self.optimizers = {"values": self.learner.optimizer}
-        self.stores = {"lengths": self.learner.lengths}
+        self.costs = 1 + len(config.extra_costs)
+        super().build()
         self.predictor = None
         if config.shaping > 0:
-            self.predictor = FailurePredictor(network.inputs).to(self.device)
+            self.predictor = FailurePredictor(self.learner.network.inputs).to(self.device)
             self.modules["predictor"] = self.predictor
             self.optimizers["predictor"] = self.predictor.optimizer
-
-    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Sample actions, or take the most likely."""
-        return self.learner.network.act(inputs, self.generators["act"], deterministic)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one constrained step of the policy; then fit the values."""

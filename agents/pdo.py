@@ -16,9 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.constrained import Learner
-from daedalus.agents.constrained_network import Network, TrustRegionConfig
+from daedalus.agents.base import Metrics, Rollout
+from daedalus.agents.constrained import ConstrainedAgent
+from daedalus.agents.constrained_network import TrustRegionConfig
 from daedalus.agents.trust_region import LocalModel, standardised, trpo_step
 
 
@@ -32,25 +32,16 @@ class Config(TrustRegionConfig):
     """nu at the start; a large one is safe and learns little."""
 
 
-class PDO(Agent):
+class PDO(ConstrainedAgent):
     """Primal-dual optimisation with a trust region."""
 
     name = "pdo"
     Config: ClassVar[type[Any]] = Config
-    default_num_envs = 50
 
     def build(self) -> None:
         """Make policy, values and the price."""
-        network = Network(self.spaces, self.config).to(self.device)
-        self.learner = Learner(network, self.config, self.num_envs)
+        super().build()
         self.learner.ledger.multiplier.fill_(self.config.multiplier_start)
-        self.modules = {"network": network, "ledger": self.learner.ledger}
-        self.optimizers = {"values": self.learner.optimizer}
-        self.stores = {"lengths": self.learner.lengths}
-
-    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Sample actions, or take the most likely."""
-        return self.learner.network.act(inputs, self.generators["act"], deterministic)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take a step of the policy at the present price, then one of the price."""

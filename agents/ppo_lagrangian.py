@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from daedalus.accelerators.guards import check_gradients
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.constrained import Experience, Learner
-from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.base import Metrics, Rollout
+from daedalus.agents.constrained import ConstrainedAgent, Experience
+from daedalus.agents.constrained_network import ConstrainedConfig
 from daedalus.agents.trust_region import standardised
 from daedalus.agents.vector_network import minibatches
 
@@ -44,26 +44,19 @@ class Config(ConstrainedConfig):
     """nu at the start."""
 
 
-class PPOLagrangian(Agent):
+class PPOLagrangian(ConstrainedAgent):
     """PPO on the Lagrangian of return and cost."""
 
     name = "ppo_lagrangian"
     Config: ClassVar[type[Any]] = Config
-    default_num_envs = 50
 
     def build(self) -> None:
         """Make policy, values, optimisers and the price."""
-        network = Network(self.spaces, self.config).to(self.device)
-        self.learner = Learner(network, self.config, self.num_envs)
+        super().build()
         self.learner.ledger.multiplier.fill_(self.config.multiplier_start)
-        self.adam = torch.optim.Adam(network.policy.parameters(), self.config.learning_rate)
-        self.modules = {"network": network, "ledger": self.learner.ledger}
-        self.optimizers = {"values": self.learner.optimizer, "policy": self.adam}
-        self.stores = {"lengths": self.learner.lengths}
-
-    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Sample actions, or take the most likely."""
-        return self.learner.network.act(inputs, self.generators["act"], deterministic)
+        policy = self.learner.network.policy
+        self.adam = torch.optim.Adam(policy.parameters(), self.config.learning_rate)
+        self.optimizers["policy"] = self.adam
 
     def update(self, rollout: Rollout) -> Metrics:
         """Improve the policy at the present price, then move the price and fit the values."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.constrained import Learner
-from daedalus.agents.constrained_network import Network, TrustRegionConfig
+from daedalus.agents.base import Metrics, Rollout
+from daedalus.agents.constrained import ConstrainedAgent
+from daedalus.agents.constrained_network import TrustRegionConfig
 from daedalus.agents.trust_region import LocalModel, standardised, trpo_step
 
 
@@ -24,24 +24,11 @@ class Config(TrustRegionConfig):
     """lambda: what a cost of 1 subtracts from the reward; 0 is plain TRPO."""
 
 
-class TRPOPenalty(Agent):
+class TRPOPenalty(ConstrainedAgent):
     """TRPO on the reward minus a fixed multiple of the cost."""
 
     name = "trpo_penalty"
     Config: ClassVar[type[Any]] = Config
-    default_num_envs = 50
-
-    def build(self) -> None:
-        """Make policy and values."""
-        network = Network(self.spaces, self.config).to(self.device)
-        self.learner = Learner(network, self.config, self.num_envs)
-        self.modules = {"network": network, "ledger": self.learner.ledger}
-        self.optimizers = {"values": self.learner.optimizer}
-        self.stores = {"lengths": self.learner.lengths}
-
-    def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Sample actions, or take the most likely."""
-        return self.learner.network.act(inputs, self.generators["act"], deterministic)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take a step of TRPO on the penalised reward, then fit the values."""
