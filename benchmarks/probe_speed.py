@@ -17,6 +17,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,10 @@ def theirs(name: str, seconds: float, python: str) -> float:
     single = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **single}
     command = [python, str(script), name, str(seconds)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    with tempfile.TemporaryDirectory() as folder:  # pufferlib leaves a link in the present one
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        )
     if done.returncode:
         raise SystemExit(f"{name} did not run:\n{done.stderr[-2000:]}")
     return float(done.stdout.split()[-1])
@@ -100,9 +104,9 @@ def page(record: dict[str, Any]) -> str:
         "# Speed of the small worlds",
         "",
         f"Steps in a second of processor time on one core, {COPIES:,} copies, random actions,"
-        f" resets included; best of {record['rounds']} rounds of {record['seconds']:g} s in one run,"
-        f" load average {record['load_average'][0]:.1f} on {os.cpu_count()} cores: read ratios, not"
-        " figures.",
+        f" resets included; best of {record['rounds']} rounds of {record['seconds']:g} s in one"
+        f" run, load average {record['load_average'][0]:.1f} on {os.cpu_count()} cores: read"
+        " ratios, not figures.",
         "",
         f"`{record['command']}` on {record['machine']}.",
         "",
