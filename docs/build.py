@@ -40,6 +40,8 @@ SECTION = re.compile(r"^([A-Z][A-Za-z ]+):$")
 TEMPLATES = {"environment": "my_world", "agent": "my_agent"}
 """Kind of template -> module that CONTRIBUTING.md shows it with."""
 PICTURE_SEED = 3
+PICTURED = {"PointNavigation": "daedalus/PointGoal2-v0", "SafetyGridworld": "daedalus/BoatRace-v0"}
+"""Family -> id that its picture is taken of, where the first shows too little."""
 FIELD = re.compile(r"^(\w[\w.-]*): +(.*)$", re.DOTALL)
 
 
@@ -150,7 +152,7 @@ def take_picture(family: type[Family], env_id: str) -> None:
     env.reset(seed=PICTURE_SEED)
     env.action_space.seed(PICTURE_SEED)
     picture = env.render()
-    for _ in range(30):
+    for _ in range(6 if env.unwrapped.family.agents > 1 else 30):  # type: ignore[attr-defined]
         *_, terminated, truncated, _ = env.step(env.action_space.sample())
         if terminated or truncated:
             break
@@ -316,7 +318,7 @@ def main(args: list[str]) -> int:
     if "--pictures" in args:
         for family, ids in families().items():
             if not picture_path(family).exists():
-                take_picture(family, ids[0])
+                take_picture(family, PICTURED.get(family.__name__, ids[0]))
     wanted = pages()
     old = {p for folder in ("environments", "agents") for p in (DOCS / folder).glob("*.md")}
     stale = [p for p, t in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != t]

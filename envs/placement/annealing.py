@@ -61,6 +61,13 @@ def anneal(
 
 
 @jit
+def _copy(target: np.ndarray, source: np.ndarray) -> None:
+    """Copy a placement; a slice would have seconds of error messages to compile."""
+    for i in range(source.size):
+        target[i] = source[i]
+
+
+@jit
 def _search(
     graph: GraphArrays,
     machine: Machine,
@@ -79,7 +86,8 @@ def _search(
     for i in range(first.size):
         end = min(first[i] + length[i], place.size)
         if i > 0:
-            here[first[i] : end] = device[i]
+            for k in range(first[i], end):
+                here[k] = device[i]
         for op in range(n):
             operations[op] = here[graph.group[op]]
         time, excess = measure(graph, machine, operations, schedule)
@@ -87,11 +95,11 @@ def _search(
         heat = single * HOT * (COLD / HOT) ** (i / first.size)
         if new <= value or luck[i] < math.exp((value - new) / heat):
             value = new
-            place[:] = here
+            _copy(place, here)
             if new < least:
                 least = new
-                best[:] = here
+                _copy(best, here)
         else:
-            here[:] = place
+            _copy(here, place)
         curve[i] = least
-    place[:] = best
+    _copy(place, best)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from daedalus.envs.canvas import BLUE, GOLD, Canvas
 from daedalus.envs.core import Family
-from daedalus.envs.probes.common import need, shades
+from daedalus.envs.probes.common import need
 from daedalus.envs.random import NOISE, SPAWN, integers, normal
 
 
@@ -124,8 +125,13 @@ class Catch(Family):
         self.spaces = {"board": Box(low, high, (rows, columns), np.float32)}
 
     def render(self, state: np.void) -> np.ndarray:
-        """Return the board as a picture."""
-        board = np.zeros((self.params.rows, self.params.columns))
-        board[state["ball_row"], state["ball_column"]] = 1.0
-        board[-1, state["paddle"]] = 0.6
-        return shades(board)
+        """Return the board by night: a ball that falls, and the paddle."""
+        canvas = Canvas(self.params.columns, self.params.rows, 32, (30, 34, 62))
+        x, y = state["ball_column"] + 0.5, state["ball_row"] + 0.5
+        paddle, floor = int(state["paddle"]), self.params.rows
+        canvas.box((x - 0.04, 0, x + 0.04, y), (250, 250, 255), 0.1)
+        canvas.disc(x, y, 0.36, GOLD)
+        canvas.disc(x - 0.1, y - 0.1, 0.1, (255, 234, 180))
+        canvas.box((paddle, floor - 0.45, paddle + 1, floor - 0.05), BLUE, round_=0.18)
+        canvas.box((paddle + 0.2, floor - 0.4, paddle + 0.8, floor - 0.32), (150, 190, 250))
+        return canvas.picture()

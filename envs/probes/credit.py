@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from daedalus.envs.canvas import BLUE, GOLD, GREEN, GREY, INK, Canvas
 from daedalus.envs.core import Family
-from daedalus.envs.probes.common import need, shades
+from daedalus.envs.probes.common import need
 
 
 class TwoStepParams(NamedTuple):
@@ -79,8 +81,21 @@ class TwoStep(Family):
         self.spaces = {"place": Box(0.0, 1.0, (3,), np.float32)}
 
     def render(self, state: np.void) -> np.ndarray:
-        """Return the place as a row of three cells."""
-        return shades(np.eye(3)[state["room"]][None])
+        """Return the tree of choices: the agent, and coins as large as what a leaf pays."""
+        canvas = Canvas(4.4, 3.1, 64)
+        rooms = ((2.2, 0.55), (1.2, 1.55), (3.2, 1.55))
+        leaves = ((0.75, 1, 0.13), (1.65, 1, 0.13), (2.75, 2, 0.29), (3.65, 2, 0.0))
+        for room in rooms[1:]:
+            canvas.line(rooms[0], room, GREY, 0.06)
+        for x, room, coin in leaves:
+            canvas.line(rooms[room], (x, 2.55), GREY, 0.06)
+            canvas.disc(x, 2.55, 0.34, (250, 248, 242))
+            canvas.disc(x, 2.55, coin, GOLD)
+        for x, y in rooms:
+            canvas.disc(x, y, 0.34, (214, 210, 200))
+            canvas.ring(x, y, 0.34, INK, 0.05)
+        canvas.disc(*rooms[int(state["room"])], 0.22, BLUE)
+        return canvas.picture()
 
 
 class ConstantParams(NamedTuple):
@@ -146,7 +161,13 @@ class ConstantReward(Family):
         self.spaces = {"one": Box(0.0, 1.0, (1,), np.float32)}
 
     def render(self, state: np.void) -> np.ndarray:
-        """Return how much of the time limit has passed."""
-        cells = np.zeros((1, 20))
-        cells[0, : 1 + int(state["elapsed"]) % 20] = 1.0
-        return shades(cells)
+        """Return a clock: how much of the time limit has passed."""
+        canvas = Canvas(2.4, 2.4, 80)
+        for i in range(self.time_limit):
+            angle = 2 * math.pi * i / self.time_limit
+            x, y = 1.2 + 0.85 * math.sin(angle), 1.2 - 0.85 * math.cos(angle)
+            passed = i <= int(state["elapsed"]) % self.time_limit
+            canvas.disc(x, y, 0.1, GREEN if passed else (214, 210, 200))
+        canvas.disc(1.2, 1.2, 0.42, GOLD)
+        canvas.text(1.2, 1.2, "1", 0.44)
+        return canvas.picture()

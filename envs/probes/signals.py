@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from daedalus.envs.canvas import BLUE, GREEN
 from daedalus.envs.core import Family
-from daedalus.envs.probes.common import need, shades
+from daedalus.envs.probes.common import need, tiles
 from daedalus.envs.random import GOAL, NOISE, integers, normal
 
 
@@ -84,8 +85,8 @@ class Identity(Family):
         self.spaces = {"symbol": Box(-bound if noise else 0.0, bound, (symbols,), np.float32)}
 
     def render(self, state: np.void) -> np.ndarray:
-        """Return the one-hot symbol as a row of cells."""
-        return shades(np.eye(self.params.symbols)[state["symbol"]][None])
+        """Return a tile for each symbol; the one that is shown shines."""
+        return tiles(self.params.symbols, int(state["symbol"])).picture()
 
 
 class RecallParams(NamedTuple):
@@ -157,9 +158,13 @@ class Recall(Family):
         self.spaces = {"symbol": Box(0.0, 1.0, (symbols + 1,), np.float32)}
 
     def render(self, state: np.void) -> np.ndarray:
-        """Return cues above, the moment in the episode below."""
-        size = max(self.params.symbols, self.params.delay + 2)
-        cells = np.zeros((2, size))
-        cells[0, state["cue"]] = 1.0
-        cells[1, : state["moment"] + 1] = 0.5
-        return shades(cells)
+        """Return a tile for each cue, the cue shining, and the moments until the answer."""
+        moments = self.params.delay + 1
+        canvas = tiles(self.params.symbols, int(state["cue"]), below=0.7)
+        width = (self.params.symbols + 0.4) / (moments + 1)
+        for i in range(moments):
+            x, last = (i + 1) * width, i == moments - 1
+            canvas.disc(x, 1.6, 0.14, BLUE if i <= state["moment"] else (214, 210, 200))
+            if last:
+                canvas.ring(x, 1.6, 0.2, GREEN, 0.07)
+        return canvas.picture()
