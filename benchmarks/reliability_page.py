@@ -130,11 +130,54 @@ def rows(r: Results) -> Iterator[tuple[str, str, str]]:
     )
 
 
+def web_rows(r: Results) -> Iterator[tuple[str, str, str]]:
+    """Yield the lines on web pages in the browser, of those goals that were measured."""
+    said = {
+        "B1-trainer": ("trainer with a browser killed (three signals)", "{clean} of {kills} clean"),
+        "B1-browser": (
+            "chromedriver, Chromium or their supervisor killed -9",
+            "{clean} of {kills}: nothing left, the next episode on a new browser",
+        ),
+        "B2": (
+            "pages that hang, crash, lie or eat memory",
+            "{faults_in_time} of {pages} a fault in time, the next episode good in "
+            "{next_episode_good}; {seconds_median} s (median), deadline {deadline} s",
+        ),
+        "B3": ("ways out of the page", "{blocked} of {ways} blocked"),
+        "B4": ("what an episode leaves for the next", "{leaks} leaks in {episodes} episodes"),
+        "B5": (
+            "same seed and actions, twice",
+            "{equal_pages} documents and {equal_pictures} pictures equal of {episodes}",
+        ),
+        "B6": ("browser missing, broken, of another version", "{one_line} of {cases} in one line"),
+        "B7": (
+            "hostile HTTP",
+            "{cases} cases refused, {damaged_requests:,} damaged requests, {forms:,} random forms, "
+            "{connections:,} idle connections: {answers_5xx} answers 5xx, {other_errors} errors",
+        ),
+        "B8-steps": (
+            "browser steps without a flake",
+            "{faults} faults in {steps:,} steps of {episodes:,} episodes",
+        ),
+        "B8": (
+            "browser episodes in one process",
+            "{faults} faults in {episodes:,}, {megabytes_per_1000_episodes} MB per 1,000 episodes",
+        ),
+    }
+    others = {
+        "B1-trainer": "plain selenium leaves 10 processes in 8 of 8",
+        "B2": "selenium: 120 s for an endless loop",
+    }
+    for name, (fault, words) in said.items():
+        if name in r:
+            yield fault, words.format(**r[name]), others.get(name, "")
+
+
 def main() -> None:
     """Replace what stands between the two marks."""
     results: Results = json.loads((ROOT / "results" / "reliability.json").read_text())
     table = ["| fault | Daedalus | others |", "|---|---|---|"]
-    table += [f"| {' | '.join(row)} |" for row in rows(results)]
+    table += [f"| {' | '.join(row)} |" for row in (*rows(results), *web_rows(results))]
     where = results["C5"]["measured"]
     table += [
         "",

@@ -5,8 +5,9 @@
     python benchmarks/web_proof.py --episodes 4 --tasks login-user flight-aurora
 
 Half of the episodes are the demonstrator's, half random. Tasks take turns, so that what has been
-played after some minutes is about as much of each; results/web_proof.json holds it, and the next
-run goes on from there. A difference is kept with its episode, and the exit status says so.
+played after some minutes is about as much of each; results/web_proof.json and docs/web.md hold
+it, and the next run goes on from there. A difference is kept with its episode, and the exit status
+says so.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from test_web_browser import compare
+from web_page import replace_between
 from web_tools import Played
 
 from daedalus.accelerators.files import write_file
@@ -33,7 +35,8 @@ from daedalus.envs.web.model import TASKS
 from daedalus.envs.web.tasks import load_tasks
 from daedalus.evaluation.provenance import commit, hardware, versions
 
-RESULTS = Path(__file__).parents[1] / "results" / "web_proof.json"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = ROOT / "results" / "web_proof.json", ROOT / "docs" / "web.md"
 TURN = 10
 """Episodes of a task before the next has its turn."""
 LONGEST = 400
@@ -58,6 +61,24 @@ def play(task: str, episodes: range, steps: int) -> dict[str, Any]:
     finally:
         env.close()
     return found
+
+
+def page(tasks: dict[str, dict[str, Any]]) -> str:
+    """Return what is known, as a table with a line for each number of episodes."""
+    groups: dict[int, list[str]] = {}
+    for name, found in tasks.items():
+        groups.setdefault(found["episodes"], []).append(name)
+    lines = [
+        "| tasks | episodes each | steps | faults | differences |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for episodes, names in sorted(groups.items(), reverse=True):
+        mine = [tasks[name] for name in names]
+        steps, faults = (sum(found[k] for found in mine) for k in ("steps", "faults"))
+        different = sum(len(found["differences"]) for found in mine)
+        who = f"all {len(names)}" if len(groups) == 1 else ", ".join(f"`{n}`" for n in names)
+        lines.append(f"| {who} | {episodes:,} | {steps:,} | {faults} | {different} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -85,6 +106,7 @@ def main() -> None:
             tasks[task] = {k: v + tasks.get(task, {}).get(k, type(v)()) for k, v in found.items()}
             write_file(options.out, (json.dumps(results, indent=1, sort_keys=True) + "\n").encode())
             print(f"{task}: {tasks[task]}", flush=True)
+    replace_between(PAGE, "proof", page(tasks))
     total = {k: sum(t[k] for t in tasks.values()) for k in ("episodes", "steps", "faults")}
     differences = sum(len(t["differences"]) for t in tasks.values())
     print(f"{len(tasks)} tasks, {total}, {differences} differences")

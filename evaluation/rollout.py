@@ -139,7 +139,8 @@ class Player:
         if self._image is not None:
             view = _rgb(self.batch.observation[self._image][0].copy())
         where = self._episode, self._step, action, value, self._reward, self._return, self._cost
-        return Moment(_picture(self.batch), view, *where, {**panels, **_env_panels(self.batch)})
+        picture = _picture(self.batch, action, panels)
+        return Moment(picture, view, *where, {**panels, **_env_panels(self.batch)})
 
 
 def play(
@@ -164,19 +165,26 @@ def play(
 
 def _env_panels(batch: EnvBatch) -> dict[str, Any]:
     """Return what the environment has to show, by its ``panels``."""
+    panels, own = _method(batch, "panels")
+    return {} if panels is None else dict(panels(*own))
+
+
+def _method(batch: EnvBatch, name: str) -> tuple[Any, tuple[Any, ...]]:
+    """Return a method of the environment, or None, and the state that a family's method takes."""
     if isinstance(batch, Batch):
-        panels = getattr(batch.family, "panels", None)
-        return {} if panels is None else dict(panels(batch.states[0]))
+        return getattr(batch.family, name, None), (batch.states[0],)
     envs = getattr(getattr(batch, "env", None), "envs", None)
-    panels = getattr(envs[0].unwrapped, "panels", None) if envs else None
-    return {} if panels is None else dict(panels())
+    return (getattr(envs[0].unwrapped, name, None) if envs else None), ()
 
 
-def _picture(batch: EnvBatch) -> np.ndarray | None:
+def _picture(batch: EnvBatch, action: Any, panels: Mapping[str, Any]) -> np.ndarray | None:
+    """Return the environment's drawing, with the policy over it where it can ``annotate``."""
     try:
-        return _rgb(np.asarray(batch.render(0)))
+        picture = _rgb(np.asarray(batch.render(0)))
     except (NotImplementedError, ValueError, AttributeError, gymnasium.error.Error):
         return None
+    annotate, own = _method(batch, "annotate")
+    return picture if annotate is None else annotate(picture, *own, action, panels)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

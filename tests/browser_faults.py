@@ -26,7 +26,7 @@ from daedalus.envs.web.browser.env import BrowserWeb
 # ------------------------------------------------------------------------------ kills
 
 VICTIMS = ("chromedriver", "profile", "supervisor")
-"""Processes of a browser; ``profile`` is Chromium, which alone names its profile."""
+"""Processes of a browser; ``profile`` is Chromium itself."""
 
 CHILD = """
 import signal, sys, time, warnings
@@ -46,7 +46,7 @@ def kill_part(env: BrowserWeb, victim: str) -> list[str]:
     pids = {
         "chromedriver": lambda: [env.browser.driver_process],
         "supervisor": lambda: [env.browser.supervisor.pid],
-        "profile": lambda: processes(f"{folder}/profile"),
+        "profile": lambda: [pid for pid in processes(f"{folder}/profile") if _is_main(pid)],
     }
     os.kill(pids[victim]()[0], signal.SIGKILL)
     *_, truncated, info = env.do(Command())
@@ -60,6 +60,13 @@ def kill_part(env: BrowserWeb, victim: str) -> list[str]:
     if env.do(Command())[3]:
         wrong.append("the next episode failed")
     return wrong
+
+
+def _is_main(pid: int) -> bool:
+    """Tell Chromium's main process from its helpers and the one that reports crashes."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    kinds = [word.partition("=")[0] for word in words]
+    return "--user-data-dir" in kinds and "--type" not in kinds
 
 
 def kill_trainer(how: signal.Signals) -> list[str]:

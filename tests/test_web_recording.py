@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daedalus import cli
+from daedalus.envs.web.actions import TYPES
+from daedalus.envs.web.browser.person import commands_of
 from daedalus.envs.web.browser.recording import (
     Demonstration,
     FormatError,
@@ -119,3 +121,47 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.count("reward 1, verified") == 2
     assert cli.run(["demo", "record", "click-tets"]) == 2
     assert "there is no web task 'click-tets'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("_", [pytest.param(0, marks=needs_browser)])
+@pytest.mark.parametrize("task", ["login-user"])
+def test_a_person_is_recorded(
+    task: str, _: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WebDriver's pointer and keys, which Chromium trusts, act as the person."""
+    from browser_person import Person
+
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    said: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(words)))
+    person = Person(said, task, episodes=2)
+    person.start()
+    arguments = ["--episodes", "2", "--seed", "5", "--out", str(tmp_path), "--by", "person"]
+    code = cli.run(["demo", "record", task, *arguments])
+    person.join(60)
+    assert (code, person.failure) == (0, None)
+    for seed in (5, 6):
+        made = read_demonstration(tmp_path / f"{task}-{seed}.jsonl")
+        assert (made.source, made.reward) == ("person", 1.0)
+        assert replay(made) == (1.0, [])
+        times = [event[0] for event in made.events]
+        assert times == sorted(times)
+    assert replay(made, "browser") == (1.0, [])
+
+
+def test_events_of_a_page_become_commands() -> None:
+    def at(kind: str, x: int, **more: Any) -> dict[str, Any]:
+        return {"time": 1, "type": kind, "x": x, "y": 7, **more}
+
+    key = {"time": 2, "type": "keydown", "code": ord("a")}
+    odd = {"time": 2, "type": "keydown", "code": ord("!")}
+    told = [at("mousedown", 3), at("mouseup", 3), key, odd, at("wheel", 4, down=True)]
+    told += [at("mousedown", 3), at("mousemove", 9), at("mouseup", 9)]
+    kinds = [TYPES[command.type] for _, command in commands_of(told)]
+    drag = ["MOUSEDOWN_COORDS", "MOVE_COORDS", "MOUSEUP_COORDS"]
+    assert kinds == ["CLICK_COORDS", "PRESS_KEY", "TYPE_TEXT", "SCROLL_DOWN_COORDS", *drag]
+    assert commands_of(told)[2][1].text == "!"
+    for broken in ([{"type": "mousedown"}], [{**key, "type": "run"}], [{**key, "code": "x"}]):
+        with pytest.raises((ValueError, KeyError)):
+            commands_of(broken)

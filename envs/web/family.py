@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -318,6 +319,19 @@ class Web(Family):
         from daedalus.envs.web.table import picture
 
         return picture(self, state)
+
+    def annotate(
+        self, picture: np.ndarray, state: np.void, action: Any, panels: Mapping[str, Any]
+    ) -> np.ndarray:
+        """Return a picture of `render` with pointer, choice and probabilities; see `overlay`."""
+        from daedalus.envs.web.overlay import Sight, overlay
+        from daedalus.envs.web.table import read_table
+
+        begin = self.params.pool[int(state["instance"])]["begin"]
+        pointer = int(state["x"]), int(state["y"])
+        sight = Sight(read_table(self, state), int(begin[state["page"]]), self.size, pointer)
+        command = None if action is None else actions.decode(self.params.layout, action)
+        return overlay(picture, sight, command, panels)
 
 
 _layout = actions.layout_of

@@ -22,6 +22,7 @@ from daedalus.scenarios.extras import needed
 PREFIX = "daedalus-browser-"
 """Folders of browsers in the temporary folder, named ``PREFIX<pid of the owner>-...``."""
 START_SECONDS = 30.0
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 class BrowserError(RuntimeError):
@@ -40,8 +41,8 @@ def find_programs() -> tuple[str, str]:
     Raises:
         BrowserError: One is missing, does not run, or their versions differ.
     """
-    chromium = _find("DAEDALUS_CHROMIUM", ("chromium", "chromium-browser", "google-chrome"))
-    driver = _find("DAEDALUS_CHROMEDRIVER", ("chromedriver",))
+    chromium = find_program("DAEDALUS_CHROMIUM", CHROMIUM)
+    driver = find_program("DAEDALUS_CHROMEDRIVER", ("chromedriver",))
     versions = [_version(program) for program in (chromium, driver)]
     if versions[0].partition(".")[0] != versions[1].partition(".")[0]:
         raise BrowserError(
@@ -51,7 +52,12 @@ def find_programs() -> tuple[str, str]:
     return chromium, driver
 
 
-def _find(variable: str, names: tuple[str, ...]) -> str:
+def find_program(variable: str, names: tuple[str, ...]) -> str:
+    """Return the path of a program that a variable names, or of the first of some that is there.
+
+    Raises:
+        BrowserError: There is none.
+    """
     chosen = os.environ.get(variable)
     found = [shutil.which(name) for name in ((chosen,) if chosen else names)]
     program = next((path for path in found if path), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -21,6 +21,7 @@ from daedalus.envs.web.browser.pool import form_server, give_browser, is_ours, t
 from daedalus.envs.web.family import NUMBERS, REWARDS, Web
 from daedalus.envs.web.keys import KEYS, key_code
 from daedalus.envs.web.model import TAGS, TEXT, Instance, score
+from daedalus.envs.web.overlay import Sight, overlay
 from daedalus.envs.web.table import Row
 from daedalus.scenarios.extras import require
 
@@ -104,7 +105,7 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
         self.instance, self.number = instance, number
         self.site.show(instance)
         self.elapsed, self.steps, self.outcome = 0.0, 0, "open"
-        self.request, self._began = None, time.monotonic()
+        self.request, self._began, self._pointer = None, time.monotonic(), (0, 0)
         for attempt in range(2):
             if not self.browser.alive:
                 self.browser = self._take_browser()
@@ -139,6 +140,8 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
     def do(self, command: Command) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Carry out a command in one round trip."""
         params = self.family.params
+        if a.MOVE <= command.type <= a.SCROLL_DOWN:
+            self._pointer = command.x, command.y
         self.steps += 1
         self.elapsed += params.step_ms
         if self.clock == "wall":
@@ -281,6 +284,12 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
     def render(self) -> Any:
         """Return a screenshot where the render mode asks for it."""
         return self.screenshot() if self.render_mode == "rgb_array" else None
+
+    def annotate(self, picture: np.ndarray, action: Any, panels: Mapping[str, Any]) -> np.ndarray:
+        """Return a picture of `render` with pointer, choice and probabilities; see `overlay`."""
+        sight = Sight(self.table, self.first, self.family.size, self._pointer)
+        command = None if action is None else a.decode(self.family.params.layout, action)
+        return overlay(picture, sight, command, panels)
 
     def close(self) -> None:
         """Give the browser back to the pool."""

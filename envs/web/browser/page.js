@@ -89,11 +89,13 @@
     document.body.append(sink);
     sending = new Promise((done) => { sink.addEventListener("load", done, { once: true }); });
     HTMLFormElement.prototype.submit.call(form);
+    if (model.person) tell();
   }
 
   function leave() {
     outcome = "left";
-    setTimeout(() => location.assign(`${model.root}/left`), 0);
+    if (model.person) tell();
+    else setTimeout(() => location.assign(`${model.root}/left`), 0);
   }
 
   function isEmpty(e) {
@@ -355,9 +357,20 @@
   const codes = { Enter: KEY.ENTER, Backspace: KEY.BACKSPACE, Tab: KEY.TAB, " ": KEY.SPACE };
   Object.assign(codes, { ArrowUp: KEY.MORE, ArrowRight: KEY.MORE, ArrowDown: KEY.LESS, ArrowLeft: KEY.LESS });
   const log = [];
-  const note = (event, more) => log.push({ time: Math.round(event.timeStamp), type: event.type, ...more });
   const at = (event) => ({ x: Math.floor(event.clientX), y: Math.floor(event.clientY) });
-  window.daedalus.events = () => log.splice(0);
+
+  // Of a drag only the last place counts.
+  function note(event, more) {
+    if (event.type === "mousemove" && log.length && log[log.length - 1].type === "mousemove") log.pop();
+    log.push({ time: Math.round(event.timeStamp), type: event.type, ...more });
+  }
+
+  // A person's episode is over: send what was done, and go on with the next.
+  async function tell() {
+    await sending;
+    await fetch(`${model.root}/events`, { method: "POST", body: JSON.stringify(log) });
+    setTimeout(() => location.reload(), 500);
+  }
 
   document.addEventListener("mousedown", (event) => {
     event.preventDefault();
@@ -380,8 +393,8 @@
   document.addEventListener("keydown", (event) => {
     event.preventDefault();
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    const code = codes[event.key] ?? (event.key.length === 1 ? event.key.charCodeAt(0) : KEY.NOTHING);
-    note(event, { key: event.key });
+    const code = codes[event.key] ?? (event.key.length === 1 && event.key <= "~" ? event.key.charCodeAt(0) : KEY.NOTHING);
+    if (code !== KEY.NOTHING) note(event, { code });
     targeted = -1;
     pressKey(code);
   });

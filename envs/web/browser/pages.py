@@ -49,13 +49,14 @@ def _template() -> Any:
     return jinja2.Environment(autoescape=True, trim_blocks=True).from_string(read_text("page.html"))
 
 
-def page_html(instance: Instance, root: str, nonce: str) -> str:
+def page_html(instance: Instance, root: str, nonce: str, person: bool = False) -> str:
     """Return the document of an instance.
 
     Args:
         instance: What to show.
         root: Path that all its addresses begin with.
         nonce: By which the server's policy knows the one style sheet that is in the document.
+        person: Whether somebody fills it in and it is to tell what was done.
     """
     listed = list(enumerate(instance.elements))
     pages = [
@@ -68,9 +69,10 @@ def page_html(instance: Instance, root: str, nonce: str) -> str:
         nonce=nonce,
         places=page_css(instance),
         header=instance.size == CLASSIC,
+        title=instance.utterance if person else instance.task,
         pages=pages,
         tag=functools.partial(_tag, instance),
-        model=_model(instance, root),
+        model=_model(instance, root, person),
     )
     return html
 
@@ -137,12 +139,13 @@ def page_css(instance: Instance) -> str:
     return "\n".join(lines)
 
 
-def _model(instance: Instance, root: str) -> str:
+def _model(instance: Instance, root: str, person: bool) -> str:
     """Return what the script knows, as JSON; nothing of what is wanted."""
     count = max(x.page for x in instance.elements) + 1
     begin = [sum(x.page < page for x in instance.elements) for page in range(count + 1)]
     told = {
         "root": root,
+        "person": person,
         "elements": [_told(instance, x) for x in instance.elements],
         "begin": begin,
         "scroll": instance.scroll._asdict(),

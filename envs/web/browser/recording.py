@@ -139,7 +139,8 @@ class _Browser:
         self.env.close()
 
 
-def _open(demonstration: Demonstration, backend: str) -> Any:
+def open_page(demonstration: Demonstration, backend: str) -> Any:
+    """Return a page of a demonstration's task, not yet reset, in either backend."""
     family = demonstration.family
     return _Browser(family, demonstration) if backend == "browser" else _Native(family)
 
@@ -154,7 +155,7 @@ def record(task: str, seed: int, backend: str = "native", preset: str = "shi17")
         preset: Types of action that it uses: pointer and keys, or elements.
     """
     made = Demonstration(task, seed)
-    page = _open(made, backend)
+    page = open_page(made, backend)
     try:
         page.reset(seed)
         made.utterance = page.instance.utterance
@@ -177,7 +178,7 @@ def replay(demonstration: Demonstration, backend: str = "native") -> tuple[float
     Returns:
         The reward, and what differs from the record: nothing if it is verified.
     """
-    page = _open(demonstration, backend)
+    page = open_page(demonstration, backend)
     differences: list[str] = []
     reward = 0.0
     try:

@@ -38,20 +38,21 @@ class Site:
         self.root, self.nonce = root, secrets.token_urlsafe(16)
         self.extra: dict[str, str] = {}  # further documents by name, for tests
         self.requests: list[dict[str, str]] = []
-        self.left = False
+        self.left, self.person = False, False
         self.show(instance)
 
     def show(self, instance: Instance | None) -> None:
         """Serve another instance and forget what came back."""
         self.instance = instance
         self.requests, self.left = [], False
+        self.events: bytes | None = None  # what a person did, as JSON
 
     def document(self, name: str) -> tuple[str, str] | None:
         """Return (content, type) of a document, or None."""
         if self.instance is None or name in self.extra:
             return (self.extra[name], "text/html") if name in self.extra else None
         made: dict[str, tuple[Callable[[], str], str]] = {
-            "page": (lambda: page_html(self.instance, self.root, self.nonce), "text/html"),  # type: ignore[arg-type]
+            "page": (self._page, "text/html"),
             "page.css": (lambda: read_text("page.css"), "text/css"),
             "page.js": (lambda: read_text("page.js"), "text/javascript"),
             "clear": (lambda: "<!doctype html><title>clear</title>", "text/html"),
@@ -60,6 +61,10 @@ class Site:
         if name == "left":
             self.left = True
         return (made[name][0](), made[name][1]) if name in made else None
+
+    def _page(self) -> str:
+        assert self.instance is not None
+        return page_html(self.instance, self.root, self.nonce, self.person)
 
 
 def form_values(body: bytes) -> dict[str, str]:
@@ -100,6 +105,7 @@ class FormServer:
         self.origin = f"http://{HOST}:{self.port}"
         routes = [
             Route("/{token}/submit", self._submit, methods=["POST"]),
+            Route("/{token}/events", self._events, methods=["POST"]),
             Route("/{token}/{name}", self._get, methods=["GET"]),
         ]
         guard = Middleware(_Guard, origin=self.origin)
@@ -110,6 +116,7 @@ class FormServer:
             lifespan="off",
             log_config=None,
             access_log=False,
+            log_level="critical",  # strangers' requests are no news
             server_header=False,
             h11_max_incomplete_event_size=HEADER_BYTES,
             limit_concurrency=CONNECTIONS,
@@ -166,16 +173,33 @@ class FormServer:
         kind = request.headers.get("content-type", "").partition(";")[0]
         if site is None or kind != "application/x-www-form-urlencoded":
             return PlainTextResponse("not found" if site is None else "not a form", 404)
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_BYTES:
-                return PlainTextResponse("too large", 413, headers={"Connection": "close"})
+        body = await _body(request)
+        if body is None:
+            return PlainTextResponse("too large", 413, headers={"Connection": "close"})
         try:
             site.requests.append(form_values(body))
         except (ValueError, UnicodeDecodeError):
             return PlainTextResponse("not a form", 400)
         return HTMLResponse("<!doctype html><title>thank you</title>")
+
+    async def _events(self, request: Any) -> Any:
+        from starlette.responses import PlainTextResponse
+
+        site = self.sites.get(request.path_params["token"])
+        if site is None or not site.person:
+            return PlainTextResponse("not found", 404)
+        site.events = await _body(request) or b""
+        return PlainTextResponse("thank you")
+
+
+async def _body(request: Any) -> bytes | None:
+    """Return the body of a request, or None where it is too large."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            return None
+    return body
 
 
 class _Guard:
