@@ -207,9 +207,11 @@ def kill_the_trainer(folder: Path, scale: float) -> Figures:
         most_lost = max(most_lost, _steps_lost(folder / "run"))
         if done >= kills or read_status(folder / "run")["state"] == "finished":
             break
-    code = wait(train_in_child(task, folder / "run", Saving(interval=interval)), 600)
+    code = wait(train_in_child(task, folder / "run", Saving(interval=interval)), 7200)
+    if code != 0:
+        raise RuntimeError(f"the last start, which nobody killed, ended with exit code {code}")
     with RunDirectory.open(folder / "run") as run:
-        equal = code == 0 and digest(task.restore(run)) == digest(agent)
+        equal = digest(task.restore(run)) == digest(agent)
     steps = [row["step"] for row in rows_of(folder / "run")]
     rows = steps == sorted(set(steps))
     return {
