@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -167,7 +168,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     record: dict[str, Any] = {
-        "command": "python benchmarks/web_speed.py --browser --store",
+        "command": " ".join(["python", "benchmarks/web_speed.py", *sys.argv[1:]]),
         "machine": hardware()["processor"],
         "commit": commit(),
         "versions": versions(),
