@@ -329,6 +329,20 @@ def test_the_ant_gathers(mujoco: Any) -> None:
     assert (reward, terminated) == (-10.0, True)
 
 
+def test_the_marks_show_what_is_there(mujoco: Any) -> None:
+    """Things stand where they are until they are caught; the slab's sides are at the limit."""
+    env = gymnasium.make("daedalus/AntGather-v0")
+    env.reset(seed=0)
+    things, markers = env.get_wrapper_attr("things"), env.get_wrapper_attr("markers")
+    assert [m["pos"][:2] for m in markers()] == [tuple(thing) for thing in things]
+    things[0] = 0.3, 0.0
+    env.step(np.zeros(8))
+    assert len(markers()) == 15
+    circle = gymnasium.make("daedalus/HumanoidCircle-v0").get_wrapper_attr("markers")()
+    assert [m["pos"][0] for m in circle[:2]] == [-2.5, 2.5]
+    assert {round(math.hypot(*m["pos"][:2]), 6) for m in circle[2:]} == {10.0}
+
+
 @pytest.mark.parametrize("body", ["Ant", "HalfCheetah", "Hopper", "Swimmer"])
 def test_speed_limits(body: str, mujoco: Any) -> None:
     env = gymnasium.make(f"daedalus/{body}Velocity-v0")

@@ -25,6 +25,15 @@ _PLANAR = ("HalfCheetah", "Hopper", "Walker2d")
 APPLES = BOMBS = 8
 FALL = -10.0
 
+SPHERE, BOX = 2, 6
+"""Numbers of MuJoCo's shapes (``mjtGeom``)."""
+VIEW = {"trackbodyid": 1, "distance": 16.0, "elevation": -30.0}
+"""The camera, where the surroundings matter: m from the torso, degrees."""
+
+
+def _mark(kind: int, position: Any, size: Any, color: Any) -> dict[str, Any]:
+    return {"type": kind, "pos": position, "size": size, "rgba": color, "label": ""}
+
 
 def _body(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
     require("mujoco", extra="mujoco")
@@ -32,7 +41,29 @@ def _body(name: str, **options: Any) -> gymnasium.Env[Any, Any]:
 
 
 class _Wrapped(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A MuJoCo body with a reward or a cost of its own."""
+    """A MuJoCo body with a reward or a cost of its own, and marks in its picture."""
+
+    def markers(self) -> list[dict[str, Any]]:
+        """Return what to draw besides the body, as MuJoCo's viewers take it; nothing by default."""
+        return []
+
+    def moved(self, action: Any) -> Any:
+        """Step the body; a window, which is drawn in every step, gets the marks."""
+        if self.render_mode == "human":
+            self._mark()
+        return self.env.step(action)
+
+    def render(self) -> Any:
+        """Draw the body and the marks."""
+        if self.unwrapped.mujoco_renderer.viewer is None:  # type: ignore[attr-defined]
+            self.env.render()  # makes the viewer
+        self._mark()
+        return self.env.render()
+
+    def _mark(self) -> None:
+        viewer = self.unwrapped.mujoco_renderer.viewer  # type: ignore[attr-defined]
+        for marker in self.markers() if viewer is not None else []:
+            viewer.add_marker(**marker)
 
     @property
     def torso(self) -> np.ndarray:
@@ -66,7 +97,7 @@ class Velocity(_Wrapped):
 
     def step(self, action: Any) -> Any:
         """Step and add the cost."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = self.moved(action)
         speed = info["x_velocity"]
         if not self.planar:
             speed = math.hypot(speed, info["y_velocity"])
@@ -97,13 +128,29 @@ class Circle(_Wrapped):
     def __init__(self, body: str, **options: Any) -> None:
         """Choose ``"Ant"`` or ``"Humanoid"``."""
         heights = (0.2, 1.0) if body == "Ant" else (0.8, 2.0)
-        options = {"exclude_current_positions_from_observation": False, **options}
+        options = {
+            "exclude_current_positions_from_observation": False,
+            "default_camera_config": VIEW,
+            **options,
+        }
         super().__init__(_body(body, healthy_z_range=heights, **options))
         self.limit, self.own_terms = (3.0, False) if body == "Ant" else (2.5, True)
 
+    def markers(self) -> list[dict[str, Any]]:
+        """Return the circle, as a row of dots, and the two sides of the slab."""
+        angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+        dots = self.RADIUS * np.stack([np.cos(angles), np.sin(angles)], 1)
+        sides = [
+            _mark(BOX, (x, 0, 0.3), (0.03, 2 * self.RADIUS, 0.3), (0.9, 0.3, 0.2, 0.4))
+            for x in (-self.limit, self.limit)
+        ]
+        return sides + [
+            _mark(SPHERE, (x, y, 0.05), (0.1,) * 3, (0.2, 0.7, 0.3, 1)) for x, y in dots
+        ]
+
     def step(self, action: Any) -> Any:
         """Step; replace the reward and add the cost."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = self.moved(action)
         x, y = self.torso[:2]
         around = -info["x_velocity"] * y + info["y_velocity"] * x
         circle = around / (1.0 + abs(math.hypot(x, y) - self.RADIUS))
@@ -127,7 +174,11 @@ class AntGather(_Wrapped):
 
     def __init__(self, **options: Any) -> None:
         """Add the sensors to the observation."""
-        options = {"exclude_current_positions_from_observation": False, **options}
+        options = {
+            "exclude_current_positions_from_observation": False,
+            "default_camera_config": VIEW,
+            **options,
+        }
         super().__init__(_body("Ant", healthy_z_range=(0.2, 1.0), **options))
         size = self.env.observation_space.shape[0] + 2 * cpo.BINS  # type: ignore[index]
         self.observation_space = Box(-np.inf, np.inf, (size,), np.float64)
@@ -141,6 +192,14 @@ class AntGather(_Wrapped):
         chosen = self.unwrapped.np_random.permutation(len(lattice))[: APPLES + BOMBS]
         self.things, self.there = lattice[chosen], np.ones(APPLES + BOMBS, bool)
         return self._seen(observation), info
+
+    def markers(self) -> list[dict[str, Any]]:
+        """Return apples, green, and bombs, red, as far as they are there."""
+        colors = [(0.3, 0.8, 0.2, 1.0)] * APPLES + [(0.9, 0.2, 0.1, 1.0)] * BOMBS
+        return [
+            _mark(SPHERE, (*self.things[i], 0.4), (0.4,) * 3, colors[i])
+            for i in np.flatnonzero(self.there)
+        ]
 
     def _seen(self, observation: np.ndarray) -> np.ndarray:
         """Add what the sensors see from the torso along its heading."""
@@ -158,7 +217,7 @@ class AntGather(_Wrapped):
 
     def step(self, action: Any) -> Any:
         """Step; replace the reward by what was gathered."""
-        observation, _, terminated, truncated, info = self.env.step(action)
+        observation, _, terminated, truncated, info = self.moved(action)
         near = np.hypot(*(self.things - self.torso[:2]).T) < cpo.CATCH
         caught = near & self.there
         self.there &= ~near
