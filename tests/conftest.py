@@ -31,12 +31,11 @@ def _world(item: pytest.Item) -> str | None:
     return next((w for w in worlds.values() if file.startswith(f"test_{w.rstrip('s')}")), None)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep the tests of a world in one process, and so the tests of any other file.
 
     (With ``--dist loadgroup``: two processes with an empty cache would both compile the world's
-    kernels, and both would build what the file's fixtures build.)
+    kernels, and both would build what the file's fixtures build. pytest-xdist looks at the marks
+    before any ``pytest_collection_modifyitems`` of ours.)
     """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_world(item) or item.path.stem))
+    item.add_marker(pytest.mark.xdist_group(_world(item) or item.path.stem))

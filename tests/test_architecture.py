@@ -338,3 +338,9 @@ def test_suppressions_stay_few() -> None:
     assert len(found) <= len(lines) / LINES_PER_SUPPRESSION, "\n".join(found)
     bare = [line for line in found if any(line.endswith(word) for word in words)]
     assert not bare, "a suppression names its rule:\n" + "\n".join(bare)
+
+
+def test_groups_of_tests_reach_the_processes(request: pytest.FixtureRequest) -> None:
+    """With ``--dist loadgroup`` it stands in the id; pytest 9.2 with pytest-xdist 3.8 lost it."""
+    if request.config.getoption("loadgroup", False):
+        assert request.node.nodeid.endswith("@test_architecture")
