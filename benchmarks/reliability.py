@@ -33,7 +33,7 @@ PARTS = ("accelerators", "agents", "envs")
 """What the figures are about."""
 
 
-def provenance(command: str) -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """Return what a figure depends on: commit, versions, machine."""
     import torch
 
@@ -46,7 +46,6 @@ def provenance(command: str) -> dict[str, Any]:
 
     names = ("torch", "numpy", "gymnasium", "numba", "safetensors", "stable-baselines3", "selenium")
     return {
-        "command": command,
         "commit": git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(
             git("status", "--porcelain", "--untracked-files=no", "--", *PARTS)
@@ -87,8 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    words = ["python", "benchmarks/reliability.py", *sys.argv[1:]]
-    where = provenance(" ".join(words))
+    where = provenance()
     failed = []
     for name in options.only or experiments:
         figures = run(name, experiments[name], options.scale, where)
@@ -104,13 +102,16 @@ def run(name: str, experiment: Any, scale: float, where: dict[str, Any]) -> dict
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         figures = experiment(Path(folder), scale)
+    figures = json.loads(json.dumps(figures).replace(f"{folder}/", ""))  # its name says nothing
     seconds = round(time.perf_counter() - begin, 1)
     what = (experiment.__doc__ or "").splitlines()[0]
     print(f"[{name}] {what} ({seconds} s)")
     for key, value in figures.items():
         print(f"    {key}: {value}")
     sys.stdout.flush()
-    return {"what": what, **figures, "scale": scale, "seconds": seconds, "measured": where}
+    command = f"python benchmarks/reliability.py --only {name}"
+    measured = {"command": command if scale == 1 else f"{command} --scale {scale:g}", **where}
+    return {"what": what, **figures, "scale": scale, "seconds": seconds, "measured": measured}
 
 
 def store(path: Path, name: str, figures: dict[str, Any]) -> None:
