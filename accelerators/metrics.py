@@ -110,8 +110,9 @@ class MetricsWriter:
             self._has_tensorboard = False
             return
         if self._events is None:
-            host, count = socket.gethostname(), next(_number)
-            name = f"events.out.tfevents.{int(time.time()):010d}.{host}.{os.getpid()}.{count}"
+            seconds, rest = divmod(time.time_ns(), 10**9)  # readers take files in order of names
+            name = f"events.out.tfevents.{seconds:010d}.{rest:09d}.{socket.gethostname()}"
+            name += f".{os.getpid()}.{next(_number)}"
             self._events = (self.folder / name).open("ab", buffering=0)
             first = Event(wall_time=time.time(), file_version="brain.Event:2")
             _append(self._events, _record(first.SerializeToString()))

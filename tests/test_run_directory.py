@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ import pytest
 import yaml
 from faults import race_for_lock
 
+from daedalus.accelerators import metrics
 from daedalus.accelerators.checkpoint import load_checkpoint
 from daedalus.accelerators.files import write_file
 from daedalus.accelerators.lock import RunLock, RunLockedError
@@ -185,9 +187,11 @@ def test_rows_come_back_and_new_columns_fit_in(tmp_path: Path) -> None:
     assert dropped == ""
 
 
-def test_tensorboard_reads_the_same_rows(tmp_path: Path) -> None:
+def test_tensorboard_reads_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the second file is the tenth of this process: "10" stands before "9"."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    monkeypatch.setattr(metrics, "_number", itertools.count(9))
     writer = MetricsWriter(tmp_path)
     for step in (1, 2, 3, 4):
         writer.write(step, {"rollout/ep_rew_mean": step / 2})
