@@ -15,8 +15,12 @@ BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 Results = dict[str, dict[str, Any]]
 
 
-def rows(r: Results) -> Iterator[tuple[str, str, str]]:
-    """Yield fault, Daedalus's figure, the others' figure for each line of the table."""
+Row = tuple[str, str, str]
+"""Fault, Daedalus's figure, the others' figure."""
+
+
+def file_rows(r: Results) -> Iterator[Row]:
+    """Yield the lines on checkpoints that are killed, cut, flipped or find no space."""
     c1, p1 = r["C1"], r["C1-peers"]
     kills = p1["kills"]
     yield (
@@ -59,6 +63,10 @@ def rows(r: Results) -> Iterator[tuple[str, str, str]]:
         f"{c4['older_intact']:,} of {c4['limits']:,}: clear error, older ones intact{filled}",
         f"SB3: old file usable in {p4['old_file_usable']} of {p4['limits']}",
     )
+
+
+def run_rows(r: Results) -> Iterator[Row]:
+    """Yield the lines on runs that are stopped, killed, forged, started twice or fed a NaN."""
     c5, p5 = r["C5"], r["C5-peers"]
     yield (
         "stop at a random update, resume",
@@ -101,6 +109,10 @@ def rows(r: Results) -> Iterator[tuple[str, str, str]]:
         f"SB3: weights lost in {pw['weights_lost']} of {pw['cases']}, without an error in "
         f"{pw['without_error']}",
     )
+
+
+def log_rows(r: Results) -> Iterator[Row]:
+    """Yield the lines on the result store, on logs, and on what all of this costs."""
     store = r["R1"]
     yield (
         "two writers of the result store killed -9 at once",
@@ -130,7 +142,7 @@ def rows(r: Results) -> Iterator[tuple[str, str, str]]:
     )
 
 
-def web_rows(r: Results) -> Iterator[tuple[str, str, str]]:
+def web_rows(r: Results) -> Iterator[Row]:
     """Yield the lines on web pages in the browser, of those goals that were measured."""
     said = {
         "B1-trainer": ("trainer with a browser killed (three signals)", "{clean} of {kills} clean"),
@@ -173,11 +185,14 @@ def web_rows(r: Results) -> Iterator[tuple[str, str, str]]:
             yield fault, words.format(**r[name]), others.get(name, "")
 
 
+PARTS = (file_rows, run_rows, log_rows, web_rows)
+
+
 def main() -> None:
     """Replace what stands between the two marks."""
     results: Results = json.loads((ROOT / "results" / "reliability.json").read_text())
     table = ["| fault | Daedalus | others |", "|---|---|---|"]
-    table += [f"| {' | '.join(row)} |" for row in (*rows(results), *web_rows(results))]
+    table += [f"| {' | '.join(row)} |" for part in PARTS for row in part(results)]
     where = results["C5"]["measured"]
     table += [
         "",
