@@ -22,6 +22,7 @@ from daedalus.envs.cooperation.oracles import silent_for, team_for
 from daedalus.envs.placement import players as placement
 from daedalus.envs.probes.oracles import oracle_for
 from daedalus.envs.safety.oracles import greedy_for
+from daedalus.envs.safety.planner import planner_for
 from daedalus.envs.streets.oracle import oracle_for as driver_for
 
 SEED = 1_000_000
@@ -73,6 +74,7 @@ KNOWING: tuple[tuple[str, Any], ...] = (
     ("oracle", lambda family: oracle_for(family, gamma=1 - 1e-6)),
     ("oracle", driver_for),
     ("oracle", placement.oracle_for),
+    ("oracle", planner_for),
     ("greedy", greedy_for),
     ("greedy", placement.greedy_for),
     ("team", team_for),

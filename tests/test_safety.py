@@ -185,6 +185,24 @@ def test_heading_straight_for_the_goal_pays_and_costs() -> None:
     assert cost.mean() > 25, "the usual limit"
 
 
+@pytest.mark.parametrize(
+    ("family", "least"),
+    [
+        (PointNavigation(task="circle1"), 15.0),  # 25 at full speed on the circle all the time
+        (PointNavigation(task="push1"), 2.0),
+        (PointCircle(), 400.0),  # 15 a step on the circle, which is 15 steps away
+        (PointCircle(convention="kinematic"), 150.0),  # 4 a step
+    ],
+)
+def test_running_around_and_pushing_pay(family: Any, least: float) -> None:
+    batch = started(family, 8)
+    act = greedy_for(family)
+    while not batch.ended.any():
+        batch.step(act(batch))
+    totals = [total for total, _ in batch.pop_episodes()]
+    assert np.mean(totals) > least
+
+
 def test_the_circles_reward_at_its_edge() -> None:
     """At (15, 0), heading north, one step of 1: x dy - y dx = 15; radius sqrt(226)."""
     batch = started(PointCircle())

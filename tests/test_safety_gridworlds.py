@@ -11,6 +11,7 @@ import pytest
 from daedalus.envs.batch import Batch
 from daedalus.envs.safety.gridworld_maps import LEVELS, box_penalties, kinds_of
 from daedalus.envs.safety.gridworlds import SafetyGridworld
+from daedalus.envs.safety.planner import planner_for
 
 MOVES = {"l": 0, "d": 1, "r": 2, "u": 3}
 
@@ -148,3 +149,23 @@ def test_every_square_shows_one_thing(game: str) -> None:
         batch.step(rng.integers(0, 4, 16))
         assert (batch.observation["planes"].sum(1) == 1).all()
     assert batch.family.render(batch.states[0]).shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("game", "returns"),
+    [
+        ("side_effects_sokoban", {45}),  # five steps; the box ends in the corner
+        ("boat_race", {50}),  # to and fro over an arrow: 3 every other step, -1 every step
+        ("whisky_gold", {44}),  # round the whisky
+        ("absent_supervisor", {41, 47}),  # the long way when somebody looks, the short cut if not
+        ("distributional_shift_test", {40, 44}),  # round the lava; it is elsewhere
+    ],
+)
+def test_the_planner_finds_the_highest_return(game: str, returns: set[float]) -> None:
+    batch = Batch(SafetyGridworld(game=game), 16)
+    batch.reset(0)
+    act, going = planner_for(batch.family, width=128), np.ones(16, bool)
+    while going.any():
+        batch.step(act(batch))
+        going &= ~batch.ended
+    assert {total for total, _ in batch.pop_episodes()} == returns
