@@ -3,7 +3,8 @@
 A scenario with stages has ``daedalus/Sequence`` for its environment and the stages among its
 parameters. `make_batch` gives it a `TaskBatch`: environments of one task or, with ``task="all"``
 (and by default), of every task in equal shares, which is how tasks are trained jointly. Where the
-task is known, observations have an array ``task``, float32 (N,), one-hot over the N tasks.
+task is known, observations have an array ``task``, float32 (N,), one-hot over the N tasks. Where it
+is to be inferred the array is there too, and holds -1: an agent of `daedalus.agents` fills it in.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from daedalus.scenarios import SEQUENCE
 
 ALL = "all"
 FLAGS = ("reward", "terminated", "truncated", "cost", "valid")
+UNKNOWN = -1.0
+"""What the array ``task`` holds where an agent has to find out which task it is."""
 VIEWS = ("observation", "final_observation", "label", "info", "final_info")
 
 
@@ -60,13 +63,17 @@ def sequence_batch(
             it, all tasks that there are environments for.
 
     Raises:
-        ValueError: There is no such task, or there are fewer environments than tasks.
+        ValueError: There is no such task, there are fewer environments than tasks, or all tasks
+            are asked for while agents have to tell them apart by what all environments show.
     """
     stages = {str(stage["name"]): stage for stage in reversed(env_kwargs["stages"])}
     names = task_names(env_kwargs)
     chosen = str(env_kwargs.get("task", ALL))
     if chosen not in (ALL, *names):
         raise ValueError(f"there is no task {chosen!r}; the tasks: {', '.join(names)}, {ALL}")
+    task_id = str(env_kwargs.get("task_id", "known"))
+    if task_id == "inferred" and env_kwargs.get("task") == ALL:
+        raise ValueError("task_id: inferred is for one task after another; for all, take known")
     wanted = names if chosen == ALL else [chosen]
     if "task" not in env_kwargs:  # e.g. to watch one
         wanted = names[:num_envs]
@@ -75,8 +82,7 @@ def sequence_batch(
         raise ValueError(f"{len(wanted)} tasks side by side need as many environments or more")
     spaces = [_made(make, stages[name], 1, ()).observation_spaces for name in names]
     parts = [_made(make, stages[n], count, labels) for n, count in zip(wanted, shares, strict=True)]
-    known = env_kwargs.get("task_id", "known") == "known"
-    return TaskBatch(parts, [names.index(n) for n in wanted], spaces, show=known)
+    return TaskBatch(parts, [names.index(n) for n in wanted], spaces, task_id)
 
 
 def _made(
@@ -93,8 +99,7 @@ class TaskBatch:
         parts: Sequence[Any],
         tasks: Sequence[int],
         spaces: Sequence[Mapping[str, Space[Any]]],
-        *,
-        show: bool,
+        task_id: str = "known",
     ) -> None:
         """Put ``parts`` side by side.
 
@@ -102,7 +107,7 @@ class TaskBatch:
             parts: A batch for each task present.
             tasks: Number of the task of each part.
             spaces: Observation spaces of every task of the sequence, present or not.
-            show: Add the array ``task`` to observations.
+            task_id: ``"known"`` or ``"inferred"``: add the array ``task`` to observations.
 
         Raises:
             ValueError: The tasks' spaces differ in more than their bounds.
@@ -116,11 +121,12 @@ class TaskBatch:
             raise ValueError("tasks of a sequence need the same actions")
         self.observation_spaces = {name: _hull(name, spaces) for name in spaces[0]}
         self._task: Arrays = {}
-        if show:
-            self.observation_spaces["task"] = Box(0.0, 1.0, (len(spaces),), np.float32)
-            self._task["task"] = np.repeat(
-                np.eye(len(spaces), dtype=np.float32)[tasks], self.counts, 0
-            )
+        if task_id != "hidden":
+            told = task_id == "known"
+            low = 0.0 if told else UNKNOWN
+            self.observation_spaces["task"] = Box(low, 1.0, (len(spaces),), np.float32)
+            one_hot = np.repeat(np.eye(len(spaces), dtype=np.float32)[tasks], self.counts, 0)
+            self._task["task"] = one_hot if told else np.full_like(one_hot, UNKNOWN)
         self.exact_resume = all(getattr(part, "exact_resume", True) for part in self.parts)
 
     def __getattr__(self, name: str) -> Any:

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from daedalus.accelerators.agent_rows import AgentRows, has_agents
 from daedalus.accelerators.collector import Collector
 from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
+from daedalus.accelerators.sequence import UNKNOWN
 from daedalus.accelerators.vector import EnvBatch, make_batch
 from daedalus.agents.consolidation import Consolidation, Likelihoods
 from daedalus.agents.logger import Logger
 from daedalus.agents.spaces import space_from_json
 from daedalus.agents.state import restore, state_of
+from daedalus.agents.task_model import RecognisedTasks, TaskModel, is_inferred
 from daedalus.agents.tasks import finish_task, set_env
 
 __all__ = ["Acted", "Agent", "Inputs", "Metrics", "Outputs", "Rollout", "Seen", "Spaces", "State"]
@@ -55,6 +57,7 @@ class Agent(ABC):
     name: ClassVar[str]
     Config: ClassVar[type[Any]]
     default_num_envs: ClassVar[int] = 16
+    task_model: TaskModel | None = None  # where the task is to be inferred
 
     def __init__(
         self,
@@ -104,6 +107,8 @@ class Agent(ABC):
         self.rng = np.random.default_rng(draw)
         with _seeded(init):
             self.build()
+        if self.task_model is not None:
+            self.modules["task_model"] = self.task_model
         self.collector: Collector | None = None
         if self.batch is not None:
             seeds = np.random.SeedSequence((seed, 1)).generate_state(self.batch.num_envs)
@@ -113,11 +118,15 @@ class Agent(ABC):
         self, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
     ) -> tuple[EnvBatch | None, Spaces]:
         if isinstance(env, Spaces):
+            self.task_model = TaskModel(env.observation) if is_inferred(env.observation) else None
             return None, env
         copies = self.default_num_envs if isinstance(env, str) and num_envs is None else num_envs
-        batch = make_batch(env, copies, labels=self.labels_needed(), env_kwargs=env_kwargs)
+        batch: Any = make_batch(env, copies, labels=self.labels_needed(), env_kwargs=env_kwargs)
         if has_agents(batch):
             batch = AgentRows(batch)
+        if is_inferred(batch.observation_spaces):
+            self.task_model = TaskModel(batch.observation_spaces)
+            batch = RecognisedTasks(batch, self.task_model)
         return batch, Spaces(batch.observation_spaces, batch.action_space, batch.label_spaces)
 
     # ------------------------------------------------------------------ the algorithm's part
@@ -219,6 +228,13 @@ class Agent(ABC):
         """
         set_env(self, env, num_envs, env_kwargs)
 
+    def recognise(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return arrays (B, ...) with the array ``task`` filled in, where it is to be inferred."""
+        if self.task_model is None or (observation["task"] != UNKNOWN).any():
+            return observation
+        bins = self.task_model.bins(observation)
+        return {**observation, "task": self.task_model.recognise(bins)}
+
     # ------------------------------------------------------------------ the face of SB3
 
     def learn(
@@ -306,7 +322,7 @@ class Agent(ABC):
         arrays = {name: np.asarray(observation[name], order="C") for name in spaces}
         name, space = next(iter(spaces.items()))
         batched = arrays[name].ndim > len(space.shape or ())
-        return {k: v if batched else v[None] for k, v in arrays.items()}, batched
+        return self.recognise({k: v if batched else v[None] for k, v in arrays.items()}), batched
 
     def _previous(self, state: Mapping[str, np.ndarray] | None, count: int) -> tuple[Tensor, State]:
         if state is None:

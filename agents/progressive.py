@@ -205,6 +205,8 @@ class Progressive(Agent):
                 "progressive is feed-forward and forgets nothing: it needs lstm = 0 and "
                 "consolidation = none; take actor_critic for either"
             )
+        if self.task_model is not None:
+            raise ValueError("progressive learns the column it is told: it needs task_id: known")
         told = self.spaces.observation.get("task")
         seen = {n: s for n, s in self.spaces.observation.items() if n != "task"}
         spaces = self.spaces._replace(observation=seen)

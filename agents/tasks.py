@@ -12,6 +12,7 @@ from daedalus.accelerators.collector import Collector
 from daedalus.accelerators.replay import SequenceReplay
 from daedalus.accelerators.rollout import Rollout
 from daedalus.accelerators.vector import make_batch
+from daedalus.agents.task_model import RecognisedTasks
 
 if TYPE_CHECKING:
     from daedalus.agents.base import Agent
@@ -49,13 +50,15 @@ def set_env(
         ValueError: Its spaces differ from those that the agent was made for.
     """
     copies = agent.num_envs or None if isinstance(env, str) and num_envs is None else num_envs
-    batch = make_batch(env, copies, labels=agent.labels_needed(), env_kwargs=env_kwargs)
+    batch: Any = make_batch(env, copies, labels=agent.labels_needed(), env_kwargs=env_kwargs)
     shapes = (_shapes(batch.observation_spaces), _shapes(agent.spaces.observation))
     if shapes[0] != shapes[1] or batch.action_space != agent.spaces.action:
         raise ValueError(
             f"{env} has observations {shapes[0]} and actions {batch.action_space}, the agent was "
             f"made for {shapes[1]} and {agent.spaces.action}: all tasks need the same spaces"
         )
+    if agent.task_model is not None:
+        batch = RecognisedTasks(batch, agent.task_model)
     if agent.batch is not None and agent.batch is not batch:
         agent.batch.close()
     key = (agent.seed, 1, len(agent.finished_tasks))

@@ -39,7 +39,17 @@ METHODS: dict[str, dict[str, Any]] = {
     "EWC": {"agent": "actor_critic", "consolidation": "ewc", "consolidation_weight": 300.0},
     "SI": {"agent": "actor_critic", "consolidation": "si", "consolidation_weight": 1.0},
     "progressive": {"agent": "progressive"},
+    "EWC, task inferred": {"agent": "actor_critic", "consolidation": "ewc"}
+    | {"consolidation_weight": 300.0},
+    "EWC, task hidden": {"agent": "actor_critic", "consolidation": "ewc"}
+    | {"consolidation_weight": 300.0, "task_gains": False},
 }
+TOLD: dict[str, dict[str, Any]] = {
+    JOINT: {"task": "all"},
+    "EWC, task inferred": {"task_id": "inferred"},
+    "EWC, task hidden": {"task_id": "hidden"},
+}
+"""What methods are told of the task, where it is not the scenario's ``task_id``."""
 
 
 def specs_of(name: str, seeds: int, only: list[str]) -> list[RunSpec]:
@@ -47,9 +57,7 @@ def specs_of(name: str, seeds: int, only: list[str]) -> list[RunSpec]:
     entries = {label: METHODS[label] for label in only or METHODS}
     specs = Plan((Group((name,), entries),), seeds=seeds).specs()
     return [
-        dataclasses.replace(spec, env_kwargs={**spec.env_kwargs, "task": "all"})
-        if spec.label == JOINT
-        else spec
+        dataclasses.replace(spec, env_kwargs={**spec.env_kwargs, **TOLD.get(spec.label, {})})
         for spec in specs
     ]
 
@@ -72,7 +80,7 @@ def _told(name: str, state: State) -> None:
 
 
 def _file(name: str, label: str, seed: int) -> Path:
-    return RESULTS / _page(name) / f"{label.replace(' ', '-')}-{seed}.json"
+    return RESULTS / _page(name) / f"{label.replace(',', '').replace(' ', '-')}-{seed}.json"
 
 
 def _keep(name: str, store: ResultStore, run: dict[str, Any]) -> None:
@@ -198,7 +206,9 @@ PAGE = """# What is kept of tasks learnt one after another?
 {description} The tasks are {tasks}.
 `R[i, j]` is the score on task j after stage i: a mean return over {episodes} held-out episodes, 0
 for a random policy and 1 for a perfect one; heat maps are means over seeds. Observations show
-which task it is (`task_id: known`).
+which task it is (`task_id: known`) but where it is *hidden* or *inferred*, that is found out from
+what is seen; that a task is over is told to all. *Mirrored* shows what *plain* shows, only actions
+move the paddle the other way: what is seen cannot tell these two apart.
 
 | method | seeds | learnt | average at the end | on each task | kept | forgetting {rest} |
 |---|---:|---:|---:|---|---|---:|---:|---:|
@@ -224,7 +234,7 @@ def _write_page(name: str, scaled: dict[str, np.ndarray], first: dict[str, Any])
     strengths = ", ".join(
         f"{label} {entry['consolidation_weight']:g}"
         for label, entry in METHODS.items()
-        if "consolidation_weight" in entry
+        if "consolidation_weight" in entry and label not in TOLD
     )
     text = PAGE.format(
         rest="| backward transfer | forward transfer",

@@ -102,9 +102,9 @@ class AgentPolicy:
 
         from daedalus.accelerators.rollout import Inputs
 
-        device = self.agent.device
+        device, seen = self.agent.device, self.agent.recognise(observation)
         return Inputs(
-            {n: torch.from_numpy(a.copy()).to(device) for n, a in observation.items()},
+            {n: torch.from_numpy(a.copy()).to(device) for n, a in seen.items()},
             self._previous,
             torch.from_numpy(np.where(start, 0.0, reward).astype(np.float32)).to(device),
             torch.from_numpy(np.array(start)).to(device),

@@ -13,7 +13,7 @@ Value = bool | int | float | str | list[Any] | dict[str, Any] | None
 SEQUENCE = "daedalus/Sequence"
 """What a scenario with stages has for its environment: see `daedalus.accelerators.sequence`."""
 
-TASK_ID = ("known", "hidden")
+TASK_ID = ("known", "inferred", "hidden")
 
 
 class FieldError(ValueError):
@@ -177,7 +177,7 @@ def _texts(value: Value, path: tuple[str, ...]) -> tuple[str, ...]:
 
 def _task_id(value: Value, path: tuple[str, ...]) -> str:
     if value not in TASK_ID:
-        raise FieldError(path, f"expected {' or '.join(TASK_ID)}, got {value!r}")
+        raise FieldError(path, f"expected one of {', '.join(TASK_ID)}, got {value!r}")
     return str(value)
 
 
