@@ -55,8 +55,13 @@ def _read(path: Path, layer: int) -> Source:
     return Source(path, ".".join(parts), layer, ast.parse(text), text.count("\n"))
 
 
-def imports(tree: ast.Module) -> Iterator[Import]:
+@cache
+def imports(tree: ast.Module) -> tuple[Import, ...]:
     """List what a file imports, anywhere in it."""
+    return tuple(_imports(tree))
+
+
+def _imports(tree: ast.Module) -> Iterator[Import]:
     lazy = _lazy_nodes(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from source_tree import LAYERS, ROOT, Source, dotted, imports, package_sources, python_files
@@ -161,6 +162,12 @@ EXCEPTIONS = {
 """``file: name`` -> the reason why it may stay."""
 
 
+@cache
+def all_findings() -> tuple[tuple[str, int, str], ...]:
+    """Return the findings in every file of the package."""
+    return tuple(found for source in package_sources() for found in findings(source))
+
+
 def findings(source: Source) -> Iterator[tuple[str, int, str]]:
     """List (what, line, law) for everything in a file that the laws of this section forbid."""
     for found in imports(source.tree):
@@ -202,16 +209,14 @@ def draws_from_a_global_generator(name: str, node: ast.Call) -> bool:
 def test_no_pickle_no_code_in_data_no_global_generators() -> None:
     wrong = [
         f"{what} (line {line}): {law}"
-        for source in package_sources()
-        for what, line, law in findings(source)
+        for what, line, law in all_findings()
         if what not in EXCEPTIONS
     ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_exceptions_are_still_needed() -> None:
-    used = {what for source in package_sources() for what, _, _ in findings(source)}
-    assert set(EXCEPTIONS) <= used
+    assert set(EXCEPTIONS) <= {what for what, _, _ in all_findings()}
 
 
 @pytest.mark.parametrize(
