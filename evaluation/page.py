@@ -75,7 +75,7 @@ def write_page(
 def _head(store: ResultStore, runs: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> str:
     scenarios = sorted({cell.scenario for cell in cells})
     labels = {cell.label for cell in cells}
-    links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in scenarios)
+    links = " ".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in scenarios)
     missing = len(store.runs()) - len(runs)
     note = f" {missing} more are not finished (see the end)." if missing else ""
     return (
@@ -151,21 +151,38 @@ def _profile(label: str, scores: np.ndarray, x: np.ndarray) -> Series:
 
 
 def _improvement(cells: Sequence[Cell], labels: Sequence[str]) -> str:
-    """The matrix of probabilities that a run of one agent beats one of another."""
-    if len(labels) < 2:
+    """The probabilities that a run of one agent beats one of another, where they have met."""
+    met: dict[frozenset[str], list[str]] = {}
+    for scenario in sorted({cell.scenario for cell in cells}):
+        there = frozenset(cell.label for cell in cells if cell.scenario == scenario)
+        met.setdefault(there, []).append(scenario)
+    largest = [group for group in met if len(group) > 1 and not any(group < more for more in met)]
+    if not largest:
         return ""
-    rows = [[escape(row), *(_beats(cells, row, column) for column in labels)] for row in labels]
     return (
         "<h2>Who beats whom</h2><p>Probability that a run of the row's agent scores above one of "
-        "the column's, over the scenarios that both have run; a tie counts half. Coloured where "
-        f"the interval leaves out one half and both sides have {ENOUGH} scores or more.</p>"
-        + html_table(("agent", *map(escape, labels)), rows)
+        "the column's, over the scenarios that both have run for as many steps; a tie counts half. "
+        "Coloured where the interval leaves out one half and both sides have "
+        f"{ENOUGH} scores or more.</p>"
+        + "".join(
+            _matrix(cells, [label for label in labels if label in group], met[group], len(largest))
+            for group in largest
+        )
     )
 
 
+def _matrix(cells: Sequence[Cell], labels: list[str], scenarios: list[str], tables: int) -> str:
+    """The pairs of agents that have met on ``scenarios``; named where there are more tables."""
+    rows = [[escape(row), *(_beats(cells, row, column) for column in labels)] for row in labels]
+    title = f"<h3>{escape(', '.join(scenarios))}</h3>" if tables > 1 else ""
+    return title + html_table(("agent", *map(escape, labels)), rows)
+
+
 def _beats(cells: Sequence[Cell], ours: str, theirs: str) -> str | tuple[str, str]:
-    mine = {cell.scenario: cell.scores for cell in cells if cell.label == ours}
-    other = {cell.scenario: cell.scores for cell in cells if cell.label == theirs}
+    mine, other = (
+        {(c.scenario, c.rows[0]["total_timesteps"]): c.scores for c in cells if c.label == label}
+        for label in (ours, theirs)
+    )
     common = sorted(set(mine) & set(other))
     if ours == theirs or not common:
         return "-"

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ HERE = Provenance("daedalus benchmark", "0" * 40, {"python": "3"}, {"processor":
 
 def spec(label: str = "a", seed: int = 0, scenario: str = "s", **changes: Any) -> RunSpec:
     """A run that is never carried out."""
-    return RunSpec(label, "ppo", {"gamma": 0.9}, scenario, CATCH, {}, 2, 100, seed, **changes)
+    plain = RunSpec(label, "ppo", {"gamma": 0.9}, scenario, CATCH, {}, 2, 100, seed)
+    return replace(plain, **changes)
 
 
 def finish(store: ResultStore, run: RunSpec, score: float, spread: float = 0.0) -> None:

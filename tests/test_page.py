@@ -60,6 +60,23 @@ def test_the_page_holds_the_numbers_and_where_they_come_from(page: Path) -> None
     assert row[1].count("class=") == 1  # and "same" is not told apart from it
 
 
+def test_pairs_are_compared_where_they_met_at_equal_steps(tmp_path: Path) -> None:
+    """Two tables: a, b and c on one scenario, of which c had more steps; c and d on another."""
+    with ResultStore(tmp_path, create=True) as store:
+        for scenario, labels in (("one", "abc"), ("two", "cd")):
+            for label in labels:
+                steps = 2000 if (scenario, label) == ("one", "c") else 1000
+                finish(store, spec(label, 0, scenario, total_timesteps=steps), ord(label))
+        text = write_page(store, tmp_path / "report.html", videos=False).read_text(encoding="utf-8")
+    tables = re.findall(r"<table.*?</table>", text.partition("Who beats whom")[2], re.S)[:2]
+    rows = [re.findall(r"<tr><td>(.)</td>(.*?)</tr>", table, re.S) for table in tables]
+    cells = [[(who, re.findall(r"<td[^>]*>(.*?)</td>", row)) for who, row in t] for t in rows]
+    assert cells == [
+        [("a", ["-", "0 [0, 0]", "-"]), ("b", ["1 [1, 1]", "-", "-"]), ("c", ["-", "-", "-"])],
+        [("c", ["-", "0 [0, 0]"]), ("d", ["1 [1, 1]", "-"])],
+    ]
+
+
 def test_the_page_needs_nothing_from_elsewhere_and_runs_no_code(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "default-src 'none'" in text
