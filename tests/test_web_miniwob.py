@@ -67,16 +67,16 @@ def test_a_form_is_filled_in_by_refs_and_fields() -> None:
     assert (info["done"], info["reason"], info["raw_reward"]) == (False, None, 0.0)
     assert [key for key, _ in observation["fields"]] == ["username", "password"]
     root, first = observation["dom_elements"][:2]
-    assert (root["ref"], root["parent"], root["tag"]) == (1, 0, "BODY")
-    assert (first["parent"], first["tag"], first["text"]) == (1, "SPAN", "Username")
-    for field, tag in enumerate(("INPUT_text", "INPUT_password")):
+    assert (root["ref"], root["parent"], root["tag"]) == (1, 0, "body")
+    assert (first["parent"], first["tag"], first["text"]) == (1, "span", "Username")
+    for field, tag in enumerate(("input_text", "input_password")):
         ref = element(observation, tag=tag)["ref"]
         observation, reward, *_ = env.step({"action_type": 2, "ref": ref, "field": field})
         written = element(observation, tag=tag)
         assert written["value"] == observation["fields"][field][1]
         assert written["flags"].tolist() == [1, 1, 1, 1]  # focused, tampered, targeted, a leaf
         assert reward == 0.0
-    ref = element(observation, tag="BUTTON")["ref"]
+    ref = element(observation, tag="button")["ref"]
     observation, reward, over, truncated, info = env.step({"action_type": 1, "ref": ref})
     assert (over, truncated, info["reason"], info["raw_reward"]) == (True, False, "submitted", 1.0)
     assert reward == pytest.approx(1.0 - 0.3 / 15.0)  # three steps of 0.1 s of 15 s
@@ -89,16 +89,16 @@ def test_a_form_is_filled_in_by_refs_and_fields() -> None:
 def test_bins_texts_and_keys_mean_what_they_mean_there() -> None:
     env = make("daedalus/Web-EnterText-v0", actions="all_supported", reward="raw")
     observation, _ = env.reset(seed=1)
-    box = element(observation, tag="INPUT_text")
+    box = element(observation, tag="input_text")
     middle = np.array([box["left"] + box["width"] / 2, box["top"] + 8], np.float32)[:, 0]
     kinds = [TYPES[t] for t in PRESETS["all_supported"]]
     env.step({"action_type": kinds.index("CLICK_COORDS"), "coords": middle})
     word = observation["fields"][0][1]
     observation, *_ = env.step({"action_type": kinds.index("TYPE_TEXT"), "text": word + "xé"})
-    assert element(observation, tag="INPUT_text")["value"] == word + "x"
+    assert element(observation, tag="input_text")["value"] == word + "x"
     key = {"action_type": kinds.index("PRESS_KEY"), "key": ALLOWED_KEYS.index("<Backspace>")}
     observation, *_ = env.step(key)
-    assert element(observation, tag="INPUT_text")["value"] == word
+    assert element(observation, tag="input_text")["value"] == word
     before = observation
     observation, reward, over, *_ = env.step({"action_type": 8, "ref": 999_999})
     assert not over  # no such element: nothing happens but time
@@ -106,7 +106,7 @@ def test_bins_texts_and_keys_mean_what_they_mean_there() -> None:
     assert [e["value"] for e in observation["dom_elements"]] == [
         e["value"] for e in before["dom_elements"]
     ]
-    button = element(observation, tag="BUTTON")["ref"]
+    button = element(observation, tag="button")["ref"]
     _, reward, over, *_ = env.step({"action_type": kinds.index("CLICK_ELEMENT"), "ref": button})
     assert (reward, over) == (1.0, True)
     # 51 bins: (0.5 + 25) * 160 / 51 = 80, (0.5 + 0) * 210 / 51 = 2.06
