@@ -12,8 +12,11 @@ from gymnasium.spaces import Dict, Sequence, Text, Tuple
 
 from daedalus.envs.web.actions import PRESETS, TYPES
 from daedalus.envs.web.miniwob import ALLOWED_KEYS, action_space, observation_space
-from daedalus.envs.web.model import CLASSIC, SITE
+from daedalus.envs.web.model import CLASSIC, SITE, TASKS
+from daedalus.envs.web.oracle import Oracle
+from daedalus.envs.web.tasks import load_tasks
 
+load_tasks()
 LOGIN = "daedalus/Web-LoginUser-v0"
 
 
@@ -139,10 +142,65 @@ def test_the_screenshot_is_the_page() -> None:
         gymnasium.make(LOGIN, spaces="dom")
 
 
+def play_by_refs(env: Any, seed: int) -> int:
+    """Let the demonstrator play; hold every observation to refs that name one element each.
+
+    Returns:
+        How many elements the episode showed.
+    """
+    observation, _ = env.reset(seed=seed, options={"record_screenshots": False})
+    oracle = Oracle(env.page.instance, env.page.family.params.layout)
+    known: dict[int, tuple[str, str, int]] = {}
+    over = False
+    while not over:
+        elements = observation["dom_elements"]
+        refs = [e["ref"] for e in elements]
+        assert len(set(refs)) == len(refs)
+        assert refs[0] == 1
+        assert all(e["parent"] in refs for e in elements[1:])
+        assert sum(int(e["flags"][2]) for e in elements) <= 1  # targeted
+        for e in elements:
+            named = e["tag"], e["id"], e["parent"]
+            assert known.setdefault(e["ref"], named) == named  # as long as the episode lasts
+        command = oracle.act(env.page.table, env.page.first)
+        action = {"action_type": command.type, "coords": np.array(command[1:3], np.float32)}
+        action |= {"ref": command.element + env.page.first + 2, "key": command.key}
+        text = {"text": command.text or "-", "field": command.field}
+        observation, reward, over, *_ = env.step(action | text)
+    assert reward == 1.0
+    return len(known)
+
+
+def task_id(task: str) -> str:
+    return f"daedalus/Web-{task.title().replace('-', '')}-v0"
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_ref_names_one_element_in_every_task(task: str) -> None:
+    env = make(task_id(task), reward="raw", instances=8)
+    assert [play_by_refs(env, seed) > 1 for seed in range(3)] == [True] * 3
+
+
 class TestBrowser:
     """Where there is one."""
 
     pytestmark = needs_browser
+
+    # one page, a popup that covers others, a site of three pages
+    @pytest.mark.parametrize("task", ["click-checkboxes", "choose-date", "flight-borealis"])
+    def test_a_ref_names_one_element_of_the_document(self, task: str) -> None:
+        from daedalus.envs.web.browser.pool import close_all
+
+        script = "return [...document.querySelectorAll('[data-e]')].map(e => Number(e.dataset.e))"
+        env = make(task_id(task), reward="raw", instances=8, backend="browser")
+        try:
+            shown = play_by_refs(env, 1)
+            found = env.page.browser.driver.execute_script(script)
+            assert sorted(found) == list(range(len(env.page.instance.elements)))
+            assert 1 < shown <= len(found) + 1  # and the root
+        finally:
+            env.close()
+            close_all()
 
     def test_both_backends_show_the_same_dictionaries(self) -> None:
         from daedalus.envs.web.browser.pool import close_all
