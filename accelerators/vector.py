@@ -27,10 +27,13 @@ from daedalus.accelerators.sequence import sequence_batch
 from daedalus.envs.batch import Batch
 from daedalus.scenarios import SEQUENCE
 
-__all__ = ["Arrays", "EnvBatch", "VectorEnvBatch", "derive_seeds", "make_batch"]
+__all__ = ["Arrays", "EnvBatch", "VectorEnvBatch", "derive_seeds", "make_batch", "open_env"]
 
 SLOW_STEP = 5e-4
 """Seconds per step from which a Python environment is worth a process of its own."""
+
+MINIWOB = "miniwob/"
+"""Namespace of the tasks of MiniWoB++."""
 
 _TRANSPARENT = {"PassiveEnvChecker", "OrderEnforcing"}  # wrappers that change no result
 
@@ -186,7 +189,7 @@ def _from_env(
         raise ValueError(
             f"cannot make {num_envs} copies of {env}: pass a registered id or a VectorEnv"
         )
-    return _python_vector(lambda: gymnasium.make(env.spec), num_envs)
+    return _python_vector(lambda: arrays_only(gymnasium.make(env.spec)), num_envs)
 
 
 def _from_id(
@@ -204,7 +207,19 @@ def _from_id(
         )
         native = made.unwrapped.batch  # type: ignore[attr-defined]
         return _running(native)
-    return _python_vector(lambda: gymnasium.make(name, **kwargs), num_envs)
+    return _python_vector(lambda: open_env(name, **kwargs), num_envs)
+
+
+def open_env(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+    """Make one environment of an id, which shows nothing but arrays.
+
+    MiniWoB++'s own tasks, whose pages are dictionaries of words, are read by `MiniWoBTask`.
+    """
+    if name.rpartition(":")[2].startswith(MINIWOB):
+        from daedalus.envs.web.miniwob_tasks import MiniWoBTask
+
+        return MiniWoBTask(name, **kwargs)
+    return arrays_only(gymnasium.make(name, **kwargs))
 
 
 def _import_for(name: str) -> bool:
@@ -224,7 +239,7 @@ def _is_native(spec: Any) -> bool:
 
 def _python_vector(make: Any, num_envs: int) -> EnvBatch:
     def checked() -> gymnasium.Env[Any, Any]:
-        return CheckedEnv(arrays_only(make()))
+        return CheckedEnv(make())
 
     first = checked()
     if num_envs == 1 or _step_seconds(first) < SLOW_STEP:

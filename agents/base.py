@@ -27,13 +27,33 @@ from daedalus.agents.state import restore, state_of
 from daedalus.agents.task_model import RecognisedTasks, TaskModel, is_inferred
 from daedalus.agents.tasks import finish_task, set_env
 
-__all__ = ["Acted", "Agent", "Inputs", "Metrics", "Outputs", "Rollout", "Seen", "Spaces", "State"]
+__all__ = [
+    "Acted",
+    "Agent",
+    "Inputs",
+    "Metrics",
+    "Outputs",
+    "Preparation",
+    "Rollout",
+    "Seen",
+    "Spaces",
+    "State",
+]
 
 Metric = float | Tensor | Callable[[], Tensor]
 """A number to log; tensors and functions are read only when a row is due, so no update waits."""
 
 Metrics = Mapping[str, Metric]
 """The numbers of an update by name."""
+
+
+class Preparation(NamedTuple):
+    """Where an agent stands that learns before its first step in the environment."""
+
+    what: str  # as "cloning the demonstrator"
+    done: int  # updates
+    total: int  # 0 where they are not counted
+    metrics: Mapping[str, float]  # of the last update, logged under ``train/``
 
 
 class Spaces(NamedTuple):
@@ -88,6 +108,7 @@ class Agent(ABC):
         self.device = _device(device)
         self.num_timesteps = 0
         self.num_updates = 0
+        self.num_prepared = 0
         self.total_timesteps = 0
         self.tensorboard_log = tensorboard_log
         self.logger = Logger()
@@ -142,6 +163,14 @@ class Agent(ABC):
     @abstractmethod
     def update(self, rollout: Rollout) -> Metrics:
         """Learn from ``rollout`` and return what to log under ``train/``."""
+
+    def prepare(self) -> Iterator[Preparation]:
+        """Learn before the first step, one update at a time; nothing by default.
+
+        Between two updates training may be saved and stopped. ``num_prepared`` counts the updates
+        and is saved with the agent: a resumed run is asked again, and goes on from there.
+        """
+        return iter(())
 
     def initial_state(self, num_envs: int) -> State:
         """Return the recurrent state at the start, (num_envs, ...) each; none by default."""

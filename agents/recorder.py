@@ -58,6 +58,7 @@ class Recorder:
         self.agent, self.run, self.saving = agent, run, saving
         self._signal = StopSignal()
         self._saved_at = self._started_at = agent.num_timesteps
+        self._saved_prepared = agent.num_prepared
         self._clock, self._cost, self._failures = time.monotonic(), 0.0, 0
         self._best: dict[str, Any] = {"step": None, "score": None}
         self._exact: list[str] = []
@@ -117,7 +118,7 @@ class Recorder:
         """
         run, agent = self.run, self.agent
         assert run is not None
-        if self._saved_at == agent.num_timesteps:
+        if (self._saved_at, self._saved_prepared) == (agent.num_timesteps, agent.num_prepared):
             return
         begin = time.monotonic()
         agent.take_episodes()
@@ -132,6 +133,7 @@ class Recorder:
             self._failed(error, must)
         else:
             self._failures, self._saved_at = 0, agent.num_timesteps
+            self._saved_prepared = agent.num_prepared
             keep_last, keep_every = self.saving.keep_last, self.saving.keep_every
             prune_checkpoints(run.path, keep_last, keep_every, self._best["step"])
             self._set_status("running")

@@ -47,6 +47,7 @@ def _header(agent: Agent) -> dict[str, Any]:
         "num_envs": agent.copies,
         "num_timesteps": agent.num_timesteps,
         "num_updates": agent.num_updates,
+        "num_prepared": agent.num_prepared,
         "total_timesteps": agent.total_timesteps,
         "finished_tasks": agent.finished_tasks,
         "task_started": agent.task_started,
@@ -87,6 +88,7 @@ def restore(
         state.get("finished_tasks", [])
     )  # none in checkpoints of earlier versions
     agent.task_started = int(state.get("task_started", 0))
+    agent.num_prepared = int(state.get("num_prepared", 0))
     for field in ("num_timesteps", "num_updates", "total_timesteps"):
         setattr(agent, field, int(state[field]))
 

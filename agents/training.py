@@ -9,22 +9,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daedalus.accelerators.memory import keep_freed_memory
-from daedalus.agents.base import Agent, Metrics
+from daedalus.agents.base import Agent, Metrics, Preparation
 from daedalus.agents.health import Health, Heartbeat
 from daedalus.agents.recorder import Recorder, Saving
 
 LOG_INTERVAL = 10_000
 """Environment steps between two logged rows."""
+PREPARED_ROWS = 20
+"""Rows that an agent's preparation is logged in, all of step 0."""
 
 
 class Progress(NamedTuple):
-    """Where training stands; handed to ``progress`` whenever a row is logged."""
+    """Where training stands; handed to ``progress`` whenever a row is logged.
+
+    While the agent prepares itself, after every update of its preparation.
+    """
 
     num_timesteps: int
     total_timesteps: int
     steps_per_second: float
     mean_return: float  # of the last 100 episodes; nan before the first end
     mean_length: float
+    preparation: Preparation | None = None
 
 
 def train(
@@ -67,6 +73,9 @@ def train(
     hook = _Hook(agent, callback, total_timesteps)
     with Recorder(agent, run, saving or Saving()) as recorder, Heartbeat(agent) as heartbeat:
         hook.start()
+        for at in agent.prepare():
+            log.after_preparing(at)
+            recorder.after_update()
         while agent.num_timesteps < total_timesteps:
             hook.rollout_start()
             heartbeat.collecting(True)
@@ -96,6 +105,22 @@ class _Log:
         self.agent, self.interval, self.progress, self.health = agent, interval, progress, health
         self._clock, self._steps = time.perf_counter(), agent.num_timesteps
         self._next = (agent.num_timesteps // interval + 1) * interval
+        self._prepared: dict[str, list[float]] = {}
+
+    def after_preparing(self, at: Preparation) -> None:
+        """Say how far the preparation is; log the means since the last row if one is due."""
+        for name, value in at.metrics.items():
+            self._prepared.setdefault(name, []).append(value)
+        every = max(1, at.total // PREPARED_ROWS)
+        if self._prepared and (at.done % every == 0 or at.done == at.total):
+            for name, numbers in self._prepared.items():
+                self.agent.logger.record(f"train/{name}", float(np.mean(numbers)))
+            self._prepared.clear()
+            self.agent.logger.dump(self.agent.num_timesteps)
+        self._clock = time.perf_counter()
+        if self.progress is not None:
+            steps, total = self.agent.num_timesteps, self.agent.total_timesteps
+            self.progress(Progress(steps, total, 0.0, float("nan"), float("nan"), at))
 
     def after_update(self, metrics: Metrics) -> None:
         """Log a row if one is due."""
@@ -201,6 +226,8 @@ class Bar:
         """Move to ``at``."""
         text = f"{at.steps_per_second:,.0f} steps/s  return {at.mean_return:.2f}"
         done = at.num_timesteps / max(at.total_timesteps, 1)
+        if at.preparation is not None:
+            text = f"{at.preparation.what} {at.preparation.done:,} of {at.preparation.total:,}"
         self._rich.update(self._task, completed=done, description=text)
         if done >= 1.0:
             self._rich.stop()

@@ -7,7 +7,7 @@ goal fields to type. Here:
 - On the table of elements with the preset ``liu18`` the network is `ElementNetwork`: matches of
   goal and element, neighbours along the table, a pointer to elements, and fields to type. On pixels
   (or anything else) it is that of `actor_critic`: convolutions and a softmax for each component.
-- Before its first update the agent asks the demonstrator for ``demonstrations`` episodes of its
+- Before its first step the agent asks the demonstrator for ``demonstrations`` episodes of its
   task and fits them by maximum likelihood for ``clone_updates`` steps; where the environment is
   not a native web task, or ``demonstrations`` is 0, it begins untaught.
 - Fine-tuning is the synchronous A3C of `daedalus.agents.learner`, without memory. ``anchor`` keeps
@@ -16,6 +16,7 @@ goal fields to type. Here:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,13 +27,15 @@ from torch import Tensor
 
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.actor_critic import ActorCritic
-from daedalus.agents.base import Inputs, Metrics, Rollout, Spaces
+from daedalus.agents.base import Inputs, Metrics, Preparation, Rollout, Spaces
 from daedalus.agents.web_network import ElementNetwork
 from daedalus.envs.batch import Batch
 from daedalus.envs.web.demonstrate import Demonstrations, demonstrate
 from daedalus.envs.web.family import Web as WebFamily
+from daedalus.envs.web.table import ARRAYS
 
-TABLE = ("elements", "words", "mask", "utterance", "fields", "clock")
+CLONE_LOSS = "clone_loss"
+"""Name of the demonstrations' mean negative log-likelihood among the logged numbers."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +83,31 @@ class Web(ActorCritic):
         self.optimizers["adam"] = self.cloning
         self.demonstrations: Demonstrations | None = None
 
-    def update(self, rollout: Rollout) -> Metrics:
-        """Clone once, then take steps on A3C's loss, with the demonstrations as an anchor."""
-        if self.demonstrations is None and self.config.demonstrations:
-            self.demonstrations = self._demonstrate()  # again, where training is resumed
-        cloned: Metrics = {}
+    def prepare(self) -> Iterator[Preparation]:
+        """Clone the demonstrator, where there is one; again asked for where training resumes."""
+        family = self.batch.family if isinstance(self.batch, Batch) else None
+        count = self.config.demonstrations
+        if self.demonstrations is None and count and isinstance(family, WebFamily):
+            yield Preparation("asking the demonstrator", 0, 0, {})
+            self.demonstrations = self._demonstrate(family, count)
         if self.demonstrations is not None and self.num_updates == 0:
-            cloned = self.clone(self.demonstrations)
+            yield from self._cloning()
+
+    def update(self, rollout: Rollout) -> Metrics:
+        """Take a step on A3C's loss, with the demonstrations as an anchor."""
         loss, _, metrics = self.learner.loss(self.learner.prepare(rollout))
         if self.demonstrations is not None and self.config.anchor > 0:
-            loss = loss + self.config.anchor * self._unlikelihood()
-        return {**metrics, **cloned, **self.learner.apply(loss, self.progress)}
+            unlikelihood = self._unlikelihood()
+            metrics = {**metrics, CLONE_LOSS: unlikelihood.detach()}
+            loss = loss + self.config.anchor * unlikelihood
+        return {**metrics, **self.learner.apply(loss, self.progress)}
 
     # ------------------------------------------------------------------ cloning
 
-    def _demonstrate(self) -> Demonstrations | None:
-        """Ask the demonstrator for episodes of this agent's seed, in a native web task."""
-        family = self.batch.family if isinstance(self.batch, Batch) else None
-        if not isinstance(family, WebFamily):
-            return None
+    def _demonstrate(self, family: WebFamily, episodes: int) -> Demonstrations:
+        """Ask the demonstrator for episodes of this agent's seed."""
         seed = int(np.random.SeedSequence((self.seed, 2)).generate_state(1)[0])
-        return demonstrate(family, self.config.demonstrations, seed, tuple(self.spaces.observation))
+        return demonstrate(family, episodes, seed, tuple(self.spaces.observation))
 
     def clone(self, demonstrations: Demonstrations) -> Metrics:
         """Fit demonstrations by maximum likelihood.
@@ -111,17 +118,23 @@ class Web(ActorCritic):
         Returns:
             The mean negative log-likelihood of the last fifty minibatches.
         """
-        self.demonstrations = demonstrations
-        losses = []
-        for update in range(self.config.clone_updates):
-            rate = self.config.clone_rate * (1.0 - update / self.config.clone_updates)
+        self.demonstrations, self.num_prepared = demonstrations, 0
+        losses = [at.metrics[CLONE_LOSS] for at in self._cloning()]
+        return {CLONE_LOSS: float(np.mean(losses[-50:])) if losses else 0.0}
+
+    def _cloning(self) -> Iterator[Preparation]:
+        """Take the steps of cloning that are left, at a rate that falls to 0."""
+        total = self.config.clone_updates
+        while self.num_prepared < total:
+            rate = self.config.clone_rate * (1.0 - self.num_prepared / total)
             self.cloning.param_groups[0]["lr"] = rate
             loss = self._unlikelihood()
             self.cloning.zero_grad(set_to_none=False)  # the other optimiser holds views of them
             loss.backward()
             self.cloning.step()
-            losses.append(float(loss.detach()))
-        return {"clone_loss": float(np.mean(losses[-50:])) if losses else 0.0}
+            self.num_prepared += 1
+            metrics = {CLONE_LOSS: float(loss.detach())}
+            yield Preparation("cloning the demonstrator", self.num_prepared, total, metrics)
 
     def _drawn(self, lengths: np.ndarray) -> np.ndarray:
         """Draw steps (clone_batch,): an episode, then a step of it, so that short ones count."""
@@ -151,4 +164,4 @@ def reads_tables(spaces: Spaces) -> bool:
     """Tell whether observations are a page's table and actions those of ``liu18``."""
     actions = spaces.action
     pointer = isinstance(actions, MultiDiscrete) and len(actions.nvec) == 3
-    return pointer and set(TABLE) <= set(spaces.observation)
+    return pointer and set(ARRAYS) <= set(spaces.observation)

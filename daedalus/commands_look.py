@@ -177,9 +177,11 @@ def _stage(stage: scenarios.Stage) -> str:
 
 
 def _environment(name: str) -> Iterator[str]:
+    from daedalus.accelerators.vector import open_env
+
     env_id = name.rpartition(":")[2]
     spec = gymnasium.spec(env_id)
-    env = gymnasium.make(name)
+    env = open_env(name)
     inner: Any = env.unwrapped
     family: Any = getattr(inner, "family", None)
     yield f"{env_id}\n"

@@ -127,13 +127,15 @@ def naming_parameters(task: Task) -> Iterator[None]:
     Raises:
         UsageError: There is no such parameter; names the nearest.
     """
+    from daedalus.accelerators.vector import open_env
+
     try:
         yield
     except TypeError as error:
         found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if found is None or found[1] not in task.env_kwargs:
             raise
-        known = parameters_of(gymnasium.make(task.env))
+        known = parameters_of(open_env(task.env))
         hint = nearest(found[1], known) or f"; `daedalus info {task.env}` lists them"
         raise UsageError(f"{task.env} has no parameter {found[1]!r}{hint}") from None
 

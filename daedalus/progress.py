@@ -35,6 +35,7 @@ class ProgressLine:
         self._began = self._shown = time.monotonic()
         self._seen = deque([(self._began, self._start)])
         self._mean_return = math.nan
+        self._preparing: tuple[Any, float, int] | None = None
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -54,15 +55,28 @@ class ProgressLine:
             self._live.stop()
 
     def __call__(self, at: Any) -> None:
-        """Take a `daedalus.agents.training.Progress`: a row was logged."""
+        """Take a `daedalus.agents.training.Progress`."""
         self._mean_return = at.mean_return
+        if at.preparation is not None:
+            self._prepare(at.preparation)
         if self._live is None and time.monotonic() - self._shown > WINDOW:
             self._shown = time.monotonic()
             self._console.print(self.text(), soft_wrap=True)
 
+    def _prepare(self, at: Any) -> None:
+        """Keep where a preparation stands, and since when; the steps begin after it."""
+        self._began = time.monotonic()
+        self._seen = deque([(self._began, self._start)])
+        if self._preparing is not None and self._preparing[0].what == at.what:
+            self._preparing = at, *self._preparing[1:]
+        else:
+            self._preparing = at, self._began, at.done
+
     def text(self) -> str:
         """Return the line for this moment."""
         now, steps = time.monotonic(), self._agent.num_timesteps
+        if self._preparing is not None and steps == self._start:
+            return preparation(*self._preparing)
         self._seen.append((now, steps))
         while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW:
             self._seen.popleft()
@@ -76,6 +90,23 @@ class ProgressLine:
             f"{steps:,} of {self._total:,} steps ({share:.0f} %)  {speed:,.0f} steps/s  "
             f"return {shown}  {left} left"
         )
+
+
+def preparation(at: Any, since: float, first: int) -> str:
+    """Return the line of a preparation.
+
+    Args:
+        at: A `daedalus.agents.base.Preparation`.
+        since: Monotonic time when this process had done the first.
+        first: Number of updates that were done then.
+    """
+    if not at.total:
+        return str(at.what)
+    each = (time.monotonic() - since) / max(at.done - first, 1)
+    left = duration(each * (at.total - at.done)) if at.done > first else "-"
+    numbers = "".join(f"  {name.replace('_', ' ')} {x:.3f}" for name, x in at.metrics.items())
+    share = 100 * at.done / at.total
+    return f"{at.what}: {at.done:,} of {at.total:,} updates ({share:.0f} %){numbers}  {left} left"
 
 
 def duration(seconds: float) -> str:

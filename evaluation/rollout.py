@@ -11,7 +11,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from daedalus.accelerators.sequence import sequence_batch
-from daedalus.accelerators.vector import EnvBatch, VectorEnvBatch, make_batch
+from daedalus.accelerators.vector import EnvBatch, VectorEnvBatch, make_batch, open_env
 from daedalus.envs.batch import Batch
 from daedalus.evaluation.policy import Policy
 from daedalus.scenarios import SEQUENCE
@@ -73,9 +73,9 @@ _WAIT = "next_step"  # the ended episode stays as it is, to be drawn
 
 def _make(env: str, kwargs: dict[str, Any]) -> gymnasium.Env[Any, Any]:
     try:
-        return gymnasium.make(env, **kwargs, render_mode="rgb_array")
+        return open_env(env, **kwargs, render_mode="rgb_array")
     except (TypeError, ValueError, gymnasium.error.Error):
-        return gymnasium.make(env, **kwargs)
+        return open_env(env, **kwargs)
 
 
 def image_name(batch: EnvBatch) -> str | None:

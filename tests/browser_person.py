@@ -10,6 +10,7 @@ from typing import Any
 
 from daedalus.envs.web import actions as a
 from daedalus.envs.web.browser.driver import Browser
+from daedalus.envs.web.browser.recording import Demonstration, open_page
 from daedalus.envs.web.family import Web
 from daedalus.envs.web.keys import KEYS
 from daedalus.envs.web.model import TASKS, Instance
@@ -39,8 +40,8 @@ class Person(threading.Thread):
             browser = Browser(origin, TASKS[self.task].size, 20.0)
             browser.driver.get(address)
             for episode in range(self.episodes):
-                goal = self._hear(r"seed \d+: (.*)", episode + 1)
-                self._solve(browser.driver, self._instance(goal))
+                seed = int(self._hear(r"seed (\d+): ", episode + 1))
+                self._solve(browser.driver, self._instance(seed))
         except Exception as failure:
             self.failure = failure
             _thread.interrupt_main()  # the command would wait for ever
@@ -58,9 +59,12 @@ class Person(threading.Thread):
             time.sleep(0.05)
         raise TimeoutError(pattern)
 
-    def _instance(self, goal: str) -> Instance:
-        instances = Web(task=self.task).instances
-        return next(instance for instance in instances if instance.utterance == goal)
+    def _instance(self, seed: int) -> Instance:
+        """Return the page of a seed: two pages of one goal have their elements elsewhere."""
+        page = open_page(Demonstration(self.task, seed), "native")
+        page.reset(seed)
+        instance: Instance = page.instance
+        return instance
 
     def _solve(self, driver: Any, instance: Instance) -> None:
         """Do as the demonstrator would, until the page has been sent."""
@@ -77,10 +81,29 @@ class Person(threading.Thread):
                 for e, tag, text, value, x, y, w, h, *marks in said["rows"]
             ]
             first = sum(x.page < said["page"] for x in instance.elements)
-            self._act(driver, oracle.act(table, first))
+            command = oracle.act(table, first)
+            sliders = [row.rectangle for row in table if row.tag == "input_range"]
+            held = [r for r in sliders if _inside(r, command)] if command.type == a.CLICK else []
+            if held:
+                self._drag(driver, held[0], command)
+            else:
+                self._act(driver, command)
 
     def _title(self, driver: Any) -> str:
         return str(driver.title)
+
+    def _drag(self, driver: Any, place: tuple[int, int, int, int], command: a.Command) -> None:
+        """Take a slider at its left end and pull it to where the demonstrator would click."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        chain = ActionChains(driver, duration=0)
+        pointer: Any = chain.w3c_actions.pointer_action
+        left, y = place[0], command.y
+        pointer.move_to_location(left, y).pointer_down()
+        for x in ((left + command.x) // 2, command.x):
+            pointer.move_to_location(x, y + 1)
+        pointer.pointer_up()
+        chain.perform()
 
     def _act(self, driver: Any, command: a.Command) -> None:
         from selenium.webdriver.common.action_chains import ActionChains
@@ -95,5 +118,14 @@ class Person(threading.Thread):
             wheel.scroll(command.x, command.y, 0, down, 0)
         else:
             assert command.type == a.CLICK, command
-            pointer.move_to_location(command.x, command.y).click()
+            pointer.move_to_location(command.x, command.y)
+            pointer.context_click()  # by mistake; then with a hand that is not still
+            pointer.pointer_down()
+            pointer.move_to_location(command.x + 1, command.y)
+            pointer.pointer_up()
         chain.perform()
+
+
+def _inside(place: tuple[int, int, int, int], command: a.Command) -> bool:
+    left, top, width, height = place
+    return left <= command.x < left + width and top <= command.y < top + height

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, Text
 from training_runs import QUICK  # registers the small worlds too
 
 from daedalus.accelerators.rollout import Acted, Inputs, Seen
@@ -97,7 +97,7 @@ def test_what_a_person_does_instead_is_remembered_as_the_previous_action() -> No
 class Office(gymnasium.Env[np.ndarray, int]):
     """Shows what its speakers said and where its tasks run."""
 
-    observation_space = Box(0, 1, (1,), np.float32)
+    observation_space: gymnasium.Space[Any] = Box(0, 1, (1,), np.float32)
     action_space: gymnasium.Space[Any] = Discrete(2)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
@@ -124,3 +124,23 @@ def test_environments_show_panels_and_costs_of_their_own() -> None:
     assert second.panels["messages"] == ["hello", "action 0"]
     assert third.panels["messages"] == ["action 0", "action 1"]
     assert [m.episode_cost for m in (first, second, third)] == [0.0, 0.5, 1.0]
+
+
+class Told(Office):
+    """Says in words what it wants."""
+
+    observation_space = Dict({"place": Box(0, 1, (1,), np.float32), "words": Text(9)})
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        place, info = super().reset(seed=seed)
+        return {"place": place, "words": "go"}, info
+
+
+gymnasium.register("tests/Told-v0", entry_point=f"{__name__}:Told")
+
+
+def test_words_are_left_out_for_people_as_they_are_in_training() -> None:
+    with pytest.warns(UserWarning, match="agents do not see the observation words"):
+        batch = open_for_people("tests/Told-v0")
+    batch.reset([0])
+    assert list(batch.observation) == ["place"]

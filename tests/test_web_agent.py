@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import copy
+import io
+import signal
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from daedalus.accelerators.checkpoint import load_checkpoint
+from daedalus.accelerators.metrics import read_metrics
+from daedalus.accelerators.run_directory import RunDirectory
+from daedalus.accelerators.signals import Stopped
 from daedalus.agents.a3c_network import A3CNetwork
+from daedalus.agents.base import Preparation
+from daedalus.agents.training import Progress, train
 from daedalus.agents.web import Config, Web
 from daedalus.agents.web_network import ElementNetwork, matches, visible_rows
 from daedalus.agents.web_policy import PointerPolicy
 from daedalus.envs.batch import Batch
 from daedalus.envs.web.demonstrate import demonstrate
 from daedalus.envs.web.family import Web as Family
+from daedalus.progress import ProgressLine
 
 
 def every_action(rows: int, fields: int) -> torch.Tensor:
@@ -130,6 +142,68 @@ def test_it_teaches_itself_before_the_first_update_and_after_a_resume() -> None:
     again.learn(32, reset_num_timesteps=False)
     ours, theirs = (a.learner.network.state_dict() for a in (agent, again))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+QUICK = Config(width=8, layers=1, demonstrations=4, clone_updates=12, n_steps=4)
+
+
+def quick(run: RunDirectory | None = None) -> Web:
+    """Return a small agent, new or as a run has it."""
+    batch = Batch(Family(task="click-test-2", instances=20), 4)
+    if run is None:
+        return Web(batch, QUICK, seed=5)
+    saved = run.load()
+    return Web.from_state(saved.tensors, saved.state, env=batch)
+
+
+def test_cloning_is_shown_logged_and_stopped_between_two_updates(tmp_path: Path) -> None:
+    whole = quick().learn(32)
+    seen: list[Progress] = []
+
+    def interrupt(at: Progress) -> None:
+        seen.append(at)
+        if at.preparation and at.preparation.done == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    with RunDirectory.create(tmp_path / "run", {}) as run:
+        with pytest.raises(Stopped):
+            train(quick(), 32, run=run, progress=interrupt)
+        assert load_checkpoint(run.path).state["num_prepared"] == 7
+    assert [(at.num_timesteps, at.preparation and at.preparation.done) for at in seen] == [
+        (0, done) for done in range(8)
+    ]
+    with RunDirectory.open(tmp_path / "run") as run:
+        again = quick(run)
+        train(again, 32, run=run, progress=seen.append, log_interval=16)
+    done = [at.preparation.done for at in seen if at.preparation]
+    assert done == [*range(8), 0, *range(8, 13)]  # 0: asking the demonstrator
+    ours, theirs = (a.learner.network.state_dict() for a in (whole, again))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    rows, _ = read_metrics(tmp_path / "run" / "metrics")
+    assert [row["step"] for row in rows] == [0] * 12 + [16, 32]
+    losses = [row["train/clone_loss"] for row in rows]
+    shown = [at.preparation.metrics for at in seen if at.preparation and at.preparation.done]
+    assert losses[:12] == [metrics["clone_loss"] for metrics in shown]
+
+
+def test_the_live_line_tells_of_the_preparation_until_the_first_step() -> None:
+    agent = SimpleNamespace(num_timesteps=0)
+    line = ProgressLine(agent, 1000, Console(file=io.StringIO()))
+    nan = float("nan")
+
+    def at(done: int, total: int, what: str, **metrics: float) -> Progress:
+        return Progress(0, 1000, 0.0, nan, nan, Preparation(what, done, total, metrics))
+
+    line(at(0, 0, "asking the demonstrator"))
+    assert line.text() == "asking the demonstrator"
+    line(at(3, 12, "cloning the demonstrator", clone_loss=1.5))
+    begin = "cloning the demonstrator: 3 of 12 updates (25 %)  clone loss 1.500"
+    assert line.text() == f"{begin}  - left"
+    line(at(6, 12, "cloning the demonstrator", clone_loss=0.5))
+    assert line.text().startswith("cloning the demonstrator: 6 of 12 updates (50 %)")
+    assert line.text().endswith("  0 s left")  # three took no time
+    agent.num_timesteps = 100
+    assert line.text().startswith("100 of 1,000 steps (10 %)")
 
 
 def test_fine_tuning_after_cloning_has_a_gradient() -> None:

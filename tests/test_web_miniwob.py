@@ -12,8 +12,11 @@ from gymnasium.spaces import Dict, Sequence, Text, Tuple
 
 from daedalus.envs.web.actions import PRESETS, TYPES
 from daedalus.envs.web.miniwob import ALLOWED_KEYS, action_space, observation_space
-from daedalus.envs.web.model import CLASSIC, SITE
+from daedalus.envs.web.model import CLASSIC, SITE, TASKS
+from daedalus.envs.web.oracle import Oracle
+from daedalus.envs.web.tasks import load_tasks
 
+load_tasks()
 LOGIN = "daedalus/Web-LoginUser-v0"
 
 
@@ -67,16 +70,16 @@ def test_a_form_is_filled_in_by_refs_and_fields() -> None:
     assert (info["done"], info["reason"], info["raw_reward"]) == (False, None, 0.0)
     assert [key for key, _ in observation["fields"]] == ["username", "password"]
     root, first = observation["dom_elements"][:2]
-    assert (root["ref"], root["parent"], root["tag"]) == (1, 0, "BODY")
-    assert (first["parent"], first["tag"], first["text"]) == (1, "SPAN", "Username")
-    for field, tag in enumerate(("INPUT_text", "INPUT_password")):
+    assert (root["ref"], root["parent"], root["tag"]) == (1, 0, "body")
+    assert (first["parent"], first["tag"], first["text"]) == (1, "span", "Username")
+    for field, tag in enumerate(("input_text", "input_password")):
         ref = element(observation, tag=tag)["ref"]
         observation, reward, *_ = env.step({"action_type": 2, "ref": ref, "field": field})
         written = element(observation, tag=tag)
         assert written["value"] == observation["fields"][field][1]
         assert written["flags"].tolist() == [1, 1, 1, 1]  # focused, tampered, targeted, a leaf
         assert reward == 0.0
-    ref = element(observation, tag="BUTTON")["ref"]
+    ref = element(observation, tag="button")["ref"]
     observation, reward, over, truncated, info = env.step({"action_type": 1, "ref": ref})
     assert (over, truncated, info["reason"], info["raw_reward"]) == (True, False, "submitted", 1.0)
     assert reward == pytest.approx(1.0 - 0.3 / 15.0)  # three steps of 0.1 s of 15 s
@@ -89,16 +92,16 @@ def test_a_form_is_filled_in_by_refs_and_fields() -> None:
 def test_bins_texts_and_keys_mean_what_they_mean_there() -> None:
     env = make("daedalus/Web-EnterText-v0", actions="all_supported", reward="raw")
     observation, _ = env.reset(seed=1)
-    box = element(observation, tag="INPUT_text")
+    box = element(observation, tag="input_text")
     middle = np.array([box["left"] + box["width"] / 2, box["top"] + 8], np.float32)[:, 0]
     kinds = [TYPES[t] for t in PRESETS["all_supported"]]
     env.step({"action_type": kinds.index("CLICK_COORDS"), "coords": middle})
     word = observation["fields"][0][1]
     observation, *_ = env.step({"action_type": kinds.index("TYPE_TEXT"), "text": word + "xé"})
-    assert element(observation, tag="INPUT_text")["value"] == word + "x"
+    assert element(observation, tag="input_text")["value"] == word + "x"
     key = {"action_type": kinds.index("PRESS_KEY"), "key": ALLOWED_KEYS.index("<Backspace>")}
     observation, *_ = env.step(key)
-    assert element(observation, tag="INPUT_text")["value"] == word
+    assert element(observation, tag="input_text")["value"] == word
     before = observation
     observation, reward, over, *_ = env.step({"action_type": 8, "ref": 999_999})
     assert not over  # no such element: nothing happens but time
@@ -106,7 +109,7 @@ def test_bins_texts_and_keys_mean_what_they_mean_there() -> None:
     assert [e["value"] for e in observation["dom_elements"]] == [
         e["value"] for e in before["dom_elements"]
     ]
-    button = element(observation, tag="BUTTON")["ref"]
+    button = element(observation, tag="button")["ref"]
     _, reward, over, *_ = env.step({"action_type": kinds.index("CLICK_ELEMENT"), "ref": button})
     assert (reward, over) == (1.0, True)
     # 51 bins: (0.5 + 25) * 160 / 51 = 80, (0.5 + 0) * 210 / 51 = 2.06
@@ -139,10 +142,65 @@ def test_the_screenshot_is_the_page() -> None:
         gymnasium.make(LOGIN, spaces="dom")
 
 
+def play_by_refs(env: Any, seed: int) -> int:
+    """Let the demonstrator play; hold every observation to refs that name one element each.
+
+    Returns:
+        How many elements the episode showed.
+    """
+    observation, _ = env.reset(seed=seed, options={"record_screenshots": False})
+    oracle = Oracle(env.page.instance, env.page.family.params.layout)
+    known: dict[int, tuple[str, str, int]] = {}
+    over = False
+    while not over:
+        elements = observation["dom_elements"]
+        refs = [e["ref"] for e in elements]
+        assert len(set(refs)) == len(refs)
+        assert refs[0] == 1
+        assert all(e["parent"] in refs for e in elements[1:])
+        assert sum(int(e["flags"][2]) for e in elements) <= 1  # targeted
+        for e in elements:
+            named = e["tag"], e["id"], e["parent"]
+            assert known.setdefault(e["ref"], named) == named  # as long as the episode lasts
+        command = oracle.act(env.page.table, env.page.first)
+        action = {"action_type": command.type, "coords": np.array(command[1:3], np.float32)}
+        action |= {"ref": command.element + env.page.first + 2, "key": command.key}
+        text = {"text": command.text or "-", "field": command.field}
+        observation, reward, over, *_ = env.step(action | text)
+    assert reward == 1.0
+    return len(known)
+
+
+def task_id(task: str) -> str:
+    return f"daedalus/Web-{task.title().replace('-', '')}-v0"
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_a_ref_names_one_element_in_every_task(task: str) -> None:
+    env = make(task_id(task), reward="raw", instances=8)
+    assert [play_by_refs(env, seed) > 1 for seed in range(3)] == [True] * 3
+
+
 class TestBrowser:
     """Where there is one."""
 
     pytestmark = needs_browser
+
+    # one page, a popup that covers others, a site of three pages
+    @pytest.mark.parametrize("task", ["click-checkboxes", "choose-date", "flight-borealis"])
+    def test_a_ref_names_one_element_of_the_document(self, task: str) -> None:
+        from daedalus.envs.web.browser.pool import close_all
+
+        script = "return [...document.querySelectorAll('[data-e]')].map(e => Number(e.dataset.e))"
+        env = make(task_id(task), reward="raw", instances=8, backend="browser")
+        try:
+            shown = play_by_refs(env, 1)
+            found = env.page.browser.driver.execute_script(script)
+            assert sorted(found) == list(range(len(env.page.instance.elements)))
+            assert 1 < shown <= len(found) + 1  # and the root
+        finally:
+            env.close()
+            close_all()
 
     def test_both_backends_show_the_same_dictionaries(self) -> None:
         from daedalus.envs.web.browser.pool import close_all

@@ -10,7 +10,7 @@ from web_tools import Played
 
 from daedalus.envs.web import actions as a
 from daedalus.envs.web.actions import Command
-from daedalus.envs.web.overlay import CHOSEN, LIKELY, POINTER, SCALE, Sight, overlay
+from daedalus.envs.web.overlay import CHOSEN, LIKELY, NUMBERS, POINTER, SCALE, Sight, overlay
 from daedalus.envs.web.table import Row
 from daedalus.evaluation.policy import Choice
 from daedalus.evaluation.rollout import Player, open_for_people
@@ -43,6 +43,16 @@ def test_elements_are_tinted_by_their_probability() -> None:
     assert middle(drawn(None, [0.001, 0.0]), 60) == [255] * 3
     numbers = picture[SCALE * 60 : SCALE * 72, SCALE * 60 :]
     assert (numbers != 255).any()  # "100%" stands to the right
+
+
+def test_the_number_of_a_wide_element_stays_on_the_page() -> None:
+    page = np.full((SIZE[1], SIZE[0], 3), 255, np.uint8)
+    wide = row(0, 60)._replace(rectangle=(2, 60, 156, 12))
+    picture = overlay(page, Sight([wide], 0, SIZE, (5, 200)), None, {"elements": np.array([1.0])})
+    assert picture.shape == (SCALE * SIZE[1], SCALE * SIZE[0], 3)
+    numbers = (picture == NUMBERS).all(-1)
+    assert numbers[:, SCALE * 135 :].any()  # "100%" takes 24 pixels and ends one before the edge
+    assert not numbers[:, : SCALE * 135].any()
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,12 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "there is no web task 'click-tets'" in capsys.readouterr().err
 
 
+PERSON = ("login-user", "use-slider", "scroll-list", "click-checkboxes", "flight-borealis")
+"""Text, a slider to drag, a wheel, boxes, a site of three pages."""
+
+
 @pytest.mark.parametrize("_", [pytest.param(0, marks=needs_browser)])
-@pytest.mark.parametrize("task", ["login-user"])
+@pytest.mark.parametrize("task", PERSON)
 def test_a_person_is_recorded(
     task: str, _: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,13 +139,23 @@ def test_a_person_is_recorded(
         monkeypatch.delenv(name, raising=False)
     said: list[str] = []
     monkeypatch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(words)))
-    person = Person(said, task, episodes=2)
+    episodes = 2 if task == "login-user" else 1
+    person = Person(said, task, episodes)
     person.start()
-    arguments = ["--episodes", "2", "--seed", "5", "--out", str(tmp_path), "--by", "person"]
+    arguments = [
+        "--episodes",
+        str(episodes),
+        "--seed",
+        "5",
+        "--out",
+        str(tmp_path),
+        "--by",
+        "person",
+    ]
     code = cli.run(["demo", "record", task, *arguments])
     person.join(60)
     assert (code, person.failure) == (0, None)
-    for seed in (5, 6):
+    for seed in range(5, 5 + episodes):
         made = read_demonstration(tmp_path / f"{task}-{seed}.jsonl")
         assert (made.source, made.reward) == ("person", 1.0)
         assert replay(made) == (1.0, [])

@@ -14,12 +14,11 @@ from daedalus.envs.web import actions, events, keys
 from daedalus.envs.web import pool as p
 from daedalus.envs.web.compiling import apart, clear, copy_all, part, part_of_one
 from daedalus.envs.web.draw import draw_page, painted_size
-from daedalus.envs.web.model import FIELDS, SPLITS, TASKS, TEXT
+from daedalus.envs.web.model import SPLITS, TASKS
+from daedalus.envs.web.table import ARRAYS, page_spaces
 from daedalus.envs.web.tasks import load_tasks
 from daedalus.envs.web.values import value_text, value_words
 
-NUMBERS = 10
-"""Numbers of an element: tag, left, top, width, height, focused, tampered, targeted, leaf, on."""
 REWARDS = ("raw", "decayed", "binary")
 STEP_MS = 100.0
 """Simulated time of a step: World of Bits acts at 8 to 12 Hz."""
@@ -251,7 +250,7 @@ class Web(Family):
     """
 
     Params, Arrays = WebParams, WebArrays
-    observations = ("elements", "words", "mask", "utterance", "fields", "clock")
+    observations = ARRAYS
     hidden: ClassVar = {"painted": "pixels"}
     time_limit = 1000
     keys = {"0": 0}
@@ -299,20 +298,9 @@ class Web(Family):
         limit = -1.0 if deadline is None else float(deadline)
         self.params = WebParams(pool, layout, _KEYS, limit, float(step_ms), REWARDS.index(reward))
         self.state_dtype = np.dtype(events.STATE, align=True)
-        width, height = self.size
-        top, whole = np.iinfo(np.int16).max, np.iinfo(np.int64).max
-        self.spaces = {
-            "elements": Box(-top, top, (self.rows, NUMBERS), np.int16),
-            "words": Box(0, p.VOCABULARY, (self.rows, p.WORDS), np.int32),
-            "mask": Box(0, 1, (self.rows,), np.uint8),
-            "utterance": Box(0, p.VOCABULARY, (p.TOKENS,), np.int32),
-            "fields": Box(0, p.VOCABULARY, (FIELDS, p.GOAL_WORDS), np.int32),
-            "clock": Box(0.0, 100.0, (2,), np.float32),
-            "texts": Box(0, 127, (self.rows, TEXT), np.uint8),
-            "values": Box(0, 127, (self.rows, TEXT), np.uint8),
-            "pixels": Box(0, 255, (height, width, 3), np.uint8),
-            "painted": Box(-whole, whole, (painted_size(self.rows),), np.int64),
-        }
+        most = np.iinfo(np.int64).max
+        painted = Box(-most, most, (painted_size(self.rows),), np.int64)
+        self.spaces = page_spaces(self.rows, self.size) | {"painted": painted}
 
     def render(self, state: np.void) -> np.ndarray:
         """Return the page, uint8 (H, W, 3), with its utterance above where it has none in it."""

@@ -249,8 +249,7 @@ class MiniWoBFace(gymnasium.Env[Any, Any]):
         return root | {"parent": 0, "flags": np.zeros(4, np.int8)}
 
     def _element(self, row: Row, element: Element) -> dict[str, Any]:
-        """Return an element as MiniWoB++ writes it; a switch has its state as its value."""
-        name, _, kind = row.tag.partition("_")
+        """Return an element as MiniWoB++ writes it; the value of a switch that is on is "True"."""
         sides = zip(("left", "top", "width", "height"), row.rectangle, strict=True)
         ground = COLOURS[list(COLOURS)[element.colour]]
         flags = (row.focused, row.tampered, row.targeted, True)
@@ -259,9 +258,9 @@ class MiniWoBFace(gymnasium.Env[Any, Any]):
             "ref": row.element + ROOT + 1,
             "parent": element.parent + ROOT + 1 if element.parent >= 0 else ROOT,
             **{side: np.array([value], np.float32) for side, value in sides},
-            "tag": f"{name.upper()}_{kind}" if kind else name.upper(),
+            "tag": row.tag,
             "text": row.text,
-            "value": str(row.on) if switch else row.value,
+            "value": "True" if row.on and switch else row.value,
             "id": element.name,
             "classes": "",
             "bg_color": np.array([c / 255 for c in ground] + [1.0], np.float32),

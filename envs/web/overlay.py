@@ -98,7 +98,7 @@ def _tint(out: np.ndarray, box: tuple[int, int, int, int], share: float, scale: 
 def _write(out: np.ndarray, x: int, y: int, words: str, scale: int) -> None:
     dots, counts = load_dots()
     for place, letter in enumerate(words):
-        for right, down in dots[ord(letter), : counts[ord(letter)]]:
+        for right, down in dots[ord(letter), : counts[ord(letter)]].tolist():
             left, top = x + scale * (LETTER * place + right), y + scale * down
             out[max(top, 0) : top + scale, max(left, 0) : left + scale] = NUMBERS
 

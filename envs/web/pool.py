@@ -63,6 +63,11 @@ def parts_of(text: str) -> list[int]:
     return found + [0] * (PARTS - len(found))
 
 
+def goal_words(key: str, value: str) -> list[int]:
+    """Return the hashes of a goal field: key, whole value, its first word, its parts."""
+    return [word_hash(key), word_hash(value), *words_of(value, 1), *parts_of(value)]
+
+
 def codes(text: str, length: int) -> np.ndarray:
     """Return a text as code points uint8 (length,), filled up with 0."""
     out = np.zeros(length, np.uint8)
@@ -133,8 +138,7 @@ def _write(page: np.void, instance: Instance) -> None:
     page["rule"], page["deadline"] = instance.rule, instance.deadline
     for row, (key, value) in enumerate(instance.fields.items()):
         page["fields"][row] = codes(value, TEXT)
-        whole = word_hash(key), word_hash(value), *words_of(value, 1)
-        page["field_words"][row] = (*whole, *parts_of(value))
+        page["field_words"][row] = goal_words(key, value)
     slot, first = 0, 0
     for i, element in enumerate(elements):
         told = _told(instance, element) | {"slot": slot, "first": first}

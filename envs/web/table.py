@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium.spaces import Box, Space
 
 from daedalus.envs.cache import jit
 from daedalus.envs.web import events
 from daedalus.envs.web import pool as p
 from daedalus.envs.web.dates import MONTH_TITLES, date_text
 from daedalus.envs.web.draw import BLACK, PALETTE, YELLOW, draw_page, letter
-from daedalus.envs.web.model import LETTER, LINE, WRITABLE, Kind, Then
+from daedalus.envs.web.model import FIELDS, LETTER, LINE, TAGS, TEXT, WRITABLE, Kind, Then
+
+ARRAYS = ("elements", "words", "mask", "utterance", "fields", "clock")
+"""What is observed of a page unless other arrays are asked for."""
+NUMBERS = 10
+"""Numbers of an element: tag, left, top, width, height, focused, tampered, targeted, leaf, on."""
+
+
+def page_spaces(rows: int, size: tuple[int, int]) -> dict[str, Space[Any]]:
+    """Return the space of every array of a page.
+
+    Args:
+        rows: Rows of the table.
+        size: Width and height in pixels.
+    """
+    width, height = size
+    top = np.iinfo(np.int16).max
+    return {
+        "elements": Box(-top, top, (rows, NUMBERS), np.int16),
+        "words": Box(0, p.VOCABULARY, (rows, p.WORDS), np.int32),
+        "mask": Box(0, 1, (rows,), np.uint8),
+        "utterance": Box(0, p.VOCABULARY, (p.TOKENS,), np.int32),
+        "fields": Box(0, p.VOCABULARY, (FIELDS, p.GOAL_WORDS), np.int32),
+        "clock": Box(0.0, 100.0, (2,), np.float32),
+        "texts": Box(0, 127, (rows, TEXT), np.uint8),
+        "values": Box(0, 127, (rows, TEXT), np.uint8),
+        "pixels": Box(0, 255, (height, width, 3), np.uint8),
+    }
 
 
 class Row(NamedTuple):
@@ -26,6 +55,44 @@ class Row(NamedTuple):
     tampered: bool
     targeted: bool
     on: bool
+
+
+class Placed(NamedTuple):
+    """A row where it stands in the arrays."""
+
+    place: int
+    row: Row
+    name: str  # of the form's field
+
+
+def write_rows(name: str, space: Space[Any], rows: Iterable[Placed]) -> np.ndarray:
+    """Return one of the arrays of `BY_ROW` for the rows of a table; zeros where there is none."""
+    out, write = np.zeros(space.shape or (), space.dtype), BY_ROW[name]
+    for placed in rows:
+        out[placed.place] = write(placed)
+    return out
+
+
+def _numbers(placed: Placed) -> tuple[int, ...]:
+    row = placed.row
+    flags = (row.focused, row.tampered, row.targeted, True, row.on)
+    return TAGS.index(row.tag), *row.rectangle, *flags
+
+
+def _words(placed: Placed) -> tuple[int, ...]:
+    row = placed.row
+    text = (p.word_hash(row.text), *p.words_of(row.text, 3))
+    return *text, p.word_hash(placed.name), p.word_hash(row.value), *p.words_of(row.value, 1)
+
+
+BY_ROW: dict[str, Callable[[Placed], Any]] = {
+    "elements": _numbers,
+    "words": _words,
+    "mask": lambda _: 1,
+    "texts": lambda placed: p.codes(placed.row.text, TEXT),
+    "values": lambda placed: p.codes(placed.row.value, TEXT),
+}
+"""How the arrays with a row for each element are written, outside of the kernels."""
 
 
 def read_table(family: Any, state: np.void) -> list[Row]:

@@ -106,6 +106,19 @@ def kill_users(folder: Path) -> None:
                 os.kill(int(process.name), 9)
 
 
+def write_launcher(path: Path, program: str, verb: str = "run") -> None:
+    """Write a program that becomes another one, which dies with what started it.
+
+    Args:
+        path: Of the file.
+        program: What it becomes.
+        verb: ``"run"``, or ``"lead"`` for a session of its own, which Ctrl-C does not reach.
+    """
+    command = f'exec "{sys.executable}" -IS "{supervisor.__file__}" {verb} "{program}" "$@"'
+    path.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
+    path.chmod(0o700)
+
+
 class Browser:
     """One Chromium for one origin.
 
@@ -151,14 +164,15 @@ class Browser:
             self.kill()
             if isinstance(error, ImportError):
                 raise
-            raise BrowserError(f"Chromium did not start: {_first_line(error)}{said}") from error
+            raise BrowserError(f"Chromium did not start: {first_line(error)}{said}") from error
 
     def _connect(self, chromium: str, port: int) -> None:
         with needed(extra="web"):
             from selenium import webdriver
             from selenium.webdriver.remote.client_config import ClientConfig
         options = webdriver.ChromeOptions()
-        options.binary_location = str(self._launcher(chromium))
+        options.binary_location = str(self.folder / "chromium")
+        write_launcher(self.folder / "chromium", chromium)
         for flag in flags(self.origin, self.size, self.folder, self.frames):
             options.add_argument(flag)
         options.add_experimental_option("prefs", PREFERENCES)
@@ -175,14 +189,6 @@ class Browser:
         self.driver.set_page_load_timeout(self.timeout)
         self.driver.set_script_timeout(self.timeout)
         config.timeout = self.timeout + 1.0
-
-    def _launcher(self, chromium: str) -> Path:
-        """Write the program that chromedriver starts: Chromium, which dies with it."""
-        path = self.folder / "chromium"
-        command = f'exec "{sys.executable}" -IS "{supervisor.__file__}" run "{chromium}" "$@"'
-        path.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
-        path.chmod(0o700)
-        return path
 
     def _log(self) -> str:
         with contextlib.suppress(OSError):
@@ -209,7 +215,7 @@ class Browser:
             return what(*arguments)
         except Exception as error:
             self.kill()
-            raise BrowserFault(f"the browser failed: {_first_line(error)}") from error
+            raise BrowserFault(f"the browser failed: {first_line(error)}") from error
 
     @property
     def driver_process(self) -> int:
@@ -245,7 +251,8 @@ class Browser:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
 

@@ -14,15 +14,14 @@ from gymnasium.spaces import Dict
 
 from daedalus.envs.batch import Batch
 from daedalus.envs.web import actions as a
-from daedalus.envs.web import pool as p
 from daedalus.envs.web.actions import Command
 from daedalus.envs.web.browser.driver import Browser, BrowserFault
 from daedalus.envs.web.browser.pool import form_server, give_browser, is_ours, take_browser
-from daedalus.envs.web.family import NUMBERS, REWARDS, Web
+from daedalus.envs.web.family import REWARDS, Web
 from daedalus.envs.web.keys import KEYS, key_code
-from daedalus.envs.web.model import TAGS, TEXT, Instance, score
+from daedalus.envs.web.model import TEXT, Instance, score
 from daedalus.envs.web.overlay import Sight, overlay
-from daedalus.envs.web.table import Row
+from daedalus.envs.web.table import BY_ROW, Placed, Row, write_rows
 from daedalus.scenarios.extras import require
 
 CLOCKS = ("simulated", "wall")
@@ -208,39 +207,20 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
     # ------------------------------------------------------------------ arrays
 
     def _observation(self) -> Any:
-        made = {name: getattr(self, f"_see_{name}")() for name in self.names}
+        made = {name: self._see(name) for name in self.names}
         return made if isinstance(self.observation_space, Dict) else made[self.names[0]]
+
+    def _see(self, name: str) -> np.ndarray:
+        if name not in BY_ROW:
+            return np.asarray(getattr(self, f"_see_{name}")())
+        elements, first = self.instance.elements, self.first
+        rows = (Placed(r.element - first, r, elements[r.element].name) for r in self.table)
+        return write_rows(name, self.family.spaces[name], rows)
 
     @property
     def first(self) -> int:
         """Position of the first element of this page."""
         return int(self.family.params.pool[self.number]["begin"][self.page])
-
-    def _zeros(self, name: str) -> np.ndarray:
-        space = self.family.spaces[name]
-        return np.zeros(space.shape or (), space.dtype)
-
-    def _see_elements(self) -> np.ndarray:
-        out = self._zeros("elements")
-        for row in self.table:
-            flags = (row.focused, row.tampered, row.targeted, True, row.on)
-            out[row.element - self.first] = (TAGS.index(row.tag), *row.rectangle, *flags)
-        assert out.shape[1] == NUMBERS
-        return out
-
-    def _see_words(self) -> np.ndarray:
-        out = self._zeros("words")
-        for row in self.table:
-            name = p.word_hash(self.instance.elements[row.element].name)
-            texts = (p.word_hash(row.text), *p.words_of(row.text, 3))
-            values = (p.word_hash(row.value), *p.words_of(row.value, 1))
-            out[row.element - self.first] = (*texts, name, *values)
-        return out
-
-    def _see_mask(self) -> np.ndarray:
-        out = self._zeros("mask")
-        out[[row.element - self.first for row in self.table]] = 1
-        return out
 
     def _see_utterance(self) -> np.ndarray:
         return self.family.params.pool[self.number]["tokens"].copy()
@@ -253,23 +233,11 @@ class BrowserWeb(gymnasium.Env[Any, Any]):
         share = min(self.elapsed / limit, 1.0) if limit > 0 else 0.0
         return np.array([share, self.page], np.float32)
 
-    def _see_texts(self) -> np.ndarray:
-        out = self._zeros("texts")
-        for row in self.table:
-            out[row.element - self.first] = p.codes(row.text, TEXT)
-        return out
-
-    def _see_values(self) -> np.ndarray:
-        out = self._zeros("values")
-        for row in self.table:
-            out[row.element - self.first] = p.codes(row.value, TEXT)
-        return out
-
     def _see_pixels(self) -> np.ndarray:
         try:
             return self.screenshot()
         except BrowserFault:
-            return self._zeros("pixels")
+            return np.zeros((*self.family.size[::-1], 3), np.uint8)
 
     def screenshot(self) -> np.ndarray:
         """Return the page as Chromium draws it, uint8 (H, W, 3)."""

@@ -372,9 +372,13 @@
     setTimeout(() => location.reload(), 500);
   }
 
+  // Neither a menu nor what is pasted or dropped is among the commands that are recorded.
+  for (const way of ["contextmenu", "paste", "drop"]) {
+    document.addEventListener(way, (event) => event.preventDefault());
+  }
   document.addEventListener("mousedown", (event) => {
     event.preventDefault();
-    if (!event.isTrusted) return;
+    if (!event.isTrusted || event.button) return;
     note(event, at(event));
     targeted = -1;
     press(indexOf(event.target.closest("[data-e]")), at(event).x);
@@ -386,7 +390,7 @@
     }
   });
   document.addEventListener("mouseup", (event) => {
-    if (!event.isTrusted) return;
+    if (!event.isTrusted || event.button) return;
     note(event, at(event));
     pressed = -1;
   });

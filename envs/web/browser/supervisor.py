@@ -2,6 +2,7 @@
 
     python -IS supervisor.py hold DRIVER PORT FOLDER     start chromedriver; end with standard input
     python -IS supervisor.py run PROGRAM ARGUMENTS ...   become a program that dies with its parent
+    python -IS supervisor.py lead PROGRAM ARGUMENTS ...  the same, in a session of its own
 
 Plain selenium leaves ten processes behind when the Python process, or chromedriver, is killed. Here
 every link dies with the one above: the supervisor reads the end of its standard input; chromedriver
@@ -99,5 +100,11 @@ def become(program: str, *arguments: str) -> None:
     os.execv(program, [program, *arguments])
 
 
+def lead(program: str, *arguments: str) -> None:
+    """Become a program that Ctrl-C does not reach, and that dies with its parent."""
+    os.setsid()
+    become(program, *arguments)
+
+
 if __name__ == "__main__":
-    {"hold": hold, "run": become}[sys.argv[1]](*sys.argv[2:])
+    {"hold": hold, "run": become, "lead": lead}[sys.argv[1]](*sys.argv[2:])
