@@ -22,6 +22,7 @@ _MARGIN = 12
 _PAPER = (24, 26, 32)
 _PATH = (255, 196, 64)
 _AGENT = (255, 255, 255)
+_PAGE = np.full((HEIGHT, HEIGHT, 3), _PAPER, np.uint8)
 _NONE = np.zeros((0, 0), np.uint8)
 
 
@@ -29,8 +30,7 @@ def draw_picture(state: np.void, params: Params, options: Any) -> np.ndarray:
     """Return view and map side by side, uint8 (HEIGHT, width, 3)."""
     view = _view(state, params, options)
     map_ = _map(state, params, options)
-    gap = np.full((HEIGHT, _MARGIN, 3), _PAPER, np.uint8)
-    return np.concatenate([view, gap, map_], axis=1)
+    return np.concatenate([view, _PAGE[:, :_MARGIN], map_], axis=1)
 
 
 def _view(state: np.void, params: Params, options: Any) -> np.ndarray:
@@ -62,12 +62,13 @@ def _map(state: np.void, params: Params, options: Any) -> np.ndarray:
     height, width = int(rules["height"]), int(rules["width"])
     scale = (HEIGHT - 2 * _MARGIN) // max(height, width)
     grid = np.asarray(state["grid"][: height * width]).reshape(height, width)
-    squares = np.repeat(np.repeat(_colours(grid, options), scale, 0), scale, 1).astype(np.uint8)
+    colours = _colours(grid, options).astype(np.uint8)
+    squares = np.repeat(np.repeat(colours, scale, 0), scale, 1)
     for i in range(int(state["counts"][s.OBJECTS])):
         _stamp(squares, state, params, i, scale)
     _draw_path(squares, state, scale)
     _draw_agent(squares, state["pose"], scale)
-    page = np.full((HEIGHT, HEIGHT, 3), _PAPER, np.uint8)
+    page = _PAGE.copy()
     top, left = (HEIGHT - squares.shape[0]) // 2, (HEIGHT - squares.shape[1]) // 2
     page[top : top + squares.shape[0], left : left + squares.shape[1]] = squares
     return page
@@ -112,12 +113,15 @@ def _draw_path(squares: np.ndarray, state: np.void, scale: int) -> None:
 
 def _draw_agent(squares: np.ndarray, pose: np.ndarray, scale: int) -> None:
     """Draw the agent as an arrow head that points where it looks."""
-    y, x = np.mgrid[0 : squares.shape[0], 0 : squares.shape[1]] + 0.5
-    dx, dy = x - pose[s.X] * scale, y - pose[s.Y] * scale
+    size = max(0.5 * scale, 5.0)
+    column, row, reach = int(pose[s.X] * scale), int(pose[s.Y] * scale), int(size) + 4
+    top, left = max(row - reach, 0), max(column - reach, 0)
+    part = squares[top : row + reach, left : column + reach]
+    y, x = np.mgrid[0 : part.shape[0], 0 : part.shape[1]] + 0.5
+    dx, dy = x + left - pose[s.X] * scale, y + top - pose[s.Y] * scale
     cosine, sine = math.cos(pose[s.HEADING]), math.sin(pose[s.HEADING])
     ahead, side = cosine * dx + sine * dy, cosine * dy - sine * dx
-    size = max(0.5 * scale, 5.0)
     for grow, colour in ((1.5, (20, 20, 20)), (0.0, _AGENT)):
         inside = (ahead > -0.6 * size - grow) & (abs(side) < (size - ahead) * 0.42 + grow)
         notch = ahead + 0.6 * size - grow > 0.9 * (0.5 * size - abs(side))
-        squares[inside & notch & (ahead < size + grow)] = colour
+        part[inside & notch & (ahead < size + grow)] = colour
