@@ -1,4 +1,4 @@
-"""Reference scores of the small worlds' scenarios: a random policy, an oracle or a greedy player.
+"""Reference scores of small worlds and web pages: a random policy, an oracle or a greedy player.
 
     python benchmarks/world_scores.py cliff four_rooms
 
@@ -24,6 +24,7 @@ from daedalus.envs.probes.oracles import oracle_for
 from daedalus.envs.safety.oracles import greedy_for
 from daedalus.envs.safety.planner import planner_for
 from daedalus.envs.streets.oracle import oracle_for as driver_for
+from daedalus.envs.web.demonstrate import oracle_for as demonstrator_for
 
 SEED = 1_000_000
 """First of the held-out seeds."""
@@ -75,6 +76,7 @@ KNOWING: tuple[tuple[str, Any], ...] = (
     ("oracle", driver_for),
     ("oracle", placement.oracle_for),
     ("oracle", planner_for),
+    ("oracle", demonstrator_for),
     ("greedy", greedy_for),
     ("greedy", placement.greedy_for),
     ("team", team_for),

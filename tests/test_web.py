@@ -14,6 +14,7 @@ from daedalus.envs.batch import Batch
 from daedalus.envs.web import actions as a
 from daedalus.envs.web.actions import Command, decode, encode
 from daedalus.envs.web.dates import DATE_TEXTS, TODAY, date_text
+from daedalus.envs.web.demonstrate import oracle_for
 from daedalus.envs.web.family import Web
 from daedalus.envs.web.keys import KEYS
 from daedalus.envs.web.model import (
@@ -62,6 +63,19 @@ def test_the_demonstrator_speaks_every_preset(task: str, preset: str) -> None:
     played = Played(task, 3, actions=preset, deadline=0)
     played.solve()
     assert played.reward == 1.0
+
+
+def test_the_demonstrator_plays_a_whole_batch() -> None:
+    family = Web(task="click-button+login-user", instances=4)
+    batch, act = Batch(family, 6), oracle_for(family)
+    batch.reset(0)
+    ends: list[float] = []
+    while len(ends) < 12:
+        batch.step(act(batch))
+        ends += batch.reward[batch.ended].tolist()
+    assert ends == [1.0] * len(ends)
+    with pytest.raises(ValueError, match="Catch has no pages to fill in"):
+        oracle_for(gymnasium.make("daedalus/Catch-v0").unwrapped.family)  # type: ignore[attr-defined]
 
 
 def test_there_are_the_classics_and_the_sites() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,25 @@ class Demonstrations(NamedTuple):
     lengths: np.ndarray  # int64 (episodes,): steps of each, in order
 
 
+def oracle_for(family: Any) -> Callable[[Batch], np.ndarray]:
+    """Return the demonstrator: called with a batch, it returns the actions int64 (B, k).
+
+    Raises:
+        ValueError: The family is no web task.
+    """
+    if not isinstance(family, Web):
+        raise ValueError(f"{type(family).__name__} has no pages to fill in")
+    return lambda batch: np.stack([_act(family, state) for state in batch.states])
+
+
+def _act(family: Web, state: np.void) -> np.ndarray:
+    """Return what the demonstrator does in a state, int64 (k,)."""
+    layout, number = family.params.layout, int(state["instance"])
+    first = int(family.params.pool[number]["begin"][state["page"]])
+    command = Oracle(family.instances[number], layout).act(read_table(family, state), first)
+    return encode(layout, command)
+
+
 def demonstrate(
     family: Web, episodes: int, seed: int, observations: tuple[str, ...] | None = None
 ) -> Demonstrations:
@@ -39,14 +59,10 @@ def demonstrate(
     for episode in range(episodes):
         batch.reset(seed + episode)
         state = batch.states[0]
-        page = family.params.pool[state["instance"]]
-        oracle = Oracle(family.instances[int(state["instance"])], family.params.layout)
         while not batch.ended[0] or state["clock"] == 0:
-            table = read_table(family, state)
-            command = oracle.act(table, int(page["begin"][state["page"]]))
             for name, array in batch.observation.items():
                 seen[name].append(array[0].copy())
-            actions.append(encode(family.params.layout, command))
+            actions.append(_act(family, state))
             batch.step(actions[-1][None])
         rewards.append(float(batch.reward[0]))
         ends.append(len(actions))
