@@ -83,6 +83,7 @@ class _Pass:
             name: sum(s in self.device for s in inputs) for name, inputs in sources.items()
         }
         self.values: list[dict[str, Any]] = [{} for _ in placed.devices]
+        self.interpreters = [fx.Interpreter(placed.modules[kind]) for kind in placed.devices]
         self.lock, self.done = threading.Lock(), threading.Event()
         self.left = len(placed.nodes)
         self.queues: dict[Any, SimpleQueue[Task | None]] = defaultdict(SimpleQueue)
@@ -132,8 +133,7 @@ class _Pass:
     def _compute(self, name: str) -> None:
         device = self.device[name]
         kind = self.placed.devices[device]
-        node, module = self.placed.targets[kind][name], self.placed.modules[kind]
-        value = self._value(node, module, device)
+        value = self._value(self.placed.targets[kind][name], device)
         if kind.startswith("cuda"):
             torch.cuda.current_stream().synchronize()
         self.values[device][name] = value
@@ -146,9 +146,9 @@ class _Pass:
             if self.left == 0:
                 self.done.set()
 
-    def _value(self, node: fx.Node, module: fx.GraphModule, device: int) -> Any:
+    def _value(self, node: fx.Node, device: int) -> Any:
         """Carry out a node with the values that are on its device."""
-        interpreter = fx.Interpreter(module)
+        interpreter = self.interpreters[device]
         if node.op == "placeholder":
             names = [n.name for n in self.placed.nodes if n.op == "placeholder"]
             return _moved(self.placed.inputs[names.index(node.name)], self.placed.devices[device])

@@ -101,9 +101,14 @@ def placements(env: MeasuredPlacement, rng: np.random.Generator) -> list[np.ndar
 
 
 def correlation(a: list[float], b: list[float]) -> float:
-    """Return Spearman's rank correlation."""
-    first, second = (np.argsort(np.argsort(values)) for values in (a, b))
-    return float(np.corrcoef(first, second)[0, 1])
+    """Return Spearman's rank correlation; equal values share the mean of their ranks."""
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _ranks(values: list[float]) -> np.ndarray:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks
 
 
 def compare(module: nn.Module, inputs: Tensor, devices: tuple[str, ...]) -> dict[str, Any]:
