@@ -70,7 +70,7 @@ class Robustness(_Probe):
     Examples:
       daedalus probe robustness runs/last
       daedalus probe robustness runs/last --kinds noise sticky --strengths 0.05 0.1 0.2
-      daedalus probe robustness runs/last --kinds none --change speed=0.25,0.5,1 --change turn=10,20
+      daedalus probe robustness runs/last --kinds none --change speed=0.2,0.4 --change turn=10,20
     """
 
     kinds: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import pytest
 
 from daedalus.envs import NATIVE
 
-MEMBERS = 5
+MEMBERS = 3
 """Ids of one family that the default run tests; the rest differ in data alone and are slow."""
 
 

@@ -25,7 +25,7 @@ MAX_CHANGES = 16
 """Doors opened and gates closed that a map start undoes."""
 
 
-SIZES = ((288, 32, 1024), (1280, 64, 4608), (4096, 128, 16384))
+SIZES = ((288, 32, 2048), (1280, 64, 4608), (4096, 128, 16384))
 """Capacities of states (N, K, M): small (10 x 5 cells), large (20 x 13 cells), vast."""
 
 
