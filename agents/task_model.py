@@ -109,7 +109,7 @@ def _bins(space: Space[Any], array: np.ndarray) -> np.ndarray:
         return np.asarray(first % BINS)
     if not isinstance(space, Box):
         raise ValueError(f"task_id: inferred needs Box or Discrete observations, not {space}")
-    values, low, high = np.asarray(array, np.float64), space.low, space.high
+    values, low, high = (np.asarray(a, np.float64) for a in (array, space.low, space.high))
     if is_image(space):
         height, width, channels = image_size(space)
         if array.shape[1:3] == (channels, height):  # channel-first

@@ -56,10 +56,11 @@ def test_the_marginal_likelihood_by_hand() -> None:
 
 
 def test_numbers_fall_into_sixteen_bins_of_their_bounds() -> None:
-    spaces = {
+    spaces: dict[str, Any] = {
         "task": TASK,
         "bounded": Box(0.0, 2.0, (3,), np.float32),
         "unbounded": Box(-np.inf, np.inf, (2,), np.float32),
+        "signed": Box(-128, 127, (1,), np.int8),
         "number": Discrete(5, start=3),
         "image": Box(0, 255, (84, 84, 3), np.uint8),
     }
@@ -70,13 +71,14 @@ def test_numbers_fall_into_sixteen_bins_of_their_bounds() -> None:
         {
             "bounded": np.array([[0.0, 1.0, 2.0]]),
             "unbounded": np.array([[-50.0, 0.0]]),
+            "signed": np.array([[0]], np.int8),
             "number": np.array([4]),
             "image": image,
         }
     )
-    assert bins[0, :6].tolist() == [0, 8, 15, 0, 8, 1]
-    assert bins.shape == (1, 6 + 42 * 42 * 3)
-    assert np.flatnonzero(bins[0, 6:]).tolist() == [3 * (42 + 2) + c for c in range(3)]
+    assert bins[0, :7].tolist() == [0, 8, 15, 0, 8, 8, 1]
+    assert bins.shape == (1, 7 + 42 * 42 * 3)
+    assert np.flatnonzero(bins[0, 7:]).tolist() == [3 * (42 + 2) + c for c in range(3)]
 
 
 def test_a_window_that_nobody_explains_is_a_task_of_its_own() -> None:
