@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.base import Spaces
-from daedalus.agents.networks import Encoder, Known, flat_size, flatten
+from daedalus.agents.networks import Encoder, Known, flat_size, flatten, orthogonal
 from daedalus.agents.policies import policy_for
 from daedalus.agents.recurrent import LSTM, Recorded
 
@@ -226,8 +226,8 @@ class A3CNetwork(nn.Module):
         else:
             self.core = FeedForwardCore(config.hidden)
         self.distribution = policy_for(spaces.action)
-        self.actor = small_layer(nn.Linear(self.core.size, self.distribution.size), 0.01)
-        self.critic = small_layer(nn.Linear(self.core.size, 1), 1.0)
+        self.actor = orthogonal(nn.Linear(self.core.size, self.distribution.size), 0.01)
+        self.critic = orthogonal(nn.Linear(self.core.size, 1), 1.0)
 
     def step(
         self, inputs: Inputs, state: State, keep: bool
@@ -262,10 +262,3 @@ class A3CNetwork(nn.Module):
         weight = torch.cat([self.actor.weight, self.critic.weight])
         both = F.linear(output, weight, torch.cat([self.actor.bias, self.critic.bias]))
         return both[..., :-1], both[..., -1]
-
-
-def small_layer(layer: nn.Linear, gain: float) -> nn.Linear:
-    """Return ``layer`` with an orthogonal weight of ``gain`` and no bias."""
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer

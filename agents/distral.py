@@ -41,10 +41,10 @@ from torch import Tensor, nn
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Inputs, State
-from daedalus.agents.a3c_network import A3CConfig, small_layer
+from daedalus.agents.a3c_network import A3CConfig
 from daedalus.agents.base import Acted, Agent, Metrics, Rollout
 from daedalus.agents.losses import explained_variance
-from daedalus.agents.networks import Encoder
+from daedalus.agents.networks import Encoder, orthogonal
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policies import Categorical
 
@@ -134,8 +134,8 @@ class Trunk(nn.Module):
         """Build for observation ``spaces``."""
         super().__init__()
         self.encoder = Encoder(spaces, hidden, torso)
-        self.actor = small_layer(nn.Linear(hidden, actions), 0.01)
-        self.critic = small_layer(nn.Linear(hidden, 1), 1.0)
+        self.actor = orthogonal(nn.Linear(hidden, actions), 0.01)
+        self.critic = orthogonal(nn.Linear(hidden, 1), 1.0)
 
     def forward(self, observation: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits (N, A) and values (N,)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ CHUNK = 128
 
 Known = Mapping[str, Sequence[Tensor]]
 """What acting computed, by name: parts that follow each other, one per step."""
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 Layers = Sequence[tuple[int, int, int]]  # (channels, kernel, stride) of each convolution
 
@@ -62,6 +64,18 @@ def channels_last(image: Tensor, space: Space[Any]) -> Tensor:
     return image if image.shape[1:] == (height, width, channels) else image.permute(0, 2, 3, 1)
 
 
+def orthogonal(layer: Layer, gain: float = 2**0.5) -> Layer:
+    """Return ``layer`` with an orthogonal weight of ``gain`` and no bias.
+
+    The default keeps the variance of what passes through a ReLU. PyTorch's own initialisation loses
+    five sixths of it with every layer: after three of them the views of a maze differ by 0.006 in
+    each feature, beside a previous action of 0 or 1, and an agent learns to go without looking.
+    """
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
 class ConvolutionStack(nn.Module):
     """Convolutions with ReLU over one image observation; output (N, features), channels last."""
 
@@ -72,7 +86,7 @@ class ConvolutionStack(nn.Module):
         height, width, channels = image_size(space)
         modules = []
         for out, kernel, stride in layers:
-            modules.append(nn.Conv2d(channels, out, kernel, stride))
+            modules.append(orthogonal(nn.Conv2d(channels, out, kernel, stride)))
             height, width = ((side - kernel) // stride + 1 for side in (height, width))
             channels = out
         self.layers = nn.ModuleList(modules)
@@ -144,6 +158,8 @@ class Encoder(nn.Module):
         self.hidden = hidden
         self.encoded = int(sum(sizes))
         self.first = nn.Linear(self.encoded, hidden)
+        if self.stacks:
+            orthogonal(self.first)
         self.second = None if self.stacks else nn.Linear(hidden, hidden)
 
     def image(self) -> tuple[str, ConvolutionStack] | None:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from daedalus.accelerators.rollout import Inputs, State
-from daedalus.agents.a3c_network import A3CConfig, Unrolled, small_layer
+from daedalus.agents.a3c_network import A3CConfig, Unrolled
 from daedalus.agents.base import Acted, Agent, Metrics, Rollout, Spaces
 from daedalus.agents.learner import Learner
 from daedalus.agents.networks import (
@@ -37,6 +37,7 @@ from daedalus.agents.networks import (
     flat_size,
     flatten,
     is_image,
+    orthogonal,
 )
 from daedalus.agents.policies import policy_for
 
@@ -90,18 +91,17 @@ class Layer(nn.Module):
         return total
 
 
-def _dense(inside: int, out: int, earlier: int, alpha: float) -> Layer:
+def _dense(own: nn.Linear, earlier: int, alpha: float) -> Layer:
     """Return a fully connected layer that reads ``earlier`` columns as well."""
-    own = nn.Linear(inside, out)
     if not earlier:
         return Layer(own, None, None)
-    adapter = Adapter(earlier, inside, alpha, maps=False)
-    return Layer(own, nn.Linear(inside, out, bias=False), adapter)
+    adapter = Adapter(earlier, own.in_features, alpha, maps=False)
+    return Layer(own, nn.Linear(own.in_features, own.out_features, bias=False), adapter)
 
 
 def _convolution(shape: tuple[int, int, int, int], earlier: int, alpha: float) -> Layer:
     """Return a convolution (inputs, outputs, kernel, stride) that reads ``earlier`` columns."""
-    own = nn.Conv2d(*shape)
+    own = orthogonal(nn.Conv2d(*shape))
     if not earlier:
         return Layer(own, None, None)
     adapter = Adapter(earlier, shape[0], alpha, maps=True)
@@ -126,12 +126,13 @@ class Column(nn.Module):
                 self.convolutions.append(_convolution(shape, count if i else 0, alpha))
         layers = 1 if convolved else 2
         for i, (inside, out) in enumerate(pairwise([convolved + rest, *[config.hidden] * layers])):
-            self.dense.append(_dense(inside, out, count if i or convolved else 0, alpha))
+            own = orthogonal(nn.Linear(inside, out)) if convolved else nn.Linear(inside, out)
+            self.dense.append(_dense(own, count if i or convolved else 0, alpha))
         self.adapter = Adapter(count, config.hidden, alpha, maps=False) if count else None
         read = config.hidden * (2 if count else 1)
         self.distribution = policy_for(spaces.action)
-        self.actor = small_layer(nn.Linear(read, self.distribution.size), 0.01)
-        self.critic = small_layer(nn.Linear(read, 1), 1.0)
+        self.actor = orthogonal(nn.Linear(read, self.distribution.size), 0.01)
+        self.critic = orthogonal(nn.Linear(read, 1), 1.0)
 
     def layers(self, observation: dict[str, Tensor], below: Sequence[list[Tensor]]) -> list[Tensor]:
         """Return the input of every layer but the first, and of the heads.

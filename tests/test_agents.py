@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from daedalus.agents import agent_names, make_agent, register_agent
 from daedalus.agents.actor_critic import ActorCritic, Config
 from daedalus.agents.base import Agent, Inputs, Spaces
+from daedalus.agents.networks import Encoder
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policies import policy_for
 from daedalus.agents.recurrent import LSTM, Recorded
@@ -160,6 +161,18 @@ def test_a_kept_pass_is_not_used_after_the_parameters_changed() -> None:
     assert learner.recorded(rollout) is not None
     made.update(rollout)
     assert learner.recorded(rollout) is None
+
+
+def test_what_is_seen_reaches_the_features_of_an_untrained_network() -> None:
+    generator = torch.Generator().manual_seed(0)
+    blocks = torch.randint(60, 150, (64, 3, 3, 3), generator=generator, dtype=torch.uint8)
+    views = blocks.repeat_interleave(7, 1).repeat_interleave(7, 2)
+    torch.manual_seed(0)
+    encoder = Encoder({"image": Box(0, 255, (21, 21, 3), np.uint8)}, 128)
+    with torch.no_grad():
+        features = encoder(encoder.encode({"image": views}))
+    # an LSTM has the previous action, 0 or 1, beside them; PyTorch's own scale leaves 0.005
+    assert features.std(0).mean() > 0.05
 
 
 @pytest.mark.parametrize("recorded", [False, True])
