@@ -15,6 +15,8 @@ from daedalus.agents.recorder import Recorder, Saving
 
 LOG_INTERVAL = 10_000
 """Environment steps between two logged rows."""
+SHOWN = 5.0
+"""Seconds after which progress is told although no row is due."""
 PREPARED_ROWS = 20
 """Rows that an agent's preparation is logged in, all of step 0."""
 
@@ -51,7 +53,7 @@ def train(
         total_timesteps: Steps over all environments, counted from the agent's first.
         run: A `RunDirectory` that keeps checkpoints and logged rows, or None.
         callback: An SB3 callback, a list of them, or a function of (locals, globals).
-        progress: Called with a `Progress` after every logged row.
+        progress: Called with a `Progress` after every logged row and between distant ones.
         log_interval: Environment steps between logged rows; by default `LOG_INTERVAL`.
         saving: When checkpoints are taken and which stay, if there is a ``run``.
         health: Looks at every logged row and warns; by default one that knows no earlier runs.
@@ -104,6 +106,7 @@ class _Log:
     ) -> None:
         self.agent, self.interval, self.progress, self.health = agent, interval, progress, health
         self._clock, self._steps = time.perf_counter(), agent.num_timesteps
+        self._shown = self._clock
         self._next = (agent.num_timesteps // interval + 1) * interval
         self._prepared: dict[str, list[float]] = {}
 
@@ -123,23 +126,20 @@ class _Log:
             self.progress(Progress(steps, total, 0.0, float("nan"), float("nan"), at))
 
     def after_update(self, metrics: Metrics) -> None:
-        """Log a row if one is due."""
+        """Log a row if one is due; say how far training is at least every ``SHOWN`` seconds."""
         agent = self.agent
         agent.take_episodes()
-        due = agent.num_timesteps >= self._next or agent.num_timesteps >= agent.total_timesteps
-        if not due:
-            return
-        self._next = (agent.num_timesteps // self.interval + 1) * self.interval
-        self._row(metrics)
+        if agent.num_timesteps >= self._next or agent.num_timesteps >= agent.total_timesteps:
+            self._next = (agent.num_timesteps // self.interval + 1) * self.interval
+            self._row(metrics)
+        elif time.perf_counter() - self._shown > SHOWN:
+            self._show(self._speed())
 
     def _row(self, metrics: Metrics) -> None:
-        agent, now = self.agent, time.perf_counter()
-        speed = (agent.num_timesteps - self._steps) / max(now - self._clock, 1e-9)
-        self._clock, self._steps = now, agent.num_timesteps
-        episodes = agent.ep_info_buffer
-        mean_return = float(np.mean([e["r"] for e in episodes])) if episodes else float("nan")
-        mean_length = float(np.mean([e["l"] for e in episodes])) if episodes else float("nan")
-        if episodes:
+        agent, speed = self.agent, self._speed()
+        self._clock, self._steps = time.perf_counter(), agent.num_timesteps
+        if agent.ep_info_buffer:
+            mean_return, mean_length = self._episodes()
             agent.logger.record("rollout/ep_rew_mean", mean_return)
             agent.logger.record("rollout/ep_len_mean", mean_length)
         agent.logger.record("time/fps", speed)
@@ -150,11 +150,26 @@ class _Log:
         for name, alarm in self.health.check(agent.num_timesteps, agent.logger.numbers()).items():
             agent.logger.record(name, alarm)
         agent.logger.dump(agent.num_timesteps)
+        self._show(speed)
+
+    def _speed(self) -> float:
+        """Return the steps per second since the last row."""
+        seconds = time.perf_counter() - self._clock
+        return (self.agent.num_timesteps - self._steps) / max(seconds, 1e-9)
+
+    def _episodes(self) -> tuple[float, float]:
+        """Return mean return and length of the latest episodes, NaN if there are none."""
+        episodes = self.agent.ep_info_buffer
+        if not episodes:
+            return float("nan"), float("nan")
+        returns, lengths = zip(*((e["r"], e["l"]) for e in episodes), strict=True)
+        return float(np.mean(returns)), float(np.mean(lengths))
+
+    def _show(self, speed: float) -> None:
+        self._shown, agent = time.perf_counter(), self.agent
         if self.progress is not None:
             self.progress(
-                Progress(
-                    agent.num_timesteps, agent.total_timesteps, speed, mean_return, mean_length
-                )
+                Progress(agent.num_timesteps, agent.total_timesteps, speed, *self._episodes())
             )
 
 

@@ -28,9 +28,10 @@ class Evaluate:
     episodes: Count = 100
     """Episodes, each on a seed of its own."""
     env: MaybeText = None
-    """Environment or scenario (auto: the one it was trained in)."""
+    """Environment or scenario, with its own parameters (auto: the one it was trained in, with the
+    run's)."""
     env_kwargs: tuple[str, ...] = ()
-    """Parameters of the environment as key=value, in place of the run's."""
+    """Parameters of the environment as key=value, in place of those."""
     deterministic: bool = False
     """Take the most likely action instead of drawing from the policy."""
     seed: Count = 0

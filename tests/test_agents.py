@@ -17,6 +17,7 @@ from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policies import policy_for
 from daedalus.agents.recurrent import LSTM, Recorded
 from daedalus.agents.spaces import space_from_json, space_to_json
+from daedalus.agents.training import train
 from daedalus.agents.unreal import UNREAL
 from daedalus.agents.unreal import Config as UnrealConfig
 
@@ -359,6 +360,16 @@ def test_tensorboard_tags_are_those_of_sb3(tmp_path: Path) -> None:
     tags = read.Tags()["scalars"]
     wanted = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "train/value_loss")
     assert set(wanted) <= set(tags)
+
+
+def test_slow_environments_show_progress_before_a_row_is_due(monkeypatch: Any) -> None:
+    monkeypatch.setattr("daedalus.agents.training.SHOWN", 0.0)
+    shown: list[Any] = []
+    made = agent("actor_critic", vector())
+    train(made, 32, progress=shown.append)
+    assert [at.num_timesteps for at in shown] == [8, 16, 24, 32]
+    assert all(at.steps_per_second > 0 for at in shown)
+    assert shown[-1].mean_length == 5
 
 
 @pytest.mark.parametrize("name", OURS)
