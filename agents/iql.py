@@ -186,7 +186,8 @@ class IQL(Agent):
         self.network.to(self.device)
         self.target = deepcopy(self.network).requires_grad_(False)
         self.weights = ImportanceWeights(self.agents).to(self.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
+        parameters = self.network.parameters()
+        self.optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
         self.replay = StepReplay(config.buffer_size if config.replay else 1)
         self.modules = {"network": self.network, "target": self.target, "weights": self.weights}
         self.optimizers = {"adam": self.optimizer}

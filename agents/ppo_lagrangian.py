@@ -55,7 +55,8 @@ class PPOLagrangian(ConstrainedAgent):
         super().build()
         self.learner.ledger.multiplier.fill_(self.config.multiplier_start)
         policy = self.learner.network.policy
-        self.adam = torch.optim.Adam(policy.parameters(), self.config.learning_rate)
+        rate = self.config.learning_rate
+        self.adam = torch.optim.Adam(policy.parameters(), rate, fused=True)
         self.optimizers["policy"] = self.adam
 
     def update(self, rollout: Rollout) -> Metrics:
