@@ -61,11 +61,12 @@ def plot_learning_curve(
     axes = figure.add_subplot()
     for i, (label, (steps, returns)) in enumerate(curves.items()):
         axes.plot(steps, returns, color=COLOURS[i % len(COLOURS)], linewidth=2, label=label)
-    for label, value in (references or {}).items():
+    for i, (label, value) in enumerate(sorted((references or {}).items(), key=lambda x: -x[1])):
         axes.axhline(value, color="#718096", linestyle="--", linewidth=1)
+        side, align = (-3, "top") if i % 2 else (3, "bottom")  # neighbours on different sides
         axes.annotate(
-            label, (1, value), (-4, 3), xycoords=("axes fraction", "data"), ha="right",
-            textcoords="offset points", color="#4a5568", fontsize=9,
+            label, (1, value), (-4, side), xycoords=("axes fraction", "data"), ha="right",
+            va=align, textcoords="offset points", color="#4a5568", fontsize=9,
         )  # fmt: skip
     axes.set(xlabel="environment steps", ylabel="mean return of an episode", title=title)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g} M" if x >= 1e6 else f"{x:,.0f}")
