@@ -117,6 +117,8 @@ class Bars(NamedTuple):
 
     def _rows(self, width: float, height: float, most: float) -> list[Shape]:
         row = min(ROW, height / len(self.values))
+        size = min(SMALL, max(int(row) - 2, 8))  # letters shrink where rows are low
+        drop = (row - size) / 2 - 1.5
         left, room = 0.45 * width, 0.4 * width
         found: list[Shape] = []
         for i, value in enumerate(self.values):
@@ -124,13 +126,13 @@ class Bars(NamedTuple):
             colour = "text" if chosen else "faint"
             length = room * min(abs(float(value)) / most, 1.0)
             found += [
-                Text(left - EDGE, top + 2, self.labels[i][:18], colour, "r"),
+                Text(left - EDGE, top + drop, self.labels[i][:18], colour, "r", size),
                 Fill((left, top + 3, left + room, top + row - 3), "line"),
                 Fill(
                     (left, top + 3, left + length, top + row - 3),
                     "loss" if value < 0 else "return" if chosen else "value",
                 ),
-                Text(width, top + 2, f"{float(value):.2f}", colour, "r"),
+                Text(width, top + drop, f"{float(value):.2f}", colour, "r", size),
             ]
             if self.targets is not None:
                 x = left + room * min(abs(float(self.targets[i])) / most, 1.0)
