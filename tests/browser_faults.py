@@ -64,7 +64,10 @@ def kill_part(env: BrowserWeb, victim: str) -> list[str]:
 
 def _is_main(pid: int) -> bool:
     """Tell Chromium's main process from its helpers and the one that reports crashes."""
-    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except FileNotFoundError:  # ended since it was listed
+        return False
     kinds = [word.partition("=")[0] for word in words]
     return "--user-data-dir" in kinds and "--type" not in kinds
 
