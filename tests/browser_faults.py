@@ -66,10 +66,13 @@ def _is_main(pid: int) -> bool:
     """Tell Chromium's main process from its helpers and the one that reports crashes."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        forked = Path(f"/proc/{parent}/cmdline").read_text().split("\0") == words
     except FileNotFoundError:  # ended since it was listed
         return False
     kinds = [word.partition("=")[0] for word in words]
-    return "--user-data-dir" in kinds and "--type" not in kinds
+    # a helper that was forked and has not begun its own program looks like its parent
+    return not forked and "--user-data-dir" in kinds and "--type" not in kinds
 
 
 def kill_trainer(how: signal.Signals) -> list[str]:
