@@ -14,9 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,7 @@ from daedalus.evaluation.provenance import commit, hardware, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "results" / "web_proof.json", ROOT / "docs" / "web.md"
-TURN = 10
+TURN = 20
 """Episodes of a task before the next has its turn."""
 LONGEST = 400
 """Steps of a demonstrator's episode at most; it needs some tens."""
@@ -45,6 +49,7 @@ LONGEST = 400
 
 def play(task: str, episodes: range, steps: int) -> dict[str, Any]:
     """Play episodes of a task in both backends; return what to add to its figures."""
+    warnings.simplefilter("ignore")
     played = Played(task, actions="all_supported")
     env = BrowserWeb(task=task, actions="all_supported")
     found: dict[str, Any] = {"episodes": 0, "steps": 0, "faults": 0, "differences": []}
@@ -61,6 +66,13 @@ def play(task: str, episodes: range, steps: int) -> dict[str, Any]:
     finally:
         env.close()
     return found
+
+
+def next_turn(tasks: dict[str, Any], names: list[str], episodes: int) -> dict[str, range]:
+    """Return the next episodes of the tasks that have played the fewest."""
+    done = {name: tasks.get(name, {"episodes": 0})["episodes"] for name in names}
+    last = min(min(done.values()) // TURN * TURN + TURN, episodes)
+    return {name: range(n, last) for name, n in done.items() if n < last}
 
 
 def page(tasks: dict[str, dict[str, Any]]) -> str:
@@ -88,24 +100,26 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=1000, help="of each task")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--steps", type=int, default=60, help="of a random episode, at most")
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="browsers at a time")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
     results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     tasks = results.setdefault("tasks", {})
     results |= {"commit": commit(), "hardware": hardware(), "versions": versions()}
     end = time.monotonic() + 60 * options.minutes
-    for start in range(0, options.episodes, TURN):
-        for task in options.tasks:
-            done = tasks.get(task, {"episodes": 0})["episodes"]
-            due = range(done, min(start + TURN, options.episodes))
-            if not due or time.monotonic() > end:
-                continue
-            found = play(task, due, options.steps)
-            tasks[task] = {k: v + tasks.get(task, {}).get(k, type(v)()) for k, v in found.items()}
-            write_file(options.out, (json.dumps(results, indent=1, sort_keys=True) + "\n").encode())
-            print(f"{task}: {tasks[task]}", flush=True)
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+        while turn := next_turn(tasks, options.tasks, options.episodes):
+            if time.monotonic() > end:
+                break
+            told = pool.map(play, turn, turn.values(), repeat(options.steps))
+            for task, found in zip(turn, told, strict=True):
+                tasks[task] = {
+                    k: v + tasks.get(task, {}).get(k, type(v)()) for k, v in found.items()
+                }
+                text = json.dumps(results, indent=1, sort_keys=True)
+                write_file(options.out, f"{text}\n".encode())
+                print(f"{task}: {tasks[task]}", flush=True)
     replace_between(PAGE, "proof", page(tasks))
     total = {k: sum(t[k] for t in tasks.values()) for k in ("episodes", "steps", "faults")}
     differences = sum(len(t["differences"]) for t in tasks.values())
