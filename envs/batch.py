@@ -145,7 +145,9 @@ class Batch:
         self.states = np.zeros(n, core.engine_dtype(family))
         self._seeded = np.zeros(n, bool)
         asked = {**self.observation_spaces, **self.label_spaces, **self.info_spaces}
-        beside = [name for name, other in family.hidden.items() if other in asked]
+        beside = [
+            name for name, others in family.hidden.items() if not asked.keys().isdisjoint(others)
+        ]
         asked |= {name: family.spaces[name] for name in beside}
         self._out = self._arrays(asked)
         self._final = self._arrays(asked)

@@ -62,9 +62,10 @@ class Family:
         observations: Names of the arrays that a policy sees unless told otherwise.
         labels: Names of arrays for auxiliary losses; never an input of a policy unless selected.
         infos: Names of arrays that go to ``info``.
-        hidden: Names of arrays that nobody sees, each with the one that it goes with: what
-            ``observe`` has to know of its last picture to change only what differs. Rows belong to
-            environments as those of the others do, so it is known even where states are exchanged.
+        hidden: Names of arrays that nobody sees, each with those that it goes with: what
+            ``observe`` has to know of what it last wrote to change only what differs. Rows belong
+            to environments as those of the others do, so it is known even where states are
+            exchanged.
         time_limit: Steps after which an episode is truncated; 0 for none.
         keys: Key names and the actions they stand for, for a person who plays.
         fps: Steps in a second of the world's time, for videos and play.
@@ -81,7 +82,7 @@ class Family:
     observations: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[tuple[str, ...]] = ()
     infos: ClassVar[tuple[str, ...]] = ()
-    hidden: ClassVar[Mapping[str, str]] = {}
+    hidden: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     time_limit: int = 0
     keys: Mapping[str, Any] = {}
     fps: ClassVar[int] = 15

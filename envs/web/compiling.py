@@ -18,11 +18,14 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
+    "_nrt": False,  # arrays are lent: nothing is counted
 }
 part = numba.njit(forceinline=False, **_OPTIONS)
 """Decorator of a function that only kernels call: no way in from Python, which takes as long to
 compile as the function. One compilation serves all callers, where an overload has one for each
 caller's settings. What an inlined function calls would be inlined with it unless told otherwise."""
+part_with_array = numba.njit(forceinline=False, **{**_OPTIONS, "_nrt": True})
+"""The same for a function that returns an array."""
 part_of_one = numba.njit(forceinline=True, **_OPTIONS)
 """Decorator of a function that has one caller and many arrays, which take long to pass."""
 

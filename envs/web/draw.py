@@ -125,9 +125,8 @@ def _paint(canvas: Any, width: int, clip: Any, state: Any, page: Any) -> None:
         fill(canvas, width, clip, (clip[0], clip[1], clip[2], np.int64(HEADER)), YELLOW)
         _paragraph(canvas, width, clip, page.utterance)
     inner = _cut(clip, _area(page))
-    for e in range(np.int64(page.begin[state.page]), page.begin[state.page + 1]):
-        if not state.elements[e].visible:
-            continue
+    for k in range(state.showing):
+        e = np.int64(state.shown[k])
         around = inner if page.elements[e].scrolls else clip
         shared = _reach(state, page, e, around)
         if shared[0] < shared[2] and shared[1] < shared[3]:

@@ -31,6 +31,8 @@ STATE: list[tuple[Any, ...]] = [
     *((name, "i8") for name in ("scroll", "month", "x", "y", "outcome", "sent")),
     ("edited", "i8"),  # text input that was typed into since the page was settled, or -1
     ("stale", "i8"),  # 1 where other elements may show since then
+    ("showing", "i8"),  # elements that show: so many of `shown`
+    ("shown", "i2", (MAX_ELEMENTS,)),  # which, in the order of the page
     ("clock", "f8"),  # ms
     ("raw", "f8"),  # score of the request
     ("elements", CHANGING, (MAX_ELEMENTS,)),
@@ -90,6 +92,7 @@ def settle(state: Any, page: Any) -> None:
 @part
 def _show(state: Any, page: Any) -> None:
     """Find what shows: on this page, with everything that it is part of open."""
+    state.showing = 0
     for e in range(page.begin[state.page], page.begin[state.page + 1]):
         x, mine, shown = page.elements[e], state.elements[e], True
         if x.parent >= 0:
@@ -104,6 +107,9 @@ def _show(state: Any, page: Any) -> None:
                 shown = 0 <= day < STARTS[state.month + 1] - first
                 mine.number = day + 1
         mine.visible = shown
+        if shown:
+            state.shown[state.showing] = e
+            state.showing += 1
     if state.focus >= 0 and not state.elements[state.focus].visible:
         state.focus = -1
     if state.open >= 0 and not state.elements[state.open].visible:
@@ -142,9 +148,10 @@ def hit(state: Any, page: Any) -> int:
     """Return the topmost element that shows under the pointer, or -1."""
     area, x, y = page.scroll, state.x, state.y
     inside = area[0] <= x < area[0] + area[2] and area[1] <= y < area[1] + area[3]
-    for e in range(page.begin[state.page + 1] - 1, page.begin[state.page] - 1, -1):
+    for k in range(state.showing - 1, -1, -1):
+        e = np.int64(state.shown[k])
         its = page.elements[e]
-        if not state.elements[e].visible or (its.scrolls and not inside):
+        if its.scrolls and not inside:
             continue
         top = its.top - (state.scroll if its.scrolls else 0)
         if its.left <= x < its.left + its.width and top <= y < top + its.height:

@@ -20,6 +20,8 @@ from daedalus.envs.web.tasks import load_tasks
 from daedalus.envs.web.values import value_text, value_words
 
 REWARDS = ("raw", "decayed", "binary")
+BY_ELEMENT = ("mask", "elements", "words", "texts", "values")
+"""Arrays with a row for each element."""
 STEP_MS = 100.0
 """Simulated time of a step: World of Bits acts at 8 to 12 Hz."""
 
@@ -48,6 +50,7 @@ class WebArrays(NamedTuple):
     values: np.ndarray
     pixels: np.ndarray
     painted: np.ndarray
+    filled: np.ndarray
 
 
 def web_reset(state: Any, params: WebParams) -> None:
@@ -102,17 +105,33 @@ def _observe(state: Any, page: Any, asked: float, out: Any) -> None:
         deadline = _deadline(page, asked)
         out.clock[0] = min(state.clock / deadline, 1.0) if deadline > 0 else 0.0
         out.clock[1] = state.page
-    clear(out.mask)
-    clear(out.elements)
-    clear(out.words)
-    clear(out.texts)
-    clear(out.values)
-    first = np.int64(page.begin[state.page])
-    for row in range(page.begin[state.page + 1] - first):
-        if state.elements[first + row].visible:
-            _row(state, page, first + row, out, row)
+    if out.filled.size > 0:
+        first, end = np.int64(page.begin[state.page]), np.int64(page.begin[state.page + 1])
+        for k in range(out.filled[0]):
+            e = first + out.filled[1 + k]
+            if e >= end or not state.elements[e].visible:
+                _clear_row(out, e - first)
+        for k in range(state.showing):
+            e = np.int64(state.shown[k])
+            _row(state, page, e, out, e - first)
+            out.filled[1 + k] = e - first
+        out.filled[0] = state.showing
     if out.pixels.size > 0:
         draw_page(state, page, out.pixels, out.painted)
+
+
+@part_of_one
+def _clear_row(out: Any, row: int) -> None:
+    if out.mask.size > 0:
+        out.mask[row] = 0
+    for k in range(out.elements.shape[1]):
+        out.elements[row, k] = 0
+    for k in range(out.words.shape[1]):
+        out.words[row, k] = 0
+    for k in range(out.texts.shape[1]):
+        out.texts[row, k] = 0
+    for k in range(out.values.shape[1]):
+        out.values[row, k] = 0
 
 
 @part_of_one
@@ -135,11 +154,13 @@ def _row(state: Any, page: Any, e: int, out: Any, row: int) -> None:
     if out.words.size > 0:
         for k in range(5):
             out.words[row, k] = x.words[k]
+        out.words[row, 5], out.words[row, 6] = 0, 0
         if x.valued:
             out.words[row, 5], out.words[row, 6] = value_words(state, page, e)
     for k in range(out.texts.shape[1]):
         out.texts[row, k] = page.text[e, k]
     if out.values.size > 0:
+        clear(out.values[row])
         _value(state, page, e, out.values[row])
 
 
@@ -251,7 +272,7 @@ class Web(Family):
 
     Params, Arrays = WebParams, WebArrays
     observations = ARRAYS
-    hidden: ClassVar = {"painted": "pixels"}
+    hidden: ClassVar = {"painted": ("pixels",), "filled": BY_ELEMENT}
     time_limit = 1000
     keys = {"0": 0}
     fps = 10
@@ -300,7 +321,8 @@ class Web(Family):
         self.state_dtype = np.dtype(events.STATE, align=True)
         most = np.iinfo(np.int64).max
         painted = Box(-most, most, (painted_size(self.rows),), np.int64)
-        self.spaces = page_spaces(self.rows, self.size) | {"painted": painted}
+        filled = Box(0, self.rows, (1 + self.rows,), np.int16)
+        self.spaces = page_spaces(self.rows, self.size) | {"painted": painted, "filled": filled}
 
     def render(self, state: np.void) -> np.ndarray:
         """Return the page, uint8 (H, W, 3), with its utterance above where it has none in it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from daedalus.envs.web.compiling import part
+from daedalus.envs.web.compiling import part, part_with_array
 from daedalus.envs.web.dates import DATE_TEXTS, MONTH_TITLES, STARTS, TODAY
 from daedalus.envs.web.model import Kind
 from daedalus.envs.web.pool import VOCABULARY, codes, word_hash, words_of
@@ -52,7 +52,7 @@ def month_of(day: int) -> int:
     return month
 
 
-@part
+@part_with_array
 def value_text(state: Any, page: Any, e: int) -> Any:
     """Return what was entered or chosen in an element, or what it shows now.
 
