@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import gymnasium
@@ -31,6 +32,7 @@ from daedalus.envs.web.model import (
 )
 from daedalus.envs.web.pool import parts_of, text_of, word_hash, words_of
 from daedalus.envs.web.sites import HELD_OUT, SITES
+from daedalus.envs.web.table import Placed, read_table, write_rows
 from daedalus.envs.web.tasks import load_tasks
 
 load_tasks()
@@ -417,14 +419,41 @@ def test_the_arrays_say_what_the_table_says(task: str) -> None:
         played.do(played.act_for_oracle())
 
 
-def test_rows_that_do_not_show_are_zero() -> None:
-    batch = Batch(Web(task="find-city"), 4)
-    batch.reset(0)
-    arrays = batch.observation
-    hidden = arrays["mask"] == 0
-    assert hidden.any()
-    assert not arrays["elements"][hidden].any()
-    assert not arrays["words"][hidden].any()
+def table_from_scratch(batch: Batch, i: int, name: str) -> np.ndarray:
+    """Return an array of a page's rows as the browser's side writes it."""
+    family, state = batch.family, batch.states[i]
+    assert isinstance(family, Web)
+    elements = family.instances[int(state["instance"])].elements
+    first = int(family.params.pool[state["instance"]]["begin"][state["page"]])
+    rows = read_table(family, state)
+    placed = (Placed(row.element - first, row, elements[row.element].name) for row in rows)
+    return write_rows(name, family.spaces[name], placed)
+
+
+@pytest.mark.parametrize("task", ["find-city", "click-tab-2", "flight-comet", "choose-date"])
+def test_a_table_brought_up_to_date_is_the_one_written_from_scratch(task: str) -> None:
+    """Rows that no longer show are zero: after steps and resets, and where states are exchanged."""
+    names = ("elements", "words", "mask", "texts", "values")
+    family = Web(task=task, instances=8, actions="all_supported")
+    batch = Batch(family, 3, observations=names, time_limit=9)
+    batch.reset(1)
+    before = batch.get_state()
+    rng = np.random.default_rng(0)
+    space: Any = batch.action_space
+    shown = set()
+    for turn in range(40):
+        if turn == 30:
+            batch.set_state(before)
+        if turn % 7 == 6:
+            batch.states[:] = batch.states[::-1].copy()
+        vectors = rng.integers(space.nvec, size=(3, len(space.nvec)))
+        vectors[:, 0] = rng.choice([*range(1, 11), a.FOCUS_FIELD, a.FOCUS_FIELD], 3)
+        batch.step(vectors)
+        for i, name in itertools.product(range(3), names):
+            written = batch.observation[name][i]
+            assert np.array_equal(written, table_from_scratch(batch, i, name)), name
+        shown |= {mask.tobytes() for mask in batch.observation["mask"]}
+    assert len(shown) > 1  # rows came and went
 
 
 def test_the_picture_is_the_page() -> None:
