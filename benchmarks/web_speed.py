@@ -166,6 +166,8 @@ def main() -> None:
     parser.add_argument("--browser", action="store_true", help="Chromium too, and MiniWoB++")
     parser.add_argument("--store", action="store_true", help="write the figures and docs/web.md")
     options = parser.parse_args()
+    if options.store and not options.browser:
+        parser.error("--store needs --browser: the page has native and browser figures of one run")
     warnings.simplefilter("ignore")
     record: dict[str, Any] = {
         "command": " ".join(["python", "benchmarks/web_speed.py", *sys.argv[1:]]),
