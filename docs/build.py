@@ -42,6 +42,23 @@ TEMPLATES = {"environment": "my_world", "agent": "my_agent"}
 PICTURE_SEED = 3
 PICTURED = {"PointNavigation": "daedalus/PointGoal2-v0", "SafetyGridworld": "daedalus/BoatRace-v0"}
 """Family -> id that its picture is taken of, where the first shows too little."""
+EVIDENCE = {
+    "actor_critic": ("permuted-digits", "catch-sequence"),  # with EWC and SI
+    "unreal": ("unreal-small-maze",),
+    "nav": ("nav-depth",),
+    "feudal": ("feudal-key-door",),
+    **dict.fromkeys(("cpo", "pdo", "trpo_penalty", "ppo_lagrangian"), ("constrained",)),
+    "pgq": ("pgq-catch", "pgq-four-rooms", "pgq-grid"),
+    "qprop": ("qprop", "qprop-variance"),
+    "progressive": ("catch-sequence",),
+    "distral": ("distral-two-rooms",),
+    "urex": ("urex-bandit",),
+    "comm": ("language",),
+    "iql": ("iql-climbing", "iql-skirmish"),
+    "web": ("web-scores",),
+}
+"""Agent -> pages of ``docs/`` that show its point, the one with the most telling picture first."""
+IMAGE = re.compile(r"^!\[(.*)\]\((.*)\)$", re.MULTILINE)
 FIELD = re.compile(r"^(\w[\w.-]*): +(.*)$", re.DOTALL)
 
 
@@ -100,6 +117,11 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+
+
+def title(path: Path) -> str:
+    """Return what a page is headed with."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def source_of(thing: Any) -> str:
@@ -166,10 +188,12 @@ def arrays_table(family: Family) -> str:
     """Write the arrays of a family with their spaces as registered and what they serve."""
     roles = {name: "observation" for name in family.observations}
     roles |= dict.fromkeys(family.labels, "label") | dict.fromkeys(family.infos, "info")
-    return table(
-        ("array", "space", "by default"),
-        ((code(n), code(brief(s)), roles.get(n, "on demand")) for n, s in family.spaces.items()),
+    rows = (
+        (code(n), code(brief(s)), roles.get(n, "on demand"))
+        for n, s in family.spaces.items()
+        if n not in family.hidden
     )
+    return table(("array", "space", "by default"), rows)
 
 
 def signature(family: type[Family]) -> str:
@@ -253,17 +277,30 @@ def agent_page(name: str) -> str:
     rows = ((code(n), code(d), meaning) for n, d, meaning in config_fields(agent.Config))
     out = [f"# {name}\n", NOTE.format(source=source_of(agent)), summary(agent) + "\n"]
     out += [f"```\ndaedalus train {name} ENV --steps 1e6\n```\n", inspect.getdoc(module) or ""]
+    if name in EVIDENCE:
+        first = IMAGE.search((DOCS / f"{EVIDENCE[name][0]}.md").read_text(encoding="utf-8"))
+        out += ["\n## Evidence\n", *(f"- {link}" for link in evidence_links(name, "../"))]
+        out += [f"\n![{first[1]}](../{first[2]})"] if first else []
     out += ["\n## Settings\n", table(("field", "default", "meaning"), rows), ""]
     return "\n".join(out)
+
+
+def evidence_links(name: str, folder: str) -> list[str]:
+    """Return links to the pages that show an agent's point, by their titles."""
+    return [f"[{title(DOCS / f'{page}.md')}]({folder}{page}.md)" for page in EVIDENCE.get(name, ())]
 
 
 def agents_table() -> str:
     """Write the README's table of agents."""
     rows = (
-        (f"[{code(name)}](docs/agents/{page_name(name)}.md)", summary(make_agent(name)))
+        (
+            f"[{code(name)}](docs/agents/{page_name(name)}.md)",
+            summary(make_agent(name)),
+            " ".join(evidence_links(name, "docs/")),
+        )
         for name in agent_names()
     )
-    return table(("agent", "what"), rows)
+    return table(("agent", "what", "its point, measured"), rows)
 
 
 # ----------------------------------------------------------------------------------------- files
@@ -271,12 +308,9 @@ def agents_table() -> str:
 
 def pages_list() -> str:
     """List the pages that were written by hand, under their headings."""
-    titles = {
-        path: path.read_text(encoding="utf-8").partition("\n")[0] for path in DOCS.glob("*.md")
-    }
     return "\n".join(
-        f"- [{titles[path].removeprefix('# ')}]({path.relative_to(ROOT).as_posix()})"
-        for path in sorted(titles)
+        f"- [{title(path)}]({path.relative_to(ROOT).as_posix()})"
+        for path in sorted(DOCS.glob("*.md"))
     )
 
 
