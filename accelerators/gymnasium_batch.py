@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +18,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from daedalus.accelerators.guards import OutOfSpaceError
 
 Arrays = dict[str, np.ndarray]
+GONE_SECONDS = 1.0
+"""How long after the end of its pipe a process may take to be known as ended."""
+
+
+class EnvironmentGoneError(RuntimeError):
+    """The process of an environment has ended before it was closed."""
 
 
 def named_spaces(space: Space[Any]) -> dict[str, Space[Any]]:
@@ -123,7 +131,11 @@ class VectorEnvBatch:
     def step(self, actions: Any) -> None:
         """Step every environment with its row of ``actions`` and update all arrays."""
         ended_before = self.terminated | self.truncated
-        observation, reward, terminated, truncated, info = self.env.step(np.asarray(actions))
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(np.asarray(actions))
+        except (EOFError, ConnectionError) as error:
+            self._raise_if_gone(error)
+            raise
         self._store(self.observation, observation)
         self.reward[:] = reward
         self.terminated[:], self.truncated[:] = terminated, truncated & ~np.asarray(terminated)
@@ -183,6 +195,32 @@ class VectorEnvBatch:
             raise ValueError("the environment was made without render_mode='rgb_array'")
         return np.asarray(frames[i])
 
+    @property
+    def _processes(self) -> list[Any]:
+        return list(getattr(self.env, "processes", ()))
+
+    def _raise_if_gone(self, cause: Exception) -> None:
+        """Say which environment's process has ended, if one has."""
+        end = time.monotonic() + GONE_SECONDS
+        while time.monotonic() < end:
+            codes = [process.exitcode for process in self._processes]
+            for i, code in enumerate(codes):
+                if code is not None:
+                    why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                    if -code == signal.SIGKILL:
+                        why += ", perhaps for want of memory"
+                    raise EnvironmentGoneError(
+                        f"the process of environment {i} has ended ({why}); a training goes on "
+                        "from its last checkpoint with daedalus resume"
+                    ) from cause
+            time.sleep(0.01)
+
     def close(self) -> None:
-        """Close the environments."""
-        self.env.close()
+        """Close the environments; where a process has ended, end the others."""
+        if all(process.is_alive() for process in self._processes):
+            self.env.close()
+            return
+        for process in self._processes:
+            process.kill()
+            process.join()
+        self.env.closed = True

@@ -24,6 +24,7 @@ from daedalus.accelerators.checkpoint import (
     write_checkpoint,
 )
 from daedalus.accelerators.guards import NotFiniteError
+from daedalus.accelerators.gymnasium_batch import EnvironmentGoneError
 from daedalus.accelerators.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
@@ -186,11 +187,24 @@ class Recorder:
                 self._finish()
             elif isinstance(error, Stopped):
                 self._set_status("interrupted", signal=error.signum)
+            elif isinstance(error, EnvironmentGoneError) and self._signal.signum is not None:
+                self._stop_with_environments(error)
             else:
                 self._set_status("failed", error=f"{type(error).__name__}: {error}")
         finally:
             self._signal.__exit__(kind, error, trace)
             self.agent.logger.sinks.remove(self.run.log)
+
+    def _stop_with_environments(self, error: EnvironmentGoneError) -> None:
+        """Stop at the last checkpoint: the signal went to the environments' processes as well."""
+        assert self._signal.signum is not None
+        warnings.warn(
+            f"the environments were stopped too, so what came after the checkpoint of step "
+            f"{self._saved_at:,} is lost; it can be resumed",
+            stacklevel=4,
+        )
+        self._set_status("interrupted", signal=self._signal.signum)
+        raise Stopped(self._signal.signum) from error
 
     def _finish(self) -> None:
         try:

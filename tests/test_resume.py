@@ -34,7 +34,9 @@ from training_runs import (
 
 from daedalus.accelerators.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
 from daedalus.accelerators.guards import NotFiniteError
+from daedalus.accelerators.gymnasium_batch import EnvironmentGoneError
 from daedalus.accelerators.run_directory import RunDirectory, best_step, read_status
+from daedalus.accelerators.signals import Stopped
 from daedalus.agents import make_agent
 from daedalus.agents import recorder as recorder_module
 from daedalus.agents.recorder import Saving
@@ -223,6 +225,30 @@ def test_a_run_killed_again_and_again_ends_in_the_same_state(tmp_path: Path) -> 
     with RunDirectory.open(path) as run:
         assert digest(task.restore(run)) == expected[task.steps]
     assert rows_of(path) == rows
+
+
+@pytest.mark.filterwarnings("ignore:the environments were stopped too")
+@pytest.mark.parametrize("signum", [None, signal.SIGTERM])
+def test_environments_that_got_the_signal_too_are_a_stop(
+    signum: int | None, tmp_path: Path
+) -> None:
+    """As where a whole process group is told to end; without a signal it is a failure."""
+    agent, gone = CATCH.make(), EnvironmentGoneError("the process of environment 1 has ended")
+
+    def end(*_: Any) -> None:
+        if signum is not None:
+            os.kill(os.getpid(), signum)
+        raise gone
+
+    with RunDirectory.create(tmp_path / "run", {}) as run:
+        train(agent, 100, run=run)
+        agent.collector.collect = end
+        expected = EnvironmentGoneError if signum is None else Stopped
+        with pytest.raises(expected):
+            train(agent, 200, run=run)
+    status = read_status(tmp_path / "run")
+    assert status["state"] == ("failed" if signum is None else "interrupted")
+    assert status["checkpoint"] == load_checkpoint(tmp_path / "run").step == 100
 
 
 # ---- full disk ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from daedalus.accelerators.collector import Collector
+from daedalus.accelerators.gymnasium_batch import EnvironmentGoneError
 from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
 from daedalus.accelerators.vector import EnvBatch, VectorEnvBatch, make_batch
 
@@ -91,6 +92,18 @@ def test_same_step_rollout_by_hand(mode: AutoresetMode, kind: type) -> None:
     assert rollout.action[:, 0].tolist() == [1, 2, 3, 4, 0, 1, 2]
     assert rollout.previous_action[1:, 0].tolist() == [1, 2, 3, 4, 0, 1, 2]
     assert torch.stack(rollout.extras["twice"])[:, 0, 0].tolist() == [2, 4, 6, 2, 4, 6, 2]
+
+
+def test_an_environment_whose_process_was_killed_is_named() -> None:
+    batch = vector(AutoresetMode.SAME_STEP, AsyncVectorEnv)
+    batch.reset(seed=0)
+    assert isinstance(batch.env, AsyncVectorEnv)
+    batch.env.processes[1].kill()
+    batch.env.processes[1].join()
+    with pytest.raises(EnvironmentGoneError, match=r"environment 1 has ended \(SIGKILL, perhaps"):
+        batch.step(np.zeros(2, np.int64))
+    batch.close()
+    assert not any(process.is_alive() for process in batch.env.processes)
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
