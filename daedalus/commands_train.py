@@ -177,6 +177,7 @@ def train_in(run: Any, agent: Any, steps: int, config: Mapping[str, Any]) -> int
     Returns:
         Exit code: 0 when the steps are done, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    from daedalus.accelerators.run_directory import read_status
     from daedalus.accelerators.signals import Stopped
     from daedalus.agents.health import Health
     from daedalus.evaluation.runs import earlier_runs
@@ -197,7 +198,8 @@ def train_in(run: Any, agent: Any, steps: int, config: Mapping[str, Any]) -> int
         agent.batch.close()  # or what environments started, such as ViZDoom, would outlive this
     took = duration(time.monotonic() - began)
     word = "stopped and saved" if code else "finished"
-    print(f"{word} at {agent.num_timesteps:,} steps after {took}{_recent(agent)}")
+    at = read_status(run.path)["checkpoint"] if code else agent.num_timesteps
+    print(f"{word} at {at:,} steps after {took}{_recent(agent)}")
     if not code and table:
         print("\n".join(["", *table, ""]))
     for verb in ("resume",) * bool(code) + ("evaluate", "watch"):
