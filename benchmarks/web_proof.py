@@ -5,8 +5,8 @@
     python benchmarks/web_proof.py --episodes 4 --tasks login-user flight-aurora
 
 Half of the episodes are the demonstrator's, half random. The native page goes first; the browser
-then carries out the commands of an episode in one call, which is several times as fast as one call
-for each (what the tests do). Tasks take turns, so that what has been
+then carries out the commands of an episode in one call, which saves a round trip for each step (the
+tests take them one by one). Tasks take turns, so that what has been
 played after some minutes is about as much of each; results/web_proof.json and docs/web.md hold
 it, and the next run goes on from there. A difference is kept with its episode, and the exit status
 says so.

@@ -49,7 +49,7 @@ def kill_part(env: BrowserWeb, victim: str) -> list[str]:
         "profile": lambda: [pid for pid in processes(f"{folder}/profile") if _is_main(pid)],
     }
     os.kill(pids[victim]()[0], signal.SIGKILL)
-    if not becomes_true(lambda: "fault" in env.do(Command())[4], 1.0):
+    if not becomes_true(lambda: _has_failed(env), 1.0):
         wrong.append("the episode went on")  # a step may be quicker than a death
     if not becomes_true(lambda: not processes(folder), 2.0):
         wrong.append("processes left")
@@ -59,6 +59,12 @@ def kill_part(env: BrowserWeb, victim: str) -> list[str]:
     if env.do(Command())[3]:
         wrong.append("the next episode failed")
     return wrong
+
+
+def _has_failed(env: BrowserWeb) -> bool:
+    """Take a step; tell whether it was truncated by a fault."""
+    *_, truncated, info = env.do(Command())
+    return truncated and "fault" in info
 
 
 def _is_main(pid: int) -> bool:
