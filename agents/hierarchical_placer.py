@@ -16,8 +16,12 @@ differs from it:
 
 - operations are the groups of the environment (co-location classes), without types;
 - places of neighbours count from 0 to 16 whatever the number of operations, where the code has them
-  as they are: a linear grouper then begins with runs of neighbours, and is still undecided;
-- entropy bonus, advantages, learning rate and attention as in `daedalus.agents.placer`;
+  as they are: the indices of a long graph would drown everything else;
+- the logits fall with the squared distance between an operation's place in the graph and the
+  group's, times a learned number, ``near`` at the start: groups begin as runs of neighbours. A
+  grouper that begins undecided mixes all operations into all groups, and no placement of such
+  groups is good;
+- entropy bonus, advantages, learning rate, attention and pieces as in `daedalus.agents.placer`;
   no noise on the logits.
 """
 
@@ -52,7 +56,7 @@ NEIGHBOURS = 10
 """Neighbours of an operation that its embedding names: their places, and which way tensors go."""
 
 SPAN = 16.0
-"""What the place of the last operation counts: operations then begin in groups by their place."""
+"""What the place of the last operation counts."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Config(PlacerConfig):
     """Groups; 0 for 20 for each device, at most 256, as the public code."""
     grouper_hidden: int = 64
     """Units of the grouper."""
+    near: float = 2.0
+    """Weight of an operation's squared distance to a group, in groups; 0 for groups at random."""
     placements: int = 4
     """k: placements of each grouping; the environments must be a multiple of it."""
 
@@ -104,6 +110,16 @@ def group_embedding(nodes: Tensor, links: Tensor, member: Tensor) -> tuple[Tenso
     return tuple(x / (x.amax(-1, keepdim=True) + 1.0) for x in (sums, between))  # type: ignore[return-value]
 
 
+def distance(nodes: Tensor, groups: int) -> Tensor:
+    """Return how many groups lie between each operation's place and each group's: (N, O, G).
+
+    The places of a graph's operations and those of the groups span the same line.
+    """
+    there = nodes[:, :, :1].sum(1, keepdim=True)  # operations that the graph has
+    operation = torch.arange(nodes.shape[1], device=nodes.device).view(1, -1, 1) + 0.5
+    return operation / there * groups - (torch.arange(groups, device=nodes.device) + 0.5)
+
+
 class Network(nn.Module):
     """Grouper and placer."""
 
@@ -115,12 +131,13 @@ class Network(nn.Module):
         self.grouper = nn.Sequential(
             nn.Linear(width, config.grouper_hidden), nn.Linear(config.grouper_hidden, groups)
         )
+        self.near = nn.Parameter(torch.tensor(config.near))
         self.placer = PlacerNetwork(groups, columns, devices, config)
 
     def group_logits(self, nodes: Tensor, edges: Tensor) -> Tensor:
         """Return the grouper's logits (N, O, G)."""
         logits: Tensor = self.grouper(operation_embedding(nodes, edges))
-        return logits
+        return logits - self.near * distance(nodes, self.groups).square()
 
     def encode(self, nodes: Tensor, edges: Tensor, group: Tensor) -> Tensor:
         """Return the groups (N, O) of operations in their context, (N, G, hidden)."""
@@ -164,7 +181,8 @@ class HierarchicalPlacer(Agent):
         with torch.no_grad():
             few = self.network.group_logits(nodes[::each], edges[::each])
             group = group_of(few).repeat_interleave(each, 0)
-            chosen = self.network.placer.place(self.network.encode(nodes, edges, group), device_of)
+            encoded = self.network.encode(nodes, edges, group)
+            chosen = self.network.placer.place(encoded, len(nodes), device_of)
         return Acted(chosen.gather(1, group), state, {"group": group, "device": chosen})
 
     def _choose(self, draws: Categorical, deterministic: bool) -> Callable[[Tensor], Tensor]:

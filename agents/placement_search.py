@@ -124,23 +124,25 @@ def samples_that_count(valid: Tensor, failed: Tensor, drop: bool) -> Tensor:
 def advantages(
     cost: Tensor, baseline: float, counts: Tensor, failed: Tensor, clip: float
 ) -> Tensor:
-    """Return B - R, what each sample is better than the baseline, 0 where it does not count.
+    """Return what each sample is better than the baseline, B - R, 0 where it does not count.
 
     Args:
         cost: (K,), R.
         baseline: B.
         counts: bool (K,).
         failed: bool (K,).
-        clip: Divide by the standard deviation of the samples that did not fail, and cut off beyond
-            this many of them, so that a failing signal far away does not drown the others; 0 for B
-            - R as it is.
+        clip: Divide by the standard deviation of the samples that did not fail, cut off beyond this
+            many of them, so that a failing signal far away does not drown the others, and take the
+            mean off: where most samples fail, those that do not then stand out, instead of all
+            being pushed away; 0 for B - R as it is.
     """
     gain = (baseline - cost) * counts
     if clip <= 0:
         return gain
     kept = gain[counts & ~failed]
     spread = kept.std(correction=0) if len(kept) > 1 else gain.abs().max()
-    return (gain / (spread + 1e-8)).clamp(-clip, clip)
+    gain = (gain / (spread + 1e-8)).clamp(-clip, clip)
+    return (gain - gain.sum() / counts.sum().clamp(min=1)) * counts
 
 
 def reinforce_loss(log_prob: Tensor, advantage: Tensor, counts: Tensor) -> Tensor:

@@ -16,21 +16,28 @@ device, and attends to all groups. Samples that fail are dropped from loss and b
 - attention is multiplicative (Luong et al. 2015), not additive: G x G x units would not fit;
 - the logits are bounded by C tanh(l / T), as in the hierarchical planner (Mirhoseini et al. 2018);
 - B is the average of samples that do not fail; advantages are divided by the standard deviation of
-  those and cut off at ``clip``, so that the failing signal warns and does not drown the rest (it
-  must be worse than any placement that fits: a milder one is preferred to a bad start, and learnt);
-- an entropy bonus keeps the policy from closing early.
+  those, cut off at ``clip`` and centred, so that the failing signal warns and does not drown the
+  rest (it must be worse than any placement that fits: a milder one is preferred to a bad start, and
+  learnt);
+- a learned number is added to the logit of the last device. At the start it makes a placement
+  change its device ``changes`` times for each device, so that the search begins among placements
+  in few pieces. Drawn group by group they send nearly every tensor, and where memory is short
+  nearly none fits;
+- an entropy bonus, small beside the hundreds of decisions that it is summed over.
 
 The agent keeps the best placement that it has tried, `Placer.best`: what a search is for.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 
@@ -59,15 +66,17 @@ class Config:
     """Units of the LSTMs; the paper has 1024."""
     embedding: int = 16
     """Units of a device's embedding."""
-    learning_rate: float = 2e-3
+    changes: float = 2.0
+    """Changes of device along the graph at the start, for each device; 0 to draw groups alone."""
+    learning_rate: float = 1e-3
     """Step size of Adam."""
     baseline_decay: float = 0.9
     """Share of the old baseline that each update keeps."""
     clip: float = 3.0
     """Standard deviations at which advantages are cut off; 0 for B - R as it is, the paper's."""
-    drop_failing_after: int = 1000
-    """Updates after which samples that run out of memory are dropped; the paper has 5000."""
-    entropy_weight: float = 0.02
+    drop_failing_after: int = 5000
+    """Updates after which samples that run out of memory are dropped."""
+    entropy_weight: float = 0.002
     """Weight of the entropy of a decision."""
     logit_bound: float = 5.0
     """C: logits are C tanh(l / T)."""
@@ -75,6 +84,17 @@ class Config:
     """T."""
     max_gradient_norm: float = 1.0
     """Longer gradients are scaled to this norm."""
+
+
+def stay_logit(changes: float, groups: int, devices: int) -> float:
+    """Return what to add to the last device's logit for ``changes`` of each device along a graph.
+
+    With all other logits equal a group then takes another device with probability changes D / G.
+    """
+    rate = changes * devices / groups
+    if rate <= 0:
+        return 0.0
+    return max(0.0, math.log((1 / min(rate, 1.0) - 1) * (devices - 1) + 1e-12))
 
 
 class Network(nn.Module):
@@ -92,6 +112,7 @@ class Network(nn.Module):
         self.head = nn.Linear(2 * hidden, devices)
         nn.init.orthogonal_(self.head.weight, 0.1)
         nn.init.zeros_(self.head.bias)
+        self.stay = nn.Parameter(torch.tensor(stay_logit(config.changes, groups, devices)))
 
     def encode(self, nodes: Tensor, links: Tensor) -> Tensor:
         """Return groups (N, G, columns) with adjacency (N, G, G) in context, (N, G, hidden)."""
@@ -103,17 +124,21 @@ class Network(nn.Module):
         """Return the logits (N, L, D) of L groups in a row, and the state to go on from.
 
         Args:
-            encoded: (N, G, hidden), of all groups.
+            encoded: (M, G, hidden), of all groups; each serves N / M rows that follow each other.
             last: (N, L), the device before each, ``devices`` for none.
             state: None at the start, or what the last call returned.
         """
         carried, done = (None, 0) if state is None else state
-        here = encoded[:, done : done + last.shape[1]]
+        each = len(last) // len(encoded)
+        here = encoded[:, done : done + last.shape[1]].repeat_interleave(each, 0)
         hidden, carried = self.decoder(torch.cat([here, self.last(last)], -1), carried)
-        weights = (self.query(hidden) @ encoded.transpose(1, 2)).softmax(-1)
-        logits = self.head(torch.cat([hidden, weights @ encoded], -1))
+        asked = self.query(hidden).view(len(encoded), -1, hidden.shape[-1])
+        weights = (asked @ encoded.transpose(1, 2)).softmax(-1)
+        logits = self.head(torch.cat([hidden, (weights @ encoded).view_as(hidden)], -1))
         bound, temperature = self.config.logit_bound, self.config.temperature
-        return bound * torch.tanh(logits / temperature), (carried, done + last.shape[1])
+        same = F.one_hot(last, self.devices + 1)[..., :-1]
+        logits = bound * torch.tanh(logits / temperature) + self.stay * same
+        return logits, (carried, done + last.shape[1])
 
     def logits(self, encoded: Tensor, action: Tensor) -> Tensor:
         """Return the logits (N, G, D) that lead to placements (N, G), all steps at once."""
@@ -121,9 +146,9 @@ class Network(nn.Module):
         last = torch.cat([start, action[:, :-1]], 1)
         return self.decode(encoded, last, None)[0]
 
-    def place(self, encoded: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return placements (N, G), device by device as ``choose`` picks from logits (N, 1, D)."""
-        last = torch.full((len(encoded), 1), self.devices, device=encoded.device)
+    def place(self, encoded: Tensor, rows: int, choose: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return placements (N, G) of ``rows``; ``choose`` picks devices from logits (N, 1, D)."""
+        last = torch.full((rows, 1), self.devices, device=encoded.device)
         state, chosen = None, []
         for _ in range(encoded.shape[1]):
             logits, state = self.decode(encoded, last, state)
@@ -164,13 +189,13 @@ class Placer(Agent):
             self.draws.mode if deterministic else partial(self.draws.sample, generator=generator)
         )
         with torch.no_grad():
-            return Acted(self.network.place(self._encode(inputs.observation), choose), state, {})
+            rows, encoded = len(inputs.observation["nodes"]), self._encode(inputs.observation)
+            return Acted(self.network.place(encoded, rows, choose), state, {})
 
     def _encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Return the groups in their context, (N, G, hidden); copies of one graph only once."""
+        """Return the groups in their context, (N, G, hidden); (1, ...) of copies of one graph."""
         nodes, edges = one_or_all(observation["nodes"], observation["edges"])
-        encoded = self.network.encode(nodes, adjacency(edges, nodes.shape[1]))
-        return encoded.expand(len(observation["nodes"]), -1, -1)
+        return self.network.encode(nodes, adjacency(edges, nodes.shape[1]))
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the placements of ``rollout``."""
