@@ -45,19 +45,24 @@ def run_missing(
     missing = [spec for spec in specs if not path_of(spec.label, spec.seed).exists()]
     print(f"{name}: {len(missing)} runs to do", flush=True)
 
-    def told(state: State) -> None:
-        if not state.event:
-            return
-        print(f"[{state.done}/{state.total}] {state.event}", flush=True)
+    wanted = {spec.id for spec in missing}  # the store may hold others, of other settings
+
+    def keep() -> None:
         with ResultStore(STORES / name) as store:
             for run in store.runs(state="done"):
                 path = path_of(run["label"], run["seed"])
-                if not path.exists():
+                if run["id"] in wanted and not path.exists():
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_file(path, (json.dumps(kept(store, run)) + "\n").encode())
 
+    def told(state: State) -> None:
+        if state.event:
+            print(f"[{state.done}/{state.total}] {state.event}", flush=True)
+            keep()
+
     if missing:
         benchmark(missing, STORES / name, workers=workers, watch=told)
+        keep()
 
 
 def provenance(run: dict[str, Any]) -> dict[str, Any]:

@@ -118,9 +118,6 @@ CLAIMS = {
             "nav with depth (D2)": Variant("nav", {"depth_2": 0.33, "loop_closure": 0.0}),
             "nav with depth and loop closure": Variant("nav"),
         },
-        note="These runs were made before the networks started orthogonal, which raised the "
-        "actor-critic's return on this task by four fifths: they say nothing about the present "
-        "ones until they are run again.",
     ),
     "pgq-catch": Claim(
         question="Does PGQ learn Catch faster than the actor-critic, and than DQN?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import MultiDiscrete
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 from daedalus.agents import make_agent
-from daedalus.agents.hierarchical_placer import group_embedding, operation_embedding
+from daedalus.agents.hierarchical_placer import distance, group_embedding, operation_embedding
 from daedalus.agents.placement_search import (
     Baseline,
     Best,
@@ -27,9 +28,11 @@ from daedalus.agents.placement_search import (
 )
 from daedalus.agents.placer import Config as PlacerConfig
 from daedalus.agents.placer import Network as PlacerNetwork
+from daedalus.agents.placer import stay_logit
 from daedalus.agents.placeto import Config as PlacetoConfig
 from daedalus.agents.placeto import Network as PlacetoNetwork
 from daedalus.agents.placeto import around, reachable
+from daedalus.agents.policies import Categorical
 from daedalus.envs.placement.kernels import CURRENT, PLACED, START, VISITED
 
 DIAMOND = torch.tensor([[[0, 1], [0, 2], [1, 3], [2, 3], [-1, -1]]])
@@ -40,12 +43,24 @@ DIAMOND = torch.tensor([[[0, 1], [0, 2], [1, 3], [2, 3], [-1, -1]]])
 
 
 def test_advantages_by_hand() -> None:
-    """B - R; in standard deviations of what did not fail (here 1/2), cut off at 3."""
+    """B - R; in standard deviations of what did not fail (here 1/2), cut off at 3, centred."""
     cost = torch.tensor([1.0, 2.0, 9.0])
     every, failed = torch.tensor([True, True, True]), torch.tensor([False, False, True])
     assert advantages(cost, 2.0, every, failed, clip=0).tolist() == [1, 0, -7]
     assert advantages(cost, 2.0, ~failed, failed, clip=0).tolist() == [1, 0, 0]
-    assert advantages(cost, 2.0, every, failed, clip=3.0).tolist() == pytest.approx([2, 0, -3])
+    assert advantages(cost, 2.0, every, failed, clip=3.0).tolist() == pytest.approx(
+        [2 + 1 / 3, 1 / 3, -3 + 1 / 3]
+    )
+
+
+def test_where_most_samples_fail_those_that_fit_stand_out() -> None:
+    """The failing ones are not all pushed away: together they lose what the others gain."""
+    cost = torch.tensor([1.0, 3.0, *[10.0] * 14])
+    failed = cost > 9
+    found = advantages(cost, 2.0, torch.ones(16, dtype=torch.bool), failed, clip=3.0)
+    assert found[:2].tolist() == pytest.approx([1 + 42 / 16, -1 + 42 / 16])
+    assert found[2:].tolist() == pytest.approx([-3 + 42 / 16] * 14)
+    assert advantages(cost, 2.0, failed & ~failed, failed, clip=3.0).tolist() == [0.0] * 16
 
 
 def test_failing_samples_are_dropped_when_it_is_time() -> None:
@@ -140,7 +155,7 @@ def test_group_embeddings_by_hand() -> None:
 def test_the_placer_scores_what_it_draws() -> None:
     """Logits of drawing device by device are those of all steps at once, and bounded by C."""
     torch.manual_seed(0)
-    network = PlacerNetwork(4, 5, 3, PlacerConfig(hidden=8, logit_bound=2.0))
+    network = PlacerNetwork(4, 5, 3, PlacerConfig(hidden=8, logit_bound=2.0, changes=0.0))
     torch.nn.init.normal_(network.head.weight, std=50.0)
     encoded = network.encode(torch.rand(6, 4, 5), adjacency(DIAMOND.expand(6, -1, -1), 4))
     drawn: list[torch.Tensor] = []
@@ -149,10 +164,44 @@ def test_the_placer_scores_what_it_draws() -> None:
         drawn.append(logits)
         return (logits.argmax(-1) + 1) % 3
 
-    action = network.place(encoded, choose)
+    action = network.place(encoded, 6, choose)
     again = network.logits(encoded, action)
     assert torch.allclose(torch.cat(drawn, 1), again, atol=1e-5)
     assert float(again.detach().abs().max()) <= 2.0
+
+
+def test_copies_of_a_graph_need_one_encoding() -> None:
+    """Two encodings for six rows: each serves three that follow each other."""
+    torch.manual_seed(0)
+    network = PlacerNetwork(4, 5, 3, PlacerConfig(hidden=8))
+    encoded = network.encode(torch.rand(2, 4, 5), adjacency(DIAMOND.expand(2, -1, -1), 4))
+    action = torch.randint(3, (6, 4))
+    few = network.logits(encoded, action)
+    repeated = network.logits(encoded.repeat_interleave(3, 0), action)
+    assert torch.allclose(few, repeated, atol=1e-6)
+
+
+def test_placements_begin_in_few_pieces() -> None:
+    """100 groups on 5 devices with 2 changes for each: another device with probability 1/10."""
+    assert stay_logit(2.0, 100, 5) == pytest.approx(math.log(9 * 4))
+    assert stay_logit(0.0, 100, 5) == stay_logit(9.0, 10, 5) == stay_logit(2.0, 100, 1) == 0.0
+    torch.manual_seed(0)
+    network = PlacerNetwork(100, 5, 5, PlacerConfig(hidden=8))
+    encoded = network.encode(torch.rand(1, 100, 5), torch.zeros(1, 100, 100))
+    draws = Categorical(Discrete(5))
+    generator = torch.Generator().manual_seed(0)
+    action = network.place(encoded, 200, partial(draws.sample, generator=generator))
+    changes = (action[:, 1:] != action[:, :-1]).float().sum(1)
+    assert float(changes.mean()) == pytest.approx(9.9, abs=1.0)
+
+
+def test_groups_begin_as_runs_of_neighbours() -> None:
+    """Four operations and one that the graph lacks in two groups: centres at 1 and 3 of 4."""
+    nodes = torch.tensor([[[1.0], [1.0], [1.0], [1.0], [0.0]]])
+    away = distance(nodes, 2)[0]
+    by_hand = [[-0.25, -1.25], [0.25, -0.75], [0.75, -0.25], [1.25, 0.25]]
+    assert away[:4].tolist() == by_hand
+    assert away[:4].abs().argmin(1).tolist() == [0, 0, 1, 1]
 
 
 def seen_by_placeto(device: list[int], devices: int, current: int = 1) -> torch.Tensor:
