@@ -13,6 +13,8 @@ or on that of devices, so a policy places graphs that it never saw. Where this d
 - message passing sees what is fixed of a graph (cost, bytes, memory, order), so that a graph is
   embedded once and not in each of its steps; what a placement changes (devices, start times, what
   has been visited) enters through the pools;
+- each device also has its share of all work and how full its memory is: sums, which means over a
+  pool do not tell where graphs have different numbers of groups;
 - there is one pool for each device and set, and one network gives the logit of each device: the
   devices are interchangeable, and policies carry over to other numbers of them. The paper has a
   one-hot placement in the messages and an output for each device;
@@ -36,6 +38,8 @@ from daedalus.agents.policies import Categorical
 from daedalus.envs.placement.kernels import CURRENT, PLACED, START, VISITED
 from daedalus.envs.placement.packing import STATIC
 
+COST, MEMORY = STATIC.index("cost"), STATIC.index("memory")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -43,8 +47,9 @@ class Config:
 
     n_steps: int = 16
     """Steps per rollout and environment."""
-    gamma: float = 1.0
-    """Discount; the rewards of an episode sum to what was gained."""
+    gamma: float = 0.95
+    """Discount; with 1 the rewards of an episode sum to what was gained, and what one move gained is
+    lost among a hundred others."""
     gae_lambda: float = 0.95
     """Decay of the advantage estimate."""
     rounds: int = 8
@@ -53,8 +58,8 @@ class Config:
     """Numbers that describe a group."""
     hidden: int = 32
     """Units of the networks on top of the pools."""
-    learning_rate: float = 1e-3
-    """Step size of Adam at the start."""
+    learning_rate: float = 3e-3
+    """Step size of Adam at the start; the paper has 1e-3."""
     final_learning_rate: float = 1e-4
     """Step size at the end; it falls linearly."""
     entropy_weight: float = 0.01
@@ -114,7 +119,7 @@ class Network(nn.Module):
         self.embed = nn.Linear(len(STATIC), size)
         self.message = nn.ModuleList(_two(size, size, size) for _ in range(4))  # f, g; both ways
         self.width = size + len(STATIC) + 2  # of what is pooled: start and visited beside
-        seen = size + len(STATIC) + len(Around._fields) * self.width + 1
+        seen = size + len(STATIC) + len(Around._fields) * self.width + 3
         self.policy = _two(seen, hidden, 1)
         self.value = _two(seen, hidden, 1)
         last = self.policy[-1]
@@ -151,7 +156,9 @@ class Network(nn.Module):
         mine = torch.cat([described[rows, current], static[rows, current]], -1).unsqueeze(1)
         devices = placed.shape[-1]
         here = placed[rows, current].unsqueeze(-1)
-        seen = torch.cat([mine.expand(-1, devices, -1), *pools, here], -1)  # (N, D, ...)
+        held = placed.transpose(1, 2) @ static[:, :, [COST, MEMORY]]  # sums over a device's groups
+        held = held / torch.stack([static[:, :, COST].sum(1), rows.new_ones(len(rows))], 1)[:, None]
+        seen = torch.cat([mine.expand(-1, devices, -1), *pools, held, here], -1)  # (N, D, ...)
         return self.policy(seen).squeeze(-1), self.value(seen).mean(1).squeeze(-1)
 
 
