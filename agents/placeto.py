@@ -48,7 +48,7 @@ class Config:
     n_steps: int = 16
     """Steps per rollout and environment."""
     gamma: float = 0.95
-    """Discount; with 1 the rewards of an episode sum to what was gained, and what one move gained is
+    """Discount; with 1 the rewards of an episode sum to what was gained, and what a move gained is
     lost among a hundred others."""
     gae_lambda: float = 0.95
     """Decay of the advantage estimate."""

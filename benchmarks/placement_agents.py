@@ -35,6 +35,13 @@ RESULT, PAGE = ROOT / "results" / "placement_agents.json", ROOT / "docs" / "plac
 BASELINES = ROOT / "results" / "placement.json"
 EVALUATIONS, COPIES = 20_000, 64
 SEARCHERS = ("placer", "hierarchical_placer")
+RULES = ("single device", "HEFT", "min-cut", "METIS", "chain", "pipeline", "experts")
+MARKS = {
+    "annealing": ("x", "0.4"),
+    "placer": ("o", "tab:red"),
+    "hierarchical_placer": ("s", "tab:blue"),
+    "placeto": ("^", "tab:green"),
+}
 FAILING = 100.0
 TRAINING = [f"{family}:64:{i}" for family in ("inception", "seq2seq") for i in range(8)]
 LEARNING_STEPS, EPISODES = 800_000, 5
@@ -112,17 +119,17 @@ def transferred(agent: Any, graph: str) -> Any:
 def keep(result: dict[str, Any], key: str, work: Any) -> None:
     """Do the work, note what it took, and write the record."""
     start = time.process_time()
-    found = work()
-    found["seconds"] = time.process_time() - start
-    result["runs"][key] = found
+    done = work()
+    done["seconds"] = time.process_time() - start
+    result["runs"][key] = done
     result |= {"commit": commit(), "hardware": hardware(), "versions": versions()}
     write_file(RESULT, (json.dumps(result, indent=1) + "\n").encode())
-    print(f"{key}: {found['ms']:.1f} ms{' (out of memory)' if found['oom'] else ''}", flush=True)
+    print(f"{key}: {done['ms']:.1f} ms{' (out of memory)' if done['oom'] else ''}", flush=True)
 
 
 def table(result: dict[str, Any], baselines: dict[str, Any]) -> str:
     """Write the table of the graphs that were run."""
-    columns = ("single device", "HEFT", "min-cut", "METIS", "chain", "experts", "annealing")
+    columns = (*RULES, "annealing")
     agents = (*SEARCHERS, "placeto")
     lines = [f"| graph | {' | '.join(columns)} | {' | '.join(agents)} |"]
     lines.append("| --- |" + " ---: |" * (len(columns) + len(agents)))
@@ -131,8 +138,7 @@ def table(result: dict[str, Any], baselines: dict[str, Any]) -> str:
         row = baselines.get(graph, {})
         cells = [shown([row[c]]) if c in row else "" for c in columns]
         for name in agents:
-            found = [v for k, v in result["runs"].items() if k.split()[:2] == [name, graph]]
-            cells.append(shown(found))
+            cells.append(shown(found(result, name, graph)))
         lines.append(f"| {graph} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -150,11 +156,61 @@ def shown(runs: list[dict[str, Any]]) -> str:
     )
 
 
+def found(result: dict[str, Any], name: str, graph: str) -> list[dict[str, Any]]:
+    """Return an agent's runs on a graph."""
+    return [run for key, run in result["runs"].items() if key.split()[:2] == [name, graph]]
+
+
+def best_rule(row: dict[str, Any]) -> float:
+    """Return the ms of the best placement that fits, of all that need no search."""
+    return min(float(row[c]["ms"]) for c in RULES if c in row and not row[c]["oom"])
+
+
+def draw(result: dict[str, Any], baselines: dict[str, Any]) -> None:
+    """Draw what annealing and the agents find, relative to the best rule of each graph."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    graphs = sorted({key.split()[1] for key in result["runs"]}, reverse=True)
+    figure, ax = plt.subplots(figsize=(8, 8), dpi=120)
+    for name, (mark, color) in MARKS.items():
+        times: list[float] = []
+        places: list[int] = []
+        for place, graph in enumerate(graphs):
+            row = baselines[graph]
+            runs = [row[name]] if name in row else found(result, name, graph)
+            kept = [run["ms"] / best_rule(row) for run in runs if not run["oom"]]
+            times += kept
+            places += [place] * len(kept)
+        ax.plot(times, places, mark, color=color, ms=5, alpha=0.8, label=name)
+    ax.axvline(1.0, color="black", lw=1)
+    ax.set_xscale("log")
+    ticks = (0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    full = [" *" if baselines[g]["single device"]["oom"] else "" for g in graphs]
+    ax.set_yticks(range(len(graphs)), [g + mark for g, mark in zip(graphs, full, strict=True)])
+    ax.tick_params(axis="y", labelsize=8)
+    ax.set_xlabel("step time / that of the best rule;  *: does not fit one device")
+    ax.grid(axis="y", lw=0.3)
+    ax.legend(frameon=False, fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(PAGE.parent / "images" / "placement-agents.png")
+    plt.close(figure)
+
+
 def page(result: dict[str, Any]) -> str:
-    """Write docs/placement-agents.md."""
+    """Write docs/placement-agents.md and draw its figure."""
     baselines = json.loads(BASELINES.read_text(encoding="utf-8"))["graphs"]
+    draw(result, baselines)
     text = (ROOT / "benchmarks" / "placement_agents_page.md").read_text(encoding="utf-8")
     text = text.replace("{table}", table(result, baselines))
+    packages = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
+    machine = f"{result['hardware']['processor']}, {result['hardware']['cores']} cores"
+    text = text.replace("{where}", f"{machine}; {packages}; commit `{result['commit'][:10]}`")
     return text.replace("{evaluations}", f"{EVALUATIONS:,}").replace(
         "{steps}", f"{LEARNING_STEPS:,}"
     )

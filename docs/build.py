@@ -55,6 +55,7 @@ EVIDENCE = {
     "urex": ("urex-bandit",),
     "comm": ("language",),
     "iql": ("iql-climbing", "iql-skirmish"),
+    **dict.fromkeys(("placer", "hierarchical_placer", "placeto"), ("placement-agents",)),
     "web": ("web-scores",),
 }
 """Agent -> pages of ``docs/`` that show its point, the one with the most telling picture first."""
