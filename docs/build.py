@@ -53,7 +53,7 @@ EVIDENCE = {
     "progressive": ("catch-sequence",),
     "distral": ("distral-two-rooms",),
     "urex": ("urex-bandit",),
-    "comm": ("language",),
+    "comm": ("language", "comm-speaker-listener"),
     "iql": ("iql-climbing", "iql-skirmish"),
     **dict.fromkeys(("placer", "hierarchical_placer", "placeto"), ("placement-agents",)),
     "web": ("web-scores",),
