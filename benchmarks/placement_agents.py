@@ -120,9 +120,9 @@ def keep(result: dict[str, Any], key: str, work: Any) -> None:
     """Do the work, note what it took, and write the record."""
     start = time.process_time()
     done = work()
-    done["seconds"] = time.process_time() - start
+    done |= {"seconds": time.process_time() - start, "commit": commit()}
     result["runs"][key] = done
-    result |= {"commit": commit(), "hardware": hardware(), "versions": versions()}
+    result |= {"hardware": hardware(), "versions": versions()}
     write_file(RESULT, (json.dumps(result, indent=1) + "\n").encode())
     print(f"{key}: {done['ms']:.1f} ms{' (out of memory)' if done['oom'] else ''}", flush=True)
 
@@ -210,7 +210,7 @@ def page(result: dict[str, Any]) -> str:
     text = text.replace("{table}", table(result, baselines))
     packages = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
     machine = f"{result['hardware']['processor']}, {result['hardware']['cores']} cores"
-    text = text.replace("{where}", f"{machine}; {packages}; commit `{result['commit'][:10]}`")
+    text = text.replace("{where}", f"{machine}; {packages}; the commit of each run is kept with it")
     return text.replace("{evaluations}", f"{EVALUATIONS:,}").replace(
         "{steps}", f"{LEARNING_STEPS:,}"
     )
