@@ -50,6 +50,8 @@ class A3CConfig:
     """Units of the LSTM; 0 for a feed-forward agent."""
     torso: str = "a3c"
     """Convolutions: "a3c" (two, by resolution) or "nature" (three)."""
+    precision: str = "float32"
+    """What the encoder computes in: "float32", or "bfloat16" where the processor has it."""
     feed_back: bool = True
     """Give the LSTM the previous action and reward."""
     reuse_acting: bool = True
@@ -212,7 +214,7 @@ class A3CNetwork(nn.Module):
     def __init__(self, spaces: Spaces, config: A3CConfig, core: Any = None) -> None:
         """Build for ``spaces``; by default with the core that ``config.lstm`` asks for."""
         super().__init__()
-        self.encoder = Encoder(spaces.observation, config.hidden, config.torso)
+        self.encoder = Encoder(spaces.observation, config.hidden, config.torso, config.precision)
         if core is not None:
             self.core = core
         elif config.task_gains:

@@ -222,7 +222,7 @@ class RewardPrediction(nn.Module):
         """Return the cross-entropy and the accuracy with and without reward."""
         count = len(batch.label)
         flat = {name: value.flatten(0, 1) for name, value in batch.frames.items()}
-        encoded = self.encoder[0].encode(flat).view(count, -1)
+        encoded = self.encoder[0].encode(flat).float().view(count, -1)
         logits = self.classes(F.relu(self.hidden(encoded), inplace=True))
         right, paid = logits.argmax(-1) == batch.label, batch.label != 0
         return F.cross_entropy(logits, batch.label), {

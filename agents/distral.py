@@ -130,12 +130,12 @@ class Judged(NamedTuple):
 class Trunk(nn.Module):
     """Encoder with a policy's logits, and a value."""
 
-    def __init__(self, spaces: Any, hidden: int, torso: str, actions: int) -> None:
+    def __init__(self, spaces: Any, config: Config, actions: int) -> None:
         """Build for observation ``spaces``."""
         super().__init__()
-        self.encoder = Encoder(spaces, hidden, torso)
-        self.actor = orthogonal(nn.Linear(hidden, actions), 0.01)
-        self.critic = orthogonal(nn.Linear(hidden, 1), 1.0)
+        self.encoder = Encoder(spaces, config.hidden, config.torso, config.precision)
+        self.actor = orthogonal(nn.Linear(config.hidden, actions), 0.01)
+        self.critic = orthogonal(nn.Linear(config.hidden, 1), 1.0)
 
     def forward(self, observation: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits (N, A) and values (N,)."""
@@ -151,10 +151,8 @@ class Network(nn.Module):
         super().__init__()
         seen = {name: space for name, space in spaces.items() if name != "task"}
         count = 1 if config.shared else spaces["task"].shape[0]
-        self.common = Trunk(seen, config.hidden, config.torso, actions)
-        self.tasks = nn.ModuleList(
-            Trunk(seen, config.hidden, config.torso, actions) for _ in range(count)
-        )
+        self.common = Trunk(seen, config, actions)
+        self.tasks = nn.ModuleList(Trunk(seen, config, actions) for _ in range(count))
         coupled = config.alpha if config.c_kl > 0 else 1.0  # A3C 2col: h_0 + f_i
         self.coupling = coupled if config.columns == 2 else 0.0
 

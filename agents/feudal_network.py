@@ -72,7 +72,7 @@ class FeudalNetwork(nn.Module):
         super().__init__()
         self.horizon, self.shuffles = config.horizon, config.shuffle_goals
         size = config.goal_size
-        self.encoder = Encoder(spaces.observation, config.hidden, config.torso)
+        self.encoder = Encoder(spaces.observation, config.hidden, config.torso, config.precision)
         self.space = nn.Linear(config.hidden, size)
         self.centre: Tensor
         self.register_buffer("centre", torch.zeros(size))

@@ -77,7 +77,7 @@ class Learner:
         )
         unrolled = self.network.unroll(steps, state)
         layers = {
-            name: getattr(unrolled, name)[0]
+            name: getattr(unrolled, name)[0].float()
             for name in ("encoded", "features", "output", "latent")
             if hasattr(unrolled, name)
         }

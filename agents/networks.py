@@ -23,6 +23,9 @@ from daedalus.agents.reuse import Maps, convolve, flat, join, linear_relu
 CHUNK = 128
 """Images per convolution call: activations then stay in the cache, up to twice as fast."""
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What an encoder may compute in; its parameters and its features are float32."""
+
 Known = Mapping[str, Sequence[Tensor]]
 """What acting computed, by name: parts that follow each other, one per step."""
 
@@ -79,10 +82,12 @@ def orthogonal(layer: Layer, gain: float = 2**0.5) -> Layer:
 class ConvolutionStack(nn.Module):
     """Convolutions with ReLU over one image observation; output (N, features), channels last."""
 
-    def __init__(self, space: Space[Any], layers: Layers) -> None:
-        """Build ``layers`` for the images of ``space``."""
+    def __init__(
+        self, space: Space[Any], layers: Layers, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Build ``layers`` for the images of ``space``, to compute in ``dtype``."""
         super().__init__()
-        self.space = space
+        self.space, self.dtype = space, dtype
         height, width, channels = image_size(space)
         modules = []
         for out, kernel, stride in layers:
@@ -98,7 +103,7 @@ class ConvolutionStack(nn.Module):
     def maps(self, image: Tensor) -> list[Tensor]:
         """Return the images (N, H, W, C) as numbers in [0, 1] and every layer's output."""
         x = channels_last(image, self.space).permute(0, 3, 1, 2)
-        x = x.to(torch.float32, copy=True).mul_(1 / 255)
+        x = x.to(self.dtype, copy=True).mul_(1 / 255)
         return convolve(x, list(self.layers))  # type: ignore[arg-type]
 
     def forward(self, image: Tensor, known: Sequence[Maps] | None = None) -> Tensor:
@@ -128,7 +133,11 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self, spaces: Mapping[str, Space[Any]], hidden: int = 256, torso: str = "a3c"
+        self,
+        spaces: Mapping[str, Space[Any]],
+        hidden: int = 256,
+        torso: str = "a3c",
+        precision: str = "float32",
     ) -> None:
         """Build for ``spaces``.
 
@@ -136,17 +145,21 @@ class Encoder(nn.Module):
             spaces: Observation spaces by name.
             hidden: Units of the fully connected layers.
             torso: ``"a3c"`` (sizes by resolution, see `A3C`) or ``"nature"``.
+            precision: ``"float32"`` or ``"bfloat16"``.
 
         Raises:
-            ValueError: Unknown ``torso``.
+            ValueError: Unknown ``torso`` or ``precision``.
         """
         super().__init__()
         if torso not in ("a3c", "nature"):
             raise ValueError(f"torso must be 'a3c' or 'nature', got {torso!r}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
+        self.dtype = PRECISIONS[precision]
         self.spaces = dict(spaces)
         self.stacks = nn.ModuleDict(
             {
-                name: ConvolutionStack(space, _layers(space, torso))
+                name: ConvolutionStack(space, _layers(space, torso), self.dtype)
                 for name, space in spaces.items()
                 if is_image(space)
             }
@@ -180,10 +193,10 @@ class Encoder(nn.Module):
                 kept.update({f"{name}/{i}": value for i, value in enumerate(maps)})
             dense = self._dense(self._join(observation, images))
         kept.update({f"dense/{i}": value for i, value in enumerate(dense)})
-        return dense[-1], kept
+        return dense[-1].float(), kept
 
     def encode(self, observation: Mapping[str, Tensor], known: Known | None = None) -> Tensor:
-        """Return the convolved images and flat vectors, (N, encoded).
+        """Return the convolved images and flat vectors, (N, encoded), in the encoder's precision.
 
         Args:
             observation: (N, ...) by name.
@@ -198,14 +211,14 @@ class Encoder(nn.Module):
 
     def _join(self, observation: Mapping[str, Tensor], images: Mapping[str, Tensor]) -> Tensor:
         parts = [
-            images[name] if name in images else flatten(observation[name], space)
+            images[name] if name in images else flatten(observation[name], space).to(self.dtype)
             for name, space in self.spaces.items()
         ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).to(self.dtype)
 
     def forward(self, encoded: Tensor, known: Known | None = None) -> Tensor:
         """Return the features (N, hidden) of (N, encoded); ``known`` as in `encode`."""
-        return self._dense(encoded, known)[-1]
+        return self._dense(encoded, known)[-1].float()
 
     def _dense(self, x: Tensor, known: Known | None = None) -> list[Tensor]:
         outputs = [x]

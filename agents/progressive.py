@@ -114,6 +114,8 @@ class Column(nn.Module):
     def __init__(self, spaces: Spaces, config: Config, earlier: Sequence[Column]) -> None:
         """Build a column that reads ``earlier`` ones, which are not parts of it."""
         super().__init__()
+        if config.precision != "float32":
+            raise ValueError("progressive computes in float32; actor_critic has 'bfloat16', too")
         self.spaces, self.earlier = spaces.observation, list(earlier)
         count, alpha = len(self.earlier), config.alpha
         self.image = next((name for name, s in self.spaces.items() if is_image(s)), None)

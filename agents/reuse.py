@@ -21,9 +21,16 @@ NARROW = 16
 
 def linear_relu(x: Tensor, layer: nn.Linear, known: Tensor | None = None) -> Tensor:
     """Return relu(layer(x)), (N, out); ``known`` is that result if acting has computed it."""
+    weight, bias = _parameters(layer, x.dtype)
     if known is None:
-        return F.relu(F.linear(x, layer.weight, layer.bias), inplace=True)
-    return _KnownLinear.apply(x, layer.weight, layer.bias, known)  # type: ignore[no-any-return,no-untyped-call]
+        return F.relu(F.linear(x, weight, bias), inplace=True)
+    return _KnownLinear.apply(x, weight, bias, known)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _parameters(layer: nn.Linear | nn.Conv2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return weight and bias in ``dtype``; gradients flow back to the layer's own."""
+    assert layer.bias is not None
+    return layer.weight.to(dtype), layer.bias.to(dtype)
 
 
 class _KnownLinear(torch.autograd.Function):
@@ -56,7 +63,7 @@ def convolve(x: Tensor, layers: Sequence[nn.Conv2d]) -> list[Tensor]:
     """Return `Maps`: ``x`` and what each convolution with ReLU makes of the one before."""
     maps = [x]
     for layer in layers:
-        y = F.conv2d(maps[-1], layer.weight, layer.bias, layer.stride)
+        y = F.conv2d(maps[-1], *_parameters(layer, x.dtype), layer.stride)
         maps.append(F.relu(y, inplace=True))
     return maps
 
@@ -68,7 +75,8 @@ def flat(maps: Maps) -> Tensor:
 
 def join(parts: Sequence[Maps], layers: Sequence[nn.Conv2d]) -> Tensor:
     """Return the last maps of all ``parts``, (N, features), through which gradients flow."""
-    parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
+    dtype = parts[0][0].dtype
+    parameters = [p for layer in layers for p in _parameters(layer, dtype)]
     strides = [layer.stride[0] for layer in layers]
     return _Convolutions.apply(parts, strides, *parameters)  # type: ignore[no-any-return,no-untyped-call]
 
@@ -88,9 +96,14 @@ class _Convolutions(torch.autograd.Function):
         for maps, piece in zip(ctx.parts, pieces, strict=True):
             count, _, height, width = maps[-1].shape
             behind = piece.view(count, height, width, -1).permute(0, 3, 1, 2)
-            found = _back(behind, maps, ctx.weights, ctx.strides)
+            found = [_wide(g) for g in _back(behind, maps, ctx.weights, ctx.strides)]
             sums = [a.add_(b) for a, b in zip(sums, found, strict=True)] if sums else found
         return None, None, *sums
+
+
+def _wide(value: Tensor) -> Tensor:
+    """Return ``value`` in float32 if it has less, so that sums over parts lose nothing."""
+    return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
 def _back(
@@ -110,7 +123,8 @@ def _back(
 
 def _is_narrow(x: Tensor) -> bool:
     """Whether patches are faster; not for 3 colours, whose short rows are slow to gather."""
-    return x.device.type == "cpu" and x.shape[1] <= NARROW
+    float32 = x.dtype == torch.float32
+    return x.device.type == "cpu" and float32 and x.shape[1] <= NARROW
 
 
 Gradients = tuple[Tensor | None, Tensor, Tensor]

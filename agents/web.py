@@ -73,8 +73,14 @@ class Web(ActorCritic):
     Config: ClassVar[type[Any]] = Config
 
     def build(self) -> None:
-        """Make network and optimisers."""
+        """Make network and optimisers.
+
+        Raises:
+            ValueError: ``precision`` is not that of tables.
+        """
         if reads_tables(self.spaces):
+            if self.config.precision != "float32":
+                raise ValueError("tables are read in float32; 'bfloat16' is for images of pages")
             network: Any = ElementNetwork(self.spaces, self.config.width, self.config.layers)
         else:
             network = A3CNetwork(self.spaces, self.config)

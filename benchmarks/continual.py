@@ -50,11 +50,35 @@ TOLD: dict[str, dict[str, Any]] = {
     "EWC, task hidden": {"task_id": "hidden"},
 }
 """What methods are told of the task, where it is not the scenario's ``task_id``."""
+STRENGTHS: dict[str, dict[str, float]] = {
+    "small_collect_sequence": {"L2": 0.01, "EWC": 0.3, "SI": 0.1},
+}
+"""Weights of penalties, where they are not those of `METHODS`."""
+CHOSEN = {
+    "catch_sequence": "were chosen on seed 0 out of three or more each",
+    "small_collect_sequence": "are, of EWC, the best of 0.3, 3, 30, 300 and 3,000 on seed 0, of SI "
+    "the better of 0.1 and 1; L2 has that of Catch",
+}
+"""How they were found."""
+NOTES = {
+    "catch_sequence": "*Mirrored* shows what *plain* shows, only actions move the paddle the other "
+    "way: what is seen cannot tell these two apart.",
+}
+"""What a reader of a page should know besides the figures."""
+
+
+def methods(name: str) -> dict[str, dict[str, Any]]:
+    """Return the methods of a scenario by label, with the strengths of their penalties."""
+    own = STRENGTHS.get(name, {})
+    return {
+        label: entry | ({"consolidation_weight": own[label]} if label in own else {})
+        for label, entry in METHODS.items()
+    }
 
 
 def specs_of(name: str, seeds: int, only: list[str]) -> list[RunSpec]:
     """Return the runs of every method and seed."""
-    entries = {label: METHODS[label] for label in only or METHODS}
+    entries = {label: entry for label, entry in methods(name).items() if label in (only or METHODS)}
     specs = Plan((Group((name,), entries),), seeds=seeds).specs()
     return [
         dataclasses.replace(spec, env_kwargs={**spec.env_kwargs, **TOLD.get(spec.label, {})})
@@ -207,8 +231,7 @@ PAGE = """# What is kept of tasks learnt one after another?
 `R[i, j]` is the score on task j after stage i: a mean return over {episodes} held-out episodes, 0
 for a random policy and 1 for a perfect one; heat maps are means over seeds. Observations show
 which task it is (`task_id: known`) but where it is *hidden* or *inferred*, that is found out from
-what is seen; that a task is over is told to all. *Mirrored* shows what *plain* shows, only actions
-move the paddle the other way: what is seen cannot tell these two apart.
+what is seen; that a task is over is told to all. {note}
 
 | method | seeds | learnt | average at the end | on each task | kept | forgetting {rest} |
 |---|---:|---:|---:|---|---|---:|---:|---:|
@@ -221,7 +244,7 @@ trains on all tasks side by side with the same steps in all. Interquartile means
 
 Every method has {steps:,} steps, {envs} environments and the network of the scenario; a column of
 `progressive` is as large, so it has more parameters in all. The strengths of penalties
-({strengths}) were chosen on seed 0 out of three or more each. EWC also acts for
+({strengths}) {chosen}. EWC also acts for
 {fisher:,} steps at the end of each stage, from which nothing but its Fisher information comes.
 
 Scenario `{name}`; `{command}`; {hardware}; {versions}; commit `{commit}`, {date}. Every run is in
@@ -233,7 +256,7 @@ def _write_page(name: str, scaled: dict[str, np.ndarray], first: dict[str, Any])
     scenario, source = load(name), first["provenance"]
     strengths = ", ".join(
         f"{label} {entry['consolidation_weight']:g}"
-        for label, entry in METHODS.items()
+        for label, entry in methods(name).items()
         if "consolidation_weight" in entry and label not in TOLD
     )
     text = PAGE.format(
@@ -242,6 +265,7 @@ def _write_page(name: str, scaled: dict[str, np.ndarray], first: dict[str, Any])
         **{"description": scenario.description, "episodes": first["episodes"]},
         rows="\n".join(_row(label, matrices) for label, matrices in scaled.items()),
         **{"steps": first["total_timesteps"], "envs": first["num_envs"], "strengths": strengths},
+        **{"note": NOTES.get(name, ""), "chosen": CHOSEN.get(name, "were not searched")},
         fisher=16 * first["config"]["n_steps"] * first["num_envs"],
         command=f"python benchmarks/continual.py {name}",
         **{"hardware": source["hardware"], "commit": source["commit"][:10]},

@@ -65,6 +65,8 @@ class Claim:
     """What a reader should know besides the figures."""
     diagnostics: dict[str, str] = dataclasses.field(default_factory=dict)
     equation: str = ""
+    num_envs: int | None = None
+    """None for the scenario's."""
 
 
 _NONE = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
@@ -84,6 +86,8 @@ _SHORT = (
 
 _SMALL = {"lstm": 0, "hidden": 64, "n_steps": 5, "learning_rate": 3e-3}
 _SEARCHED = {**_SMALL, "learning_rate": 0.012, "entropy_weight": 0.043}
+_FAST = {"learning_rate": 0.0054, "entropy_weight": 0.0012}
+_MAZE = {"hidden": 128, "learning_rate": 0.003, "entropy_weight": 0.013}
 
 CLAIMS = {
     "unreal-small-maze": Claim(
@@ -94,22 +98,29 @@ CLAIMS = {
         variants={
             "actor_critic (LSTM)": Variant("actor_critic"),
             "unreal": Variant("unreal"),
-            "only pixel control": Variant("unreal", {**_NONE, "pixel_control": 0.054}),
+            "only pixel control": Variant("unreal", {**_NONE, "pixel_control": 0.059}),
             "only reward prediction": Variant("unreal", {**_NONE, "reward_prediction": 1.0}),
             "only value replay": Variant("unreal", {**_NONE, "value_replay": 1.0}),
         },
         note="Both agents have the settings that were best for both of them in a random search "
         "with nine draws each (`python benchmarks/search.py unreal-small-maze`, 300,000 steps, "
-        "seed 0; figures in "
-        "`results/unreal-small-maze/search.json`): UNREAL's area was the larger one in seven of "
-        "the nine draws, and the same draw was the best for both. The search was made before the "
-        "networks started orthogonal, which raised the baseline's final return from 14.6 to 24.8 "
-        "and UNREAL's held-out one from 30.8 to 39.7; until then UNREAL needed 35 % of the budget.",
+        "seed 0; figures in `results/unreal-small-maze/search.json`).",
+    ),
+    "bfloat16-maze": Claim(
+        question="Does an agent that computes in bfloat16 learn as one that computes in float32?",
+        scenario="demo",
+        total_timesteps=300_000,
+        baseline="actor_critic, float32",
+        variants={
+            "actor_critic, float32": Variant("actor_critic", _FAST),
+            "actor_critic, bfloat16": Variant("actor_critic", {**_FAST, "precision": "bfloat16"}),
+        },
     ),
     "nav-depth": Claim(
         question="Does predicting depth and loop closure help the two-LSTM navigation agent?",
         scenario="small_maze_random_goal",
         total_timesteps=300_000,
+        num_envs=8,
         baseline="nav without auxiliary losses",
         variants={
             "nav without auxiliary losses": Variant(
@@ -153,6 +164,22 @@ CLAIMS = {
         },
         note=_EARLY_ENDS,
     ),
+    "pgq-maze": Claim(
+        question="Does PGQ learn a first-person maze from pixels faster than the actor-critic, and "
+        "than DQN?",
+        scenario="demo",
+        total_timesteps=300_000,
+        baseline="actor_critic",
+        variants={
+            "actor_critic": Variant("actor_critic", _FAST),
+            "dqn (stable-baselines3)": Variant("dqn", {"learning_rate": 1.7e-4}),
+            "pgq": Variant("pgq", _MAZE),
+            "pgq without replay": Variant("pgq", {**_MAZE, "eta": 0.0}),
+        },
+        note="Every agent has the settings that were best for it in a random search with six draws "
+        "each (`python benchmarks/search.py pgq-maze --draws 6`, one seed that is none of these; "
+        "figures in `results/pgq-maze/search.json`); *pgq without replay* has PGQ's.",
+    ),
 }
 
 _GOALS: dict[str, Any] = {
@@ -178,9 +205,44 @@ CLAIMS |= {
     ),
     "feudal-montezuma": Claim(
         question="Do a Manager's goals help where no reward tells the way to a distant key?",
-        scenario="montezuma_rooms",
-        total_timesteps=500_000,
+        scenario="montezuma_rooms_no_skull",
+        total_timesteps=5_000_000,
         **_GOALS,
+    ),
+    "feudal-keys-doors": Claim(
+        question="Are a Manager's goals used, and do they help, in a first-person maze of keys?",
+        scenario="small_keys_doors",
+        total_timesteps=2_000_000,
+        **{**_GOALS, "note": ""},
+    ),
+}
+
+
+_TAPES: dict[str, Any] = {
+    "num_envs": 400,  # 40 instances, 10 samples of each, as the paper's batch
+    "baseline": "ment, tau 0",
+    "variants": {
+        f"{objective}, tau {tau:g}{slower}": Variant(
+            "urex", {"objective": objective, "tau": tau, **rate}
+        )
+        for slower, rate in (("", {}), (", rate 0.001", {"learning_rate": 1e-3}))
+        for objective, tau in (("ment", 0.0), ("ment", 0.01), ("urex", 0.1))
+    },
+    "diagnostics": {"level": "level reached"},
+}
+
+CLAIMS |= {
+    "urex-duplicated-input": Claim(
+        question="Does UREX learn to write every symbol of a tape of doubles once?",
+        scenario="duplicated_input",
+        total_timesteps=1_000_000,
+        **_TAPES,
+    ),
+    "urex-reversed-addition": Claim(
+        question="Does UREX learn to add numbers digit by digit, from rewards alone?",
+        scenario="reversed_addition",
+        total_timesteps=2_000_000,
+        **_TAPES,
     ),
 }
 
@@ -247,7 +309,7 @@ def run_all(name: str, seeds: int, workers: int, only: list[str]) -> None:
     claim = CLAIMS[name]
     agents = {v: claim.variants[v] for v in only or claim.variants}
     entries = {v: {"agent": variant.agent, **variant.config} for v, variant in agents.items()}
-    group = Group((claim.scenario,), entries, claim.total_timesteps)
+    group = Group((claim.scenario,), entries, claim.total_timesteps, claim.num_envs)
     run_missing(name, group, seeds, workers, partial(_file, name), partial(_kept, name))
 
 

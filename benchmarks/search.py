@@ -70,6 +70,14 @@ SEARCHES = {
         own_ranges={"dqn": {"learning_rate": (3e-4, 1e-2)}},  # Adam's, theirs are RMSProp's
         seed=1000,
     ),
+    "pgq-maze": Search(
+        scenario="demo",
+        total_timesteps=300_000,
+        agents={"actor_critic": {}, "pgq": {"hidden": 128}, "dqn": {}},
+        ranges={"learning_rate": (5e-4, 8e-3), "entropy_weight": (1e-3, 3e-2)},
+        own_ranges={"dqn": {"learning_rate": (1e-4, 2e-3)}},  # Adam's, theirs are RMSProp's
+        seed=1000,
+    ),
 }
 
 
@@ -135,6 +143,7 @@ def main() -> None:
     path = ROOT / "results" / args.claim / "search.json"
     head = {"scenario": search.scenario, "total_timesteps": search.total_timesteps}
     content = {**head, "seed": search.seed, "draws": rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, (json.dumps(content, indent=1) + "\n").encode())
 
 

@@ -37,6 +37,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from daedalus.agents.actor_critic import ActorCritic, Config
+from daedalus.agents.networks import PRECISIONS
 from daedalus.agents.sb3_features import Features
 
 COPIES, STEPS, ACTIONS = 64, 20, 6
@@ -206,14 +207,14 @@ CASES = {
 }
 
 
-def make_ours(case: Case) -> Any:
+def make_ours(case: Case, precision: str) -> Any:
     """Return our agent."""
-    config = Config(n_steps=STEPS, feed_back=False, **case.ours)
+    config = Config(n_steps=STEPS, feed_back=False, precision=precision, **case.ours)
     return ActorCritic(Still(case.space), config, device="cpu")
 
 
-def make_theirs(case: Case) -> Any:
-    """Return the agent of stable-baselines3."""
+def make_theirs(case: Case, _: str) -> Any:
+    """Return the agent of stable-baselines3, which computes in float32."""
     env = StillVecEnv(Still(case.space))
     given: dict[str, Any] = {"policy_kwargs": {"net_arch": [], **case.theirs}, "device": "cpu"}
     if not case.recurrent:
@@ -238,13 +239,13 @@ def peak_flops(size: int = 2048) -> float:
     return 2 * size**3 / seconds(lambda: a @ a)
 
 
-def serve(pipe: Connection, name: str, who: str, threads: int) -> None:
+def serve(pipe: Connection, name: str, who: str, threads: int, precision: str) -> None:
     """Train in a process of its own: answer a number of rollouts with the seconds they took.
 
     The first answer is the number of floating-point operations per environment step.
     """
     torch.set_num_threads(threads)
-    agent = MAKERS[who](CASES[name])
+    agent = MAKERS[who](CASES[name], precision)
 
     def train(rollouts: int) -> None:
         steps = rollouts * STEPS * COPIES
@@ -261,11 +262,11 @@ def serve(pipe: Connection, name: str, who: str, threads: int) -> None:
 class Trainer:
     """A trainer in a process of its own."""
 
-    def __init__(self, name: str, who: str, threads: int) -> None:
+    def __init__(self, name: str, who: str, threads: int, precision: str) -> None:
         """Start it and let it warm up."""
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, name, who, threads))
+        self.process = context.Process(target=serve, args=(theirs, name, who, threads, precision))
         self.process.start()
         self.flops: float = self.pipe.recv()
 
@@ -280,7 +281,7 @@ class Trainer:
         self.process.join()
 
 
-def measure(name: str, turns: int, budget: float, threads: int) -> dict[str, Any]:
+def measure(name: str, turns: int, budget: float, threads: int, precision: str) -> dict[str, Any]:
     """Let both train in turns and return speeds, operations and shares of the bound.
 
     Args:
@@ -288,8 +289,9 @@ def measure(name: str, turns: int, budget: float, threads: int) -> dict[str, Any
         turns: Of each.
         budget: Wall time of one turn, in s.
         threads: Of torch.
+        precision: Of our encoder.
     """
-    trainer = {who: Trainer(name, who, threads) for who in MAKERS}
+    trainer = {who: Trainer(name, who, threads, precision) for who in MAKERS}
     rollouts = {who: max(1, round(budget / t.train(1))) for who, t in trainer.items()}
     times: dict[str, list[float]] = {who: [] for who in MAKERS}
     peaks = []
@@ -337,6 +339,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--turns", type=int, default=15, help="of each trainer")
     parser.add_argument("--seconds", type=float, default=0.5, help="wall time of one turn")
+    parser.add_argument(
+        "--precision", default="float32", choices=list(PRECISIONS), help="of our encoder"
+    )
     parser.add_argument("--json", help="file to write the figures to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -347,7 +352,9 @@ def main() -> None:
     print(f"{'case':<20}{'ours':>9}{'theirs':>9}{'ratio':>8}{'aim':>6}   share of FLOP bound")
     results = {}
     for name in options.cases:
-        results[name] = found = measure(name, options.turns, options.seconds, options.threads)
+        results[name] = found = measure(
+            name, options.turns, options.seconds, options.threads, options.precision
+        )
         speed = found["steps/s"]
         shares = ", ".join(
             f"{who} {found['share of bound'][who]:.0%} of {found['bound steps/s'][who]:,} steps/s"

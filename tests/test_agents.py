@@ -153,6 +153,25 @@ def test_reusing_acting_gives_the_gradients_of_recomputing(name: str, lstm: int)
     torch.testing.assert_close(*vectors, atol=2e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", [*OURS, "pgq", "feudal"])
+def test_agents_learn_in_bfloat16_with_parameters_in_float32(name: str) -> None:
+    horizon = {"horizon": 2} if name == "feudal" else {}
+    made = agent(name, vector(), precision="bfloat16", lstm=8, **horizon).learn(80)
+    rows = made.learner.optimizer.vector  # type: ignore[attr-defined]
+    assert rows.dtype == torch.float32
+    assert torch.isfinite(rows).all()
+    kept = made.collector.collect(4).extras  # type: ignore[union-attr]
+    images = [t for key, parts in kept.items() if key.startswith("image") for t in parts]
+    assert {t.dtype for t in images} == {torch.bfloat16}
+
+
+def test_agents_that_cannot_compute_in_bfloat16_say_so() -> None:
+    with pytest.raises(ValueError, match="progressive computes in float32"):
+        agent("progressive", vector(), precision="bfloat16", lstm=0)
+    with pytest.raises(ValueError, match="'float32' or 'bfloat16', got 'half'"):
+        agent("actor_critic", vector(), precision="half")
+
+
 def test_a_kept_pass_is_not_used_after_the_parameters_changed() -> None:
     made = agent("actor_critic", vector())
     assert made.collector is not None

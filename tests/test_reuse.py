@@ -73,6 +73,30 @@ def test_convolutions_have_the_gradients_of_autograd(
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
 
 
+def test_in_bfloat16_gradients_are_those_of_float32_but_for_rounding() -> None:
+    torch.manual_seed(0)
+    spaces = {"image": IMAGE}
+    exact, rounded = Encoder(spaces, 32), Encoder(spaces, 32, precision="bfloat16")
+    rounded.load_state_dict(exact.state_dict())
+    images = torch.randint(0, 256, (5, *(IMAGE.shape or ())), dtype=torch.uint8)
+    weight = torch.randn(5, 32)
+    found = {}
+    for name, encoder in (("exact", exact), ("rounded", rounded)):
+        acted, kept = encoder.step({"image": images})
+        known = {key: [value] for key, value in kept.items()}
+        for reused in (None, known):
+            features = encoder(encoder.encode({"image": images}, reused), reused)
+            assert acted.dtype == features.dtype == torch.float32
+            torch.testing.assert_close(features, acted, atol=1e-5, rtol=1e-5)
+            gradients = torch.autograd.grad((features * weight).sum(), list(encoder.parameters()))
+            assert all(g.dtype == torch.float32 for g in gradients)
+            found[name, reused is None] = torch.cat([g.flatten() for g in gradients])
+    assert kept["image/1"].dtype == kept["dense/0"].dtype == torch.bfloat16
+    size = found["exact", True].norm()
+    assert 1e-4 < (found["rounded", True] - found["exact", True]).norm() / size < 2e-2
+    assert (found["rounded", True] - found["rounded", False]).norm() / size < 2e-2
+
+
 def test_a_linear_layer_with_a_known_result_has_the_gradients_of_autograd() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(4, 3).double()
