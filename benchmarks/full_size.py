@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--scenario", default="nav_maze_random_goal_01")
     parser.add_argument("--agent", default="unreal")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--precision", default="float32", help="float32 or bfloat16, the encoder's")
     parser.add_argument("--num-envs", type=int, help="copies (default: the scenario's)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--updates", type=int, default=30, help="updates timed part by part")
@@ -152,7 +153,7 @@ def main() -> None:
     task, cls = scenarios.load(options.scenario), make_agent(options.agent)
     agent = cls(
         task.env,
-        cls.Config(**task.agents.get(options.agent, {})),
+        cls.Config(**task.agents.get(options.agent, {}), precision=options.precision),
         num_envs=options.num_envs or task.num_envs,
         seed=options.seed,
         device=options.device,
@@ -168,7 +169,8 @@ def main() -> None:
     print(f"{speed:,.0f} steps/s")
     result = {
         "command": f"python benchmarks/full_size.py --scenario {options.scenario} "
-        f"--agent {options.agent} --device {agent.device.type} --num-envs {agent.batch.num_envs} "
+        f"--agent {options.agent} --precision {options.precision} "
+        f"--device {agent.device.type} --num-envs {agent.batch.num_envs} "
         f"--threads {options.threads} --minutes {options.minutes:g}",
         "milliseconds of an update": {k: round(1e3 * v, 3) for k, v in parts.items()},
         "steps of an update": steps,

@@ -1,6 +1,7 @@
 """Training throughput beside stable-baselines3: same observations, network, batch and threads.
 
     python -m benchmarks.training_speed [--threads 2] [--turns 15] [--cases images84 recurrent]
+    python -m benchmarks.training_speed --precision float32 bfloat16 --cases images84 recurrent84
 
 Every case trains our `actor_critic` and the nearest algorithm of stable-baselines3 (A2C, or
 RecurrentPPO of sb3-contrib with one epoch over one full batch) on an environment that costs
@@ -15,6 +16,7 @@ machine does in a 2048 x 2048 float32 matrix product, its best in the same turns
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import platform
@@ -340,7 +342,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=15, help="of each trainer")
     parser.add_argument("--seconds", type=float, default=0.5, help="wall time of one turn")
     parser.add_argument(
-        "--precision", default="float32", choices=list(PRECISIONS), help="of our encoder"
+        "--precision",
+        nargs="+",
+        default=["float32"],
+        choices=list(PRECISIONS),
+        help="of our encoder; theirs computes in float32",
     )
     parser.add_argument("--json", help="file to write the figures to")
     options = parser.parse_args()
@@ -349,18 +355,18 @@ def main() -> None:
         f"{COPIES} copies, {STEPS} steps a rollout, {options.threads} threads, "
         f"torch {torch.__version__}, {platform.processor() or platform.machine()}"
     )
-    print(f"{'case':<20}{'ours':>9}{'theirs':>9}{'ratio':>8}{'aim':>6}   share of FLOP bound")
+    print(f"{'case':<28}{'ours':>9}{'theirs':>9}{'ratio':>8}{'aim':>6}   share of FLOP bound")
     results = {}
-    for name in options.cases:
-        results[name] = found = measure(
-            name, options.turns, options.seconds, options.threads, options.precision
-        )
+    for name, precision in itertools.product(options.cases, options.precision):
+        label = name if precision == "float32" else f"{name} {precision}"
+        found = measure(name, options.turns, options.seconds, options.threads, precision)
+        results[label] = found
         speed = found["steps/s"]
         shares = ", ".join(
             f"{who} {found['share of bound'][who]:.0%} of {found['bound steps/s'][who]:,} steps/s"
             for who in speed
         )
-        row = f"{name:<20}{speed['ours']:>9,}{speed['theirs']:>9,}{found['ratio']:>8}"
+        row = f"{label:<28}{speed['ours']:>9,}{speed['theirs']:>9,}{found['ratio']:>8}"
         print(f"{row}{CASES[name].target:>6}   {shares}", flush=True)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

@@ -48,7 +48,7 @@ EVIDENCE = {
     "nav": ("nav-depth",),
     "feudal": ("feudal-key-door",),
     **dict.fromkeys(("cpo", "pdo", "trpo_penalty", "ppo_lagrangian"), ("constrained",)),
-    "pgq": ("pgq-catch", "pgq-four-rooms", "pgq-grid"),
+    "pgq": ("pgq-catch", "pgq-maze", "pgq-four-rooms", "pgq-grid"),
     "qprop": ("qprop", "qprop-variance"),
     "progressive": ("catch-sequence",),
     "distral": ("distral-two-rooms",),
