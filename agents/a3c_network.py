@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.base import Spaces
-from daedalus.agents.networks import Encoder, Known, flat_size, flatten, orthogonal
+from daedalus.agents.networks import Encoder, Known, dtype_of, flat_size, flatten, orthogonal
 from daedalus.agents.policies import policy_for
 from daedalus.agents.recurrent import LSTM, Recorded
 
@@ -51,7 +51,7 @@ class A3CConfig:
     torso: str = "a3c"
     """Convolutions: "a3c" (two, by resolution) or "nature" (three)."""
     precision: str = "float32"
-    """What the encoder computes in: "float32", or "bfloat16" where the processor has it."""
+    """What encoder and LSTM multiply in: "float32", or "bfloat16" where the processor has it."""
     feed_back: bool = True
     """Give the LSTM the previous action and reward."""
     reuse_acting: bool = True
@@ -148,14 +148,21 @@ class TaskCore(nn.Module):
 class LSTMCore(nn.Module):
     """One LSTM over the features, the one-hot previous action and the previous reward."""
 
-    def __init__(self, features: int, hidden: int, spaces: Spaces, feed_back: bool) -> None:
+    def __init__(
+        self,
+        features: int,
+        hidden: int,
+        spaces: Spaces,
+        feed_back: bool,
+        precision: str = "float32",
+    ) -> None:
         """Build for ``features`` inputs."""
         super().__init__()
         self.size = hidden
         self.action_space = spaces.action
         self.feed_back = feed_back
         extra = flat_size(spaces.action) + 1 if feed_back else 0
-        self.lstm = LSTM(features + extra, hidden)
+        self.lstm = LSTM(features + extra, hidden, dtype_of(precision))
 
     def initial_state(self, num_envs: int) -> State:
         """Return zeros."""
@@ -224,7 +231,9 @@ class A3CNetwork(nn.Module):
                 )
             self.core = TaskCore(config.hidden, spaces.observation["task"].shape[0])  # type: ignore[index]
         elif config.lstm:
-            self.core = LSTMCore(config.hidden, config.lstm, spaces, config.feed_back)
+            self.core = LSTMCore(
+                config.hidden, config.lstm, spaces, config.feed_back, config.precision
+            )
         else:
             self.core = FeedForwardCore(config.hidden)
         self.distribution = policy_for(spaces.action)

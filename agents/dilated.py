@@ -47,13 +47,15 @@ def same_episode(episode_start: Tensor, lag: int) -> Tensor:
 class DilatedLSTM(nn.Module):
     """See the module's docstring; with ``dilation`` 1 it is an LSTM."""
 
-    def __init__(self, inputs: int, hidden: int, dilation: int) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, dilation: int, dtype: torch.dtype = torch.float32
+    ) -> None:
         """Build ``dilation`` cores of ``hidden`` units that share one set of weights."""
         super().__init__()
         if dilation < 1:
             raise ValueError(f"a dilated LSTM needs a dilation of at least 1, got {dilation}")
         self.dilation = dilation
-        self.lstm = LSTM(inputs, hidden)
+        self.lstm = LSTM(inputs, hidden, dtype)
 
     def initial_state(self, num_envs: int) -> tuple[Tensor, Tensor]:
         """Return zeros for h and c, (num_envs, r, H) each."""

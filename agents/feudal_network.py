@@ -13,7 +13,7 @@ from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.a3c_network import A3CConfig, LSTMCore
 from daedalus.agents.base import Spaces
 from daedalus.agents.dilated import DilatedLSTM, lagged
-from daedalus.agents.networks import Encoder, Known
+from daedalus.agents.networks import Encoder, Known, dtype_of
 from daedalus.agents.policies import policy_for
 
 
@@ -76,10 +76,10 @@ class FeudalNetwork(nn.Module):
         self.space = nn.Linear(config.hidden, size)
         self.centre: Tensor
         self.register_buffer("centre", torch.zeros(size))
-        self.manager = DilatedLSTM(size, size, config.dilation)
+        self.manager = DilatedLSTM(size, size, config.dilation, dtype_of(config.precision))
         self.manager_critic = nn.Linear(config.hidden, 1)
         self.distribution = policy_for(spaces.action)
-        self.core = LSTMCore(config.hidden, config.lstm, spaces, config.feed_back)
+        self.core = LSTMCore(config.hidden, config.lstm, spaces, config.feed_back, config.precision)
         self.actor = nn.Linear(config.lstm, self.distribution.size * config.embedding)
         self.phi = nn.Linear(size, config.embedding, bias=False)
         self.critic = nn.Linear(config.lstm, 1)

@@ -27,7 +27,7 @@ from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, fed_back, recorde
 from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.auxiliary_labels import Depth, LabelledRollout, LoopClosure
 from daedalus.agents.base import Inputs, Metrics, Rollout, Seen, Spaces, State
-from daedalus.agents.networks import Known, flat_size, flatten, is_image
+from daedalus.agents.networks import Known, dtype_of, flat_size, flatten, is_image
 from daedalus.agents.recurrent import LSTM
 
 
@@ -52,15 +52,18 @@ class Config(A3CConfig):
 class NavCore(nn.Module):
     """Two LSTMs, the second with a skip from the encoder."""
 
-    def __init__(self, features: int, spaces: Spaces, first: int, second: int) -> None:
+    def __init__(
+        self, features: int, spaces: Spaces, first: int, second: int, precision: str
+    ) -> None:
         """Build for ``features`` inputs; the non-image observations are those of ``spaces``."""
         super().__init__()
         self.size, self.first_size = second, first
         self.action_space = spaces.action
         self.direct = {k: s for k, s in spaces.observation.items() if not is_image(s)}
         extra = sum(flat_size(s) for s in self.direct.values()) + flat_size(spaces.action)
-        self.first = LSTM(features + 1, first)
-        self.second = LSTM(first + features + extra, second)
+        dtype = dtype_of(precision)
+        self.first = LSTM(features + 1, first, dtype)
+        self.second = LSTM(first + features + extra, second, dtype)
 
     def initial_state(self, num_envs: int) -> State:
         """Return zeros for both LSTMs."""
@@ -121,7 +124,7 @@ class Nav(ActorCritic):
         """
         config, spaces = self.config, self.spaces
         images = {k: s for k, s in spaces.observation.items() if is_image(s)}
-        core = NavCore(config.hidden, spaces, config.first_lstm, config.lstm)
+        core = NavCore(config.hidden, spaces, config.first_lstm, config.lstm, config.precision)
         network = A3CNetwork(
             spaces._replace(observation=images or spaces.observation), config, core
         )

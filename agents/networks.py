@@ -24,7 +24,7 @@ CHUNK = 128
 """Images per convolution call: activations then stay in the cache, up to twice as fast."""
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""What an encoder may compute in; its parameters and its features are float32."""
+"""What encoders and LSTMs may multiply in; their parameters and outputs are float32."""
 
 Known = Mapping[str, Sequence[Tensor]]
 """What acting computed, by name: parts that follow each other, one per step."""
@@ -40,6 +40,17 @@ A3C: tuple[tuple[int, Layers], ...] = (
     (10, ((16, 5, 2), (32, 3, 2))),  # 21 x 21 -> 9 x 9 -> 4 x 4
 )
 """The two convolutions of A3C and their smaller versions, by the shorter side in pixels."""
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Return the type of numbers that ``precision`` names.
+
+    Raises:
+        ValueError: There is no such one.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
+    return PRECISIONS[precision]
 
 
 def is_image(space: Space[Any]) -> bool:
@@ -153,9 +164,7 @@ class Encoder(nn.Module):
         super().__init__()
         if torso not in ("a3c", "nature"):
             raise ValueError(f"torso must be 'a3c' or 'nature', got {torso!r}")
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
-        self.dtype = PRECISIONS[precision]
+        self.dtype = dtype_of(precision)
         self.spaces = dict(spaces)
         self.stacks = nn.ModuleDict(
             {

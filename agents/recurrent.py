@@ -8,6 +8,8 @@ Gates are in the order input, forget, output, candidate::
 The backward pass multiplies by the input and recurrent weights once for all T steps, where
 automatic differentiation would do it T times; and what acting computed can be handed in, so that
 the update needs no forward pass at all.
+
+In bfloat16 matrix products are of rounded factors; gates, states and their gradients are float32.
 """
 
 from __future__ import annotations
@@ -30,9 +32,16 @@ class Recorded(NamedTuple):
 class LSTM(nn.Module):
     """One layer; see the module's docstring."""
 
-    def __init__(self, inputs: int, hidden: int) -> None:
-        """Initialise uniformly in +-1/sqrt(hidden), with a forget bias of 1."""
+    def __init__(self, inputs: int, hidden: int, dtype: torch.dtype = torch.float32) -> None:
+        """Initialise uniformly in +-1/sqrt(hidden), with a forget bias of 1.
+
+        Args:
+            inputs: Of a step.
+            hidden: H.
+            dtype: Of the factors of matrix products; float32 for what parameters are.
+        """
         super().__init__()
+        self.dtype = dtype
         self.inputs, self.hidden = inputs, hidden
         bound = hidden**-0.5
         self.weight = nn.Parameter(torch.empty(4 * hidden, inputs).uniform_(-bound, bound))
@@ -57,8 +66,14 @@ class LSTM(nn.Module):
         """
         keep = (~episode_start).unsqueeze(1)
         with torch.no_grad():
-            gates = torch.addmm(self.bias, x, self.weight.t())
-            return _cell(gates, h * keep, c * keep, self.recurrent.t())
+            weight, recurrent = self._weights()
+            gates = _affine(self.bias, x, weight.t())
+            return _cell(gates, h * keep, c * keep, recurrent.t())
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        if self.dtype == torch.float32:
+            return self.weight, self.recurrent
+        return self.weight.to(self.dtype), self.recurrent.to(self.dtype)
 
     def forward(
         self,
@@ -81,14 +96,24 @@ class LSTM(nn.Module):
             Outputs (T, B, H).
         """
         keep = (~episode_start).unsqueeze(-1).to(x.dtype)
-        weights = self.weight, self.recurrent, self.bias
+        weights = *self._weights(), self.bias
         return _Unroll.apply(x, *weights, h.detach(), c.detach(), keep, recorded)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _affine(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Return base + x weight in the type of ``x``, the product in that of ``weight``."""
+    if weight.dtype == x.dtype:
+        return torch.addmm(base, x, weight)
+    return base + x.to(weight.dtype) @ weight
 
 
 def _cell(gates: Tensor, h: Tensor, c: Tensor, recurrent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Turn the inputs' share of the gates into h, c and gates, in place where possible."""
     hidden = h.shape[1]
-    gates.addmm_(h, recurrent)
+    if recurrent.dtype == h.dtype:
+        gates.addmm_(h, recurrent)
+    else:
+        gates += h.to(recurrent.dtype) @ recurrent
     gates[:, : 3 * hidden].sigmoid_()
     gates[:, 3 * hidden :].tanh_()
     i, f, o, g = gates.split(hidden, 1)
@@ -122,18 +147,19 @@ class _Unroll(torch.autograd.Function):
         x, weight, recurrent, h, c, keep, output = ctx.saved_tensors
         d_gates = _through_time(d_output, recurrent, c, keep, ctx.gates, ctx.cell)
         before = torch.cat([h.unsqueeze(0), output[:-1]]) * keep
-        flat = d_gates.reshape(-1, d_gates.shape[-1])
-        d_x = (flat @ weight).view_as(x) if ctx.needs_input_grad[0] else None
-        d_weight = flat.t() @ x.reshape(-1, x.shape[-1])
-        d_recurrent = flat.t() @ before.reshape(-1, before.shape[-1])
-        return d_x, d_weight, d_recurrent, flat.sum(0), None, None, None, None
+        exact = d_gates.reshape(-1, d_gates.shape[-1])
+        flat = exact.to(weight.dtype)
+        d_x = (flat @ weight).to(x.dtype).view_as(x) if ctx.needs_input_grad[0] else None
+        d_weight = flat.t() @ x.reshape(-1, x.shape[-1]).to(weight.dtype)
+        d_recurrent = flat.t() @ before.reshape(-1, before.shape[-1]).to(weight.dtype)
+        return d_x, d_weight, d_recurrent, exact.sum(0), None, None, None, None
 
 
 def _forward(
     x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, h: Tensor, c: Tensor, keep: Tensor
 ) -> Recorded:
     steps, batch, _ = x.shape
-    gates = torch.addmm(bias, x.reshape(steps * batch, -1), weight.t()).view(steps, batch, -1)
+    gates = _affine(bias, x.reshape(steps * batch, -1), weight.t()).view(steps, batch, -1)
     recorded = Recorded([], list(gates), [])
     for t in range(steps):
         h, c, _ = _cell(gates[t], h * keep[t], c * keep[t], recurrent.t())
@@ -173,5 +199,5 @@ def _through_time(
         squashes.mul_(sigmoids).addcmul_(squashes, sigmoids, value=-1)
         to_g.addcmul_(to_g * g, g, value=-1)
         d_c = (d_c * f).mul_(keep[t])
-        d_h = (result[t] @ recurrent).mul_(keep[t])
+        d_h = (result[t].to(recurrent.dtype) @ recurrent).to(d_c.dtype).mul_(keep[t])
     return result
