@@ -43,7 +43,7 @@ PICTURE_SEED = 3
 PICTURED = {"PointNavigation": "daedalus/PointGoal2-v0", "SafetyGridworld": "daedalus/BoatRace-v0"}
 """Family -> id that its picture is taken of, where the first shows too little."""
 EVIDENCE = {
-    "actor_critic": ("permuted-digits", "catch-sequence"),  # with EWC and SI
+    "actor_critic": ("permuted-digits", "catch-sequence", "bfloat16-maze"),  # with EWC and SI
     "unreal": ("unreal-small-maze",),
     "nav": ("nav-depth",),
     "feudal": ("feudal-key-door",),
