@@ -84,6 +84,11 @@ _SHORT = (
     "0.24, still rising, and a cosine of 0.49 between move and goal."
 )
 
+_FAR = (
+    "A random policy meets the key once in 70,000 steps, with the skull once in a million "
+    "(5,000,000 steps each)."
+)
+
 _SMALL = {"lstm": 0, "hidden": 64, "n_steps": 5, "learning_rate": 3e-3}
 _SEARCHED = {**_SMALL, "learning_rate": 0.012, "entropy_weight": 0.043}
 _FAST = {"learning_rate": 0.0054, "entropy_weight": 0.0012}
@@ -218,7 +223,7 @@ CLAIMS |= {
         question="Do a Manager's goals help where no reward tells the way to a distant key?",
         scenario="montezuma_rooms_no_skull",
         total_timesteps=5_000_000,
-        **_GOALS,
+        **{**_GOALS, "note": _FAR},
     ),
     "feudal-keys-doors": Claim(
         question="Are a Manager's goals used, and do they help, in a first-person maze of keys?",
@@ -233,10 +238,7 @@ _TAPES: dict[str, Any] = {
     "num_envs": 400,  # 40 instances, 10 samples of each, as the paper's batch
     "baseline": "ment, tau 0",
     "variants": {
-        f"{objective}, tau {tau:g}{slower}": Variant(
-            "urex", {"objective": objective, "tau": tau, **rate}
-        )
-        for slower, rate in (("", {}), (", rate 0.001", {"learning_rate": 1e-3}))
+        f"{objective}, tau {tau:g}": Variant("urex", {"objective": objective, "tau": tau})
         for objective, tau in (("ment", 0.0), ("ment", 0.01), ("urex", 0.1))
     },
     "diagnostics": {"level": "level reached"},
@@ -246,7 +248,7 @@ CLAIMS |= {
     "urex-duplicated-input": Claim(
         question="Does UREX learn to write every symbol of a tape of doubles once?",
         scenario="duplicated_input",
-        total_timesteps=1_000_000,
+        total_timesteps=3_000_000,
         **_TAPES,
     ),
     "urex-reversed-addition": Claim(
