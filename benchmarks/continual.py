@@ -60,9 +60,16 @@ CHOSEN = {
     "the better of 0.1 and 1; L2 has that of Catch",
 }
 """How they were found."""
+SUBJECTS = {"small_collect_sequence": "looks of a maze"}
+"""What a page's title speaks of, where it is not tasks."""
 NOTES = {
     "catch_sequence": "*Mirrored* shows what *plain* shows, only actions move the paddle the other "
     "way: what is seen cannot tell these two apart.",
+    "small_collect_sequence": "Plain, black and noise help each other; only inverted colours "
+    "collide with them, and no penalty on a shared network keeps these through the noise after "
+    "them: EWC as little as fine-tuning, and what keeps more of the others while they are learnt "
+    "lets less of them be learnt. Columns of their own keep everything, and transfer nothing to a "
+    "task before its stage.",
 }
 """What a reader of a page should know besides the figures."""
 
@@ -223,7 +230,7 @@ def _row(label: str, matrices: np.ndarray) -> str:
     )
 
 
-PAGE = """# What is kept of tasks learnt one after another?
+PAGE = """# What is kept of {subject} learnt one after another?
 
 ![score on each task after each stage](images/{page}.png)
 
@@ -265,6 +272,7 @@ def _write_page(name: str, scaled: dict[str, np.ndarray], first: dict[str, Any])
         **{"description": scenario.description, "episodes": first["episodes"]},
         rows="\n".join(_row(label, matrices) for label, matrices in scaled.items()),
         **{"steps": first["total_timesteps"], "envs": first["num_envs"], "strengths": strengths},
+        subject=SUBJECTS.get(name, "tasks"),
         **{"note": NOTES.get(name, ""), "chosen": CHOSEN.get(name, "were not searched")},
         fisher=16 * first["config"]["n_steps"] * first["num_envs"],
         command=f"python benchmarks/continual.py {name}",

@@ -43,16 +43,21 @@ PICTURE_SEED = 3
 PICTURED = {"PointNavigation": "daedalus/PointGoal2-v0", "SafetyGridworld": "daedalus/BoatRace-v0"}
 """Family -> id that its picture is taken of, where the first shows too little."""
 EVIDENCE = {
-    "actor_critic": ("permuted-digits", "catch-sequence", "bfloat16-maze"),  # with EWC and SI
+    "actor_critic": (  # with EWC and SI
+        "permuted-digits",
+        "catch-sequence",
+        "small-collect-sequence",
+        "bfloat16-maze",
+    ),
     "unreal": ("unreal-small-maze",),
     "nav": ("nav-depth",),
     "feudal": ("feudal-key-door",),
     **dict.fromkeys(("cpo", "pdo", "trpo_penalty", "ppo_lagrangian"), ("constrained",)),
     "pgq": ("pgq-catch", "pgq-maze", "pgq-four-rooms", "pgq-grid"),
     "qprop": ("qprop", "qprop-variance"),
-    "progressive": ("catch-sequence",),
+    "progressive": ("catch-sequence", "small-collect-sequence"),
     "distral": ("distral-two-rooms",),
-    "urex": ("urex-bandit",),
+    "urex": ("urex-bandit", "urex-duplicated-input"),
     "comm": ("language", "comm-speaker-listener"),
     "iql": ("iql-climbing", "iql-skirmish"),
     **dict.fromkeys(("placer", "hierarchical_placer", "placeto"), ("placement-agents",)),
