@@ -66,10 +66,10 @@ NOTES = {
     "catch_sequence": "*Mirrored* shows what *plain* shows, only actions move the paddle the other "
     "way: what is seen cannot tell these two apart.",
     "small_collect_sequence": "Plain, black and noise help each other; only inverted colours "
-    "collide with them, and no penalty on a shared network keeps these through the noise after "
-    "them: EWC as little as fine-tuning, and what keeps more of the others while they are learnt "
-    "lets less of them be learnt. Columns of their own keep everything, and transfer nothing to a "
-    "task before its stage.",
+    "collide with them, and no penalty on a shared network keeps these through the noise after them, "
+    "EWC as little as none. While inverted colours are learnt L2 and SI keep more of plain "
+    "than fine-tuning does. Columns of their own keep everything, and bring nothing to a task "
+    "before its stage.",
 }
 """What a reader of a page should know besides the figures."""
 
