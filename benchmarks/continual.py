@@ -66,8 +66,8 @@ NOTES = {
     "catch_sequence": "*Mirrored* shows what *plain* shows, only actions move the paddle the other "
     "way: what is seen cannot tell these two apart.",
     "small_collect_sequence": "Plain, black and noise help each other; only inverted colours "
-    "collide with them, and no penalty on a shared network keeps these through the noise after them, "
-    "EWC as little as none. While inverted colours are learnt L2 and SI keep more of plain "
+    "collide with them, and no penalty on a shared network keeps these through the noise after "
+    "them, EWC as little as none. While inverted colours are learnt L2 and SI keep more of plain "
     "than fine-tuning does. Columns of their own keep everything, and bring nothing to a task "
     "before its stage.",
 }
