@@ -56,8 +56,8 @@ STRENGTHS: dict[str, dict[str, float]] = {
 """Weights of penalties, where they are not those of `METHODS`."""
 CHOSEN = {
     "catch_sequence": "were chosen on seed 0 out of three or more each",
-    "small_collect_sequence": "are, of EWC, the best of 0.3, 3, 30, 300 and 3,000 on seed 0, of SI "
-    "the better of 0.1 and 1; L2 has that of Catch",
+    "small_collect_sequence": "are, of EWC, the best of 0.3, 3, 30, 300 and 3,000 on seed 0 "
+    "(300,000 steps for the first look, not kept), of SI a tenth of Catch's, of L2 Catch's",
 }
 """How they were found."""
 SUBJECTS = {"small_collect_sequence": "looks of a maze"}

@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--scenario", default="nav_maze_random_goal_01")
     parser.add_argument("--agent", default="unreal")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--precision", default="float32", help="float32 or bfloat16, the encoder's")
+    parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
     parser.add_argument("--num-envs", type=int, help="copies (default: the scenario's)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--updates", type=int, default=30, help="updates timed part by part")

@@ -86,7 +86,7 @@ _SHORT = (
 
 _FAR = (
     "A random policy meets the key once in 70,000 steps, with the skull once in a million "
-    "(5,000,000 steps each)."
+    "(5,000,000 steps each, not kept)."
 )
 
 _SMALL = {"lstm": 0, "hidden": 64, "n_steps": 5, "learning_rate": 3e-3}
@@ -110,12 +110,12 @@ CLAIMS = {
         note="Both agents have the settings that were best for both of them in a random search "
         "with nine draws each (`python benchmarks/search.py unreal-small-maze`, 300,000 steps, "
         "seed 0; figures in `results/unreal-small-maze/search.json`). Two of the baseline's five "
-        "seeds and one of UNREAL's learn to run round without looking and stay with it (10 to 21 "
-        "held-out, the others 46 to 52), so the intervals are wide; one seed of reward prediction "
-        "alone reached 40 and fell back to 9. Runs that look end alike: what UNREAL saves are "
-        "steps (to a return of 20: 120,000 to 174,000 in four seeds, 270,000 to 324,000 in three "
-        "of the baseline's). At a third of the learning rate with 8 copies both were slower and no "
-        "seed fell behind (held-out 25.1 and 39.7; UNREAL needed 45 % of the budget).",
+        "seeds and one of UNREAL's end at 10 to 21 held-out, the others at 46 to 52, so the "
+        "intervals are wide; one seed of reward prediction alone reached 40 and fell back to 9. "
+        "The good runs end alike: what UNREAL saves are steps (to a return of 20: 120,000 to "
+        "174,000 in four seeds, 270,000 to 324,000 in three of the baseline's). With the settings "
+        "of an earlier search (a third of the learning rate, 8 copies; five seeds, replaced by "
+        "these) both were slower: held-out 25.1 and 39.7, and UNREAL needed 45 % of the budget.",
     ),
     "bfloat16-maze": Claim(
         question="Does an agent that computes in bfloat16 learn as one that computes in float32?",
@@ -194,7 +194,7 @@ CLAIMS = {
         "each (`python benchmarks/search.py pgq-maze --draws 6`, one seed that is none of these; "
         "figures in `results/pgq-maze/search.json`); *pgq without replay* has PGQ's. Replay brings "
         "PGQ to the actor-critic's final return in 54 % of the budget, without it PGQ takes 93 %; "
-        "areas and held-out returns of the three are within each other's intervals.",
+        "but for DQN's the intervals of areas, held-out returns and steps overlap.",
     ),
 }
 
@@ -251,10 +251,10 @@ CLAIMS |= {
         total_timesteps=3_000_000,
         **_TAPES,
         note="The paper has UREX solve this tape in all of its 60 trials, MENT in 68 to 73 % of "
-        "them. With one setting of its grid (rate 0.01, clip 50) the order is another one here: "
-        "MENT with a little entropy climbs fastest, UREX slowest, though with less of a spread "
-        "than MENT without entropy. At a tenth of the rate nobody got beyond level 2.8 in "
-        "1,000,000 steps (five seeds of each, not kept).",
+        "them. With one setting (rate 0.01 of its grid, clip 50 of the authors' code) the order is "
+        "another one here: MENT with a little entropy climbs fastest, UREX no faster than MENT "
+        "without entropy, with less of a spread. At a tenth of the rate nobody got beyond level "
+        "2.8 in 1,000,000 steps (five seeds of each, not kept).",
     ),
     "urex-reversed-addition": Claim(
         question="Does UREX learn to add numbers digit by digit, from rewards alone?",

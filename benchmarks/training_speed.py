@@ -346,7 +346,7 @@ def main() -> None:
         nargs="+",
         default=["float32"],
         choices=list(PRECISIONS),
-        help="of our encoder; theirs computes in float32",
+        help="of our encoder and LSTM; theirs computes in float32",
     )
     parser.add_argument("--json", help="file to write the figures to")
     options = parser.parse_args()
