@@ -32,6 +32,7 @@ from daedalus.agents.base import Acted, Agent, Metrics, Rollout, Spaces
 from daedalus.agents.learner import Learner
 from daedalus.agents.networks import (
     Known,
+    Standardise,
     channels_last,
     convolutions,
     flat_size,
@@ -123,6 +124,7 @@ class Column(nn.Module):
         convolved = 0
         self.convolutions, self.dense = nn.ModuleList(), nn.ModuleList()
         if self.image is not None:
+            self.standardise = Standardise()
             shapes, convolved = convolutions(self.spaces[self.image], config.torso)
             for i, shape in enumerate(shapes):
                 self.convolutions.append(_convolution(shape, count if i else 0, alpha))
@@ -147,7 +149,7 @@ class Column(nn.Module):
         flat = [flatten(observation[n], s) for n, s in self.spaces.items() if n != self.image]
         if self.image is not None:
             x = channels_last(observation[self.image], self.spaces[self.image])
-            h = x.permute(0, 3, 1, 2).float() / 255
+            h = self.standardise(x.permute(0, 3, 1, 2))
             for i, layer in enumerate(self.convolutions):
                 h = layer(h, [b[i - 1] for b in below] if i else []).relu()
                 found.append(h)
