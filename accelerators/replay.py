@@ -15,6 +15,9 @@ from torch import Tensor
 
 from daedalus.accelerators.rollout import Inputs, Rollout, State
 
+STATE = "state before/"
+"""What the names of recurrent states among a rollout's extras begin with."""
+
 
 class Sequences(NamedTuple):
     """``N`` stretches of at most ``T`` consecutive steps, none reaching beyond its episode.
@@ -29,7 +32,7 @@ class Sequences(NamedTuple):
     reward: Tensor  # (T, N)
     length: Tensor  # (N,) int64, 0 .. T
     ends: Tensor  # (N,) bool
-    state: State  # (N, ...) recurrent state at step 0: zeros, or as stored
+    state: State  # (N, ...) recurrent state in front of step 0, as it was when acting
     extra: dict[str, Tensor]  # (T, N, ...) further fields that were added
 
     @property
@@ -56,7 +59,11 @@ class SequenceReplay:
         self.cursor = 0  # next row to write
 
     def add(self, rollout: Rollout, extra: Mapping[str, Tensor] | None = None) -> None:
-        """Append the steps of ``rollout``, and ``extra`` fields (T, B, ...) of the same steps."""
+        """Append the steps of ``rollout``, and ``extra`` fields (T, B, ...) of the same steps.
+
+        Extras of the rollout whose names begin with `STATE` are kept, too: the agent's recurrent
+        states in front of each step.
+        """
         steps = len(rollout.reward)
         new = {f"observation/{name}": v[:-1] for name, v in rollout.observation.items()}
         new["action"], new["reward"] = rollout.action, rollout.reward
@@ -64,6 +71,8 @@ class SequenceReplay:
         new["valid"], new["start"] = rollout.valid, rollout.episode_start[:-1]
         new["age"] = self._ages(rollout.episode_start[:-1])
         new.update({f"extra/{name}": value for name, value in (extra or {}).items()})
+        states = (name for name in rollout.extras if name.startswith(STATE))
+        new.update({name: torch.stack(rollout.extras[name]) for name in states})
         if not self.fields:
             self.fields = {
                 name: self._allocate(value[:0]).contiguous() for name, value in new.items()
@@ -105,14 +114,13 @@ class SequenceReplay:
         return flat.index_select(0, index.reshape(-1)).view(*index.shape, *field.shape[2:])
 
     def sequences(
-        self, length: int, rng: np.random.Generator, state: State, extra: tuple[str, ...] = ()
+        self, length: int, rng: np.random.Generator, extra: tuple[str, ...] = ()
     ) -> Sequences:
         """Draw one sequence per environment, its start uniform over the steps held.
 
         Args:
             length: Most steps per sequence, T.
             rng: Source of the draw.
-            state: Recurrent states (B, ...) to start from.
             extra: Names of further fields to return.
 
         Raises:
@@ -122,11 +130,9 @@ class SequenceReplay:
             raise ValueError(f"{self.count} steps held, {length + 2} needed for a sequence")
         envs = self.fields["reward"].shape[1]
         starts = torch.from_numpy(rng.integers(1, self.count - length, size=envs))
-        return self.at(starts, length, state, extra)
+        return self.at(starts, length, extra)
 
-    def at(
-        self, starts: Tensor, length: int, state: State, extra: tuple[str, ...] = ()
-    ) -> Sequences:
+    def at(self, starts: Tensor, length: int, extra: tuple[str, ...] = ()) -> Sequences:
         """Return the sequences that begin at positions ``starts`` (B,) from the oldest step."""
         device = self.fields["reward"].device
         envs = torch.arange(len(starts), device=device).expand(length + 1, -1)
@@ -143,6 +149,11 @@ class SequenceReplay:
             self._take("reward", before, envs) * ~start,
             start,
         )
+        state = {
+            name.removeprefix(STATE): self._take(name, rows[0], envs[0])
+            for name in self.fields
+            if name.startswith(STATE)
+        }
         rows, envs = rows[:-1], envs[:-1]
         used, ends = self._cut(rows, envs)
         return Sequences(

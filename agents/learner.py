@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
+from daedalus.accelerators.replay import STATE
 from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
@@ -53,10 +54,13 @@ class Learner:
         """Sample (or take the most likely) actions; keeps graphs if gradients are enabled.
 
         Without gradients, so outside training, the extras hold what can be shown: ``"value"`` (B,),
-        the ``"policy"``'s parameters (B, P) and the core's ``"output"`` (B, H).
+        the ``"policy"``'s parameters (B, P) and the core's ``"output"`` (B, H). With them they hold
+        what the update may reuse, and ``state`` for a replay.
         """
         training = torch.is_grad_enabled()
+        before = {f"{STATE}{name}": value for name, value in state.items()}
         output, state, extras = self.network.step(self.clip(inputs), state, self.keeps())
+        extras |= before
         with torch.no_grad():
             parameters = self.network.actor(output)
             policy = self.network.distribution

@@ -19,8 +19,8 @@ Where this differs from the paper:
 
 - synchronous, as `daedalus.agents.actor_critic`; one step on the sum of both parts, each summed
   over the steps of a sequence and averaged over sequences, as `daedalus.agents.learner`;
-- the replay gives sequences of one-step targets, so that it also serves an LSTM (from a zero state,
-  as in `daedalus.agents.unreal`); the paper draws 32 transitions per update of 5 steps;
+- the replay gives sequences of one-step targets, so that it also serves an LSTM (from its state
+  when acting); the paper draws 32 transitions per update of 5 steps;
 - until ``replay_start`` steps are held, the first part has weight 1.
 """
 
@@ -208,8 +208,7 @@ class PGQ(ActorCritic):
         """Return the loss of the second part, and what to log of the last batch of it."""
         config, total = self.config, torch.zeros((), device=self.device)
         for _ in range(config.replay_sequences):
-            state = self.initial_state(self.num_envs)
-            drawn = self.replay.sequences(config.n_steps, self.rng, state, ("stored",))
+            drawn = self.replay.sequences(config.n_steps, self.rng, ("stored",))
             unrolled = self.learner.network.unroll(drawn.inputs, drawn.state)
             judged = self._judge(unrolled, drawn.action)
             with torch.no_grad():

@@ -12,7 +12,8 @@ this differs from the paper:
   12 x 12 of 3 x 3 from 42 x 42, 10 x 10 of 2 x 2 from 21 x 21;
 - pixel control and value replay may share their sequences (``share_sequences``), one pass of the
   network instead of two;
-- replayed sequences start from a zero LSTM state, as in the public implementations.
+- replayed sequences start from the LSTM's state when acting, as R2D2's (Kapturowski et al. 2019);
+  the public implementations start from zeros, which teaches an agent to do without its memory.
 """
 
 from __future__ import annotations
@@ -150,8 +151,7 @@ class UNREAL(ActorCritic):
     def _replayed(self) -> ReplayedSequences:
         """Draw one sequence per environment and run the network over it."""
         extra = ("pixel_change",) if "pixel_control" in self.tasks else ()
-        state = self.initial_state(self.num_envs)
-        sequences = self.replay.sequences(self.config.n_steps, self.rng, state, extra)
+        sequences = self.replay.sequences(self.config.n_steps, self.rng, extra)
         return ReplayedSequences(
             sequences, self.learner.network.unroll(sequences.inputs, sequences.state)
         )

@@ -56,11 +56,11 @@ SEARCHES = {
         total_timesteps=300_000,
         agents={"actor_critic": {}, "unreal": {}},
         ranges={
-            "learning_rate": (3e-4, 4e-3),
-            "entropy_weight": (1e-3, 3e-2),
+            "learning_rate": (1e-3, 6e-3),
+            "entropy_weight": (3e-4, 3e-3),
             "pixel_control": (0.005, 0.1),
         },
-        copies=(8, 16, 32),
+        copies=(8, 16),
         seeds=(1000, 1001),
     ),
     "pgq-catch": Search(
@@ -76,6 +76,27 @@ SEARCHES = {
         agents={"actor_critic": {}, "pgq": {"hidden": 128}, "dqn": {}},
         ranges={"learning_rate": (5e-4, 8e-3), "entropy_weight": (1e-3, 3e-2)},
         own_ranges={"dqn": {"learning_rate": (1e-4, 2e-3)}},  # Adam's, theirs are RMSProp's
+    ),
+    "feudal-montezuma": Search(
+        scenario="montezuma_rooms_no_skull",
+        total_timesteps=3_000_000,
+        agents={"actor_critic": {}, "feudal": {}},
+        ranges={
+            "learning_rate": (3e-4, 1e-2),
+            "entropy_weight": (1e-3, 0.1),
+            "intrinsic_weight": (0.02, 1.0),
+        },
+        copies=(16, 64),
+    ),
+    "feudal-keys-doors": Search(
+        scenario="small_keys_doors",
+        total_timesteps=600_000,
+        agents={"actor_critic": {}, "feudal": {}},
+        ranges={
+            "learning_rate": (3e-4, 4e-3),
+            "entropy_weight": (1e-3, 3e-2),
+            "intrinsic_weight": (0.02, 1.0),
+        },
     ),
 }
 

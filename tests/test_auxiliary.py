@@ -101,7 +101,7 @@ def test_sequences_by_hand() -> None:
     data["terminated"][8, 1] = data["truncated"][8, 2] = True
     data["start"][9, 1] = data["start"][9, 2] = True
     data["terminated"][12, 2] = True  # of the next episode: must not matter
-    sequences = filled(data, 20).at(torch.full((4,), 5), 6, {}, ("twice",))
+    sequences = filled(data, 20).at(torch.full((4,), 5), 6, ("twice",))
     assert sequences.inputs.observation["x"][:, 0].tolist() == [5, 6, 7, 8, 9, 10, 11]
     # no end: 6 steps and a bootstrap; terminal at step 8: steps 5 .. 8, no bootstrap;
     # cut by a time limit at 8: steps 5 .. 7, bootstrap from the observation of step 8
@@ -119,7 +119,7 @@ def test_no_sequence_counts_a_step_of_another_episode() -> None:
     data, rng = stream(300, 8, ends=0.05), np.random.default_rng(0)
     replay = filled(data, 100)
     for _ in range(50):
-        sequences = replay.sequences(20, rng, {})
+        sequences = replay.sequences(20, rng)
         episode, x = (sequences.inputs.observation[k] for k in ("episode", "x"))
         assert x.min() >= 200
         same = episode[:-1] == episode[0]
@@ -135,13 +135,13 @@ def test_a_step_that_only_resets_begins_no_sequence() -> None:
     valid[7] = False
     replay = SequenceReplay(20)
     replay.add(rollout(data, 0, 20, valid=valid))
-    assert replay.at(torch.tensor([7]), 5, {}).length.tolist() == [0]
-    assert replay.at(torch.tensor([5]), 5, {}).length.tolist() == [2]
+    assert replay.at(torch.tensor([7]), 5).length.tolist() == [0]
+    assert replay.at(torch.tensor([5]), 5).length.tolist() == [2]
 
 
 def test_too_few_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="22 needed"):
-        filled(stream(10, 2), 100).sequences(20, np.random.default_rng(0), {})
+        filled(stream(10, 2), 100).sequences(20, np.random.default_rng(0))
 
 
 # ----------------------------------------------------------------------------- reward prediction

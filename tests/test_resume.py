@@ -315,7 +315,9 @@ def test_a_bad_value_stops_before_a_weight_and_leaves_evidence(
         assert error.details["step"] == 4 * (step - 1)
         assert error.details["environment seed"] == agent.collector.seeds[env]
         assert all_finite(weights(agent))
-        assert step > 5 or all(torch.equal(v, before[k]) for k, v in weights(agent).items())
+        after = weights(agent).items()
+        learnt = {k: v for k, v in after if "standardise" not in k}  # that is of the first images
+        assert step > 5 or all(torch.equal(v, before[k]) for k, v in learnt.items())
         assert read_status(path)["state"] == "failed"
         assert f"environment {env}" in read_status(path)["error"]
         evidence = load_checkpoint(error.details["written to"])
