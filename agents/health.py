@@ -186,7 +186,7 @@ class Heartbeat:
         self._since = time.monotonic() if now else None
 
     def _watch(self) -> None:
-        step, told = -1, False
+        step, told, begun = -1, False, self._agent.num_timesteps
         while not self._over.wait(self._silent / 20):
             since = self._since
             if since is None or step != self._agent.num_timesteps:
@@ -195,8 +195,10 @@ class Heartbeat:
             quiet = time.monotonic() - max(since, moved)
             if quiet > self._silent and not told:
                 told = True
+                compiling = " (a first run compiles: minutes on a busy machine)"
                 warnings.warn(
                     f"training health at step {step:,}: the environments have not answered for "
-                    f"{quiet:.0f} s; Ctrl-C stops, and resuming begins at the last checkpoint",
+                    f"{quiet:.0f} s{compiling if step == begun else ''}; Ctrl-C stops, and "
+                    "resuming begins at the last checkpoint",
                     stacklevel=2,
                 )
