@@ -110,18 +110,19 @@ CLAIMS = {
             "only reward prediction": Variant("unreal", {**_NONE, "reward_prediction": 1.0}),
             "only value replay": Variant("unreal", {**_NONE, "value_replay": 1.0}),
         },
-        note="Each agent has the settings that were best for it in a random search with eight draws of "
-        "300,000 steps, two seeds each, which are none of these (`python benchmarks/search.py "
-        "unreal-small-maze`; figures in `results/unreal-small-maze/search.json`); the baseline "
-        "had eight draws more from a wider range, and its best is one of those. In all eight "
-        "common draws, in all sixteen pairs of runs, UNREAL's area is larger, 1.6 to 2.6 times: "
-        "it forgives settings that the baseline does not. In 600,000 steps the baseline catches "
-        "up: both learn to look within 100,000 to 200,000 steps (a return of 20: 78,000 to "
-        "108,000 of UNREAL, 144,000 to 240,000 of the baseline), and whether a run then learns to "
-        "remember where the goal is, and goes from 45 to 80, differs more between seeds than "
-        "between agents. The published ratio, a tenth of the steps, is not seen here, nor a "
-        "third. Before images were standardised two of the baseline's five seeds and one of "
-        "UNREAL's ended at 10 to 21 and none above 52.",
+        note="Each agent has the settings that were best for it in a random search with eight "
+        "draws of 300,000 steps, two seeds each, which are none of these (`python "
+        "benchmarks/search.py unreal-small-maze`; figures in "
+        "`results/unreal-small-maze/search.json`); the baseline had eight draws more from a "
+        "wider range, and its best is one of those. In all eight common draws, in all sixteen "
+        "pairs of runs, UNREAL's area is larger, 1.6 to 2.6 times: it forgives settings that "
+        "the baseline does not. In 600,000 steps the baseline catches up: both learn to look "
+        "within 100,000 to 200,000 steps (a return of 20: 78,000 to 108,000 of UNREAL, "
+        "144,000 to 240,000 of the baseline), and whether a run then learns to remember where "
+        "the goal is, and goes from 45 to 80, differs more between seeds than between agents. "
+        "The published ratio, a tenth of the steps, is not seen here, nor a third. Before "
+        "images were standardised two of the baseline's five seeds and one of UNREAL's ended "
+        "at 10 to 21 and none above 52.",
     ),
     "bfloat16-maze": Claim(
         question="Does an agent that computes in bfloat16 learn as one that computes in float32?",
