@@ -229,7 +229,7 @@ CLAIMS |= {
     "feudal-montezuma": Claim(
         question="Do a Manager's goals help where no reward tells the way to a distant key?",
         scenario="montezuma_rooms_no_skull",
-        total_timesteps=5_000_000,
+        total_timesteps=3_000_000,
         **{**_GOALS, "note": _FAR},
     ),
     "feudal-keys-doors": Claim(
