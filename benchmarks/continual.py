@@ -69,7 +69,7 @@ NOTES = {
     "collide with them, and no penalty on a shared network keeps these through the noise after "
     "them, EWC as little as none. While inverted colours are learnt L2 and SI keep more of plain "
     "than fine-tuning does. Columns of their own keep everything, and bring nothing to a task "
-    "before its stage.",
+    "before its stage. These runs were made before images were standardised.",
 }
 """What a reader of a page should know besides the figures."""
 
