@@ -162,12 +162,17 @@ GROUPS = {
             "actor_critic": ("actor_critic", _A3C),
             "pgq without replay": ("pgq", {**_A3C, "eta": 0.0}),
             "pgq": ("pgq", {**_A3C, "replay_start": 40}),
+            "progressive, first column": ("progressive", {"hidden": 256}),
+            "distral": ("distral", {"hidden": 256}),
+            "actor_critic with SI": ("actor_critic", {**_A3C, "consolidation": "si"}),
+            "actor_critic with EWC": ("actor_critic", {**_A3C, "consolidation": "ewc"}),
         },
         VECTOR,
         Discrete(6),
         64,
         20,
-        "pgq replays as many steps as it takes",
+        "pgq replays as many steps as it takes, distral has a network of the task and one of all, "
+        "and the penalty of EWC begins with a second task",
     ),
     "recurrent": Group(
         "RecurrentPPO, one epoch",
