@@ -51,7 +51,7 @@ EVIDENCE = {
     ),
     "unreal": ("unreal-small-maze",),
     "nav": ("nav-depth",),
-    "feudal": ("feudal-key-door",),
+    "feudal": ("feudal-montezuma", "feudal-key-door"),
     **dict.fromkeys(("cpo", "pdo", "trpo_penalty", "ppo_lagrangian"), ("constrained",)),
     "pgq": ("pgq-catch", "pgq-maze", "pgq-four-rooms", "pgq-grid"),
     "qprop": ("qprop", "qprop-variance"),
