@@ -144,6 +144,7 @@ def planted() -> tuple[Any, Inputs]:
     agent = agent_class(spaces, agent_class.Config(lstm=0, hidden=8), seed=0, device="cpu")
     network = agent.modules["network"]
     with torch.no_grad():
+        network.encoder.stacks["image"].standardise.deviation.fill_(255)  # black is 0, white 1
         for layer in network.encoder.stacks["image"].layers:
             layer.weight.abs_()
             layer.bias.zero_()
