@@ -145,8 +145,8 @@ CLAIMS = {
         },
         note="Ten seeds; no difference is beyond the intervals. At 21 x 21 pixels with 16 copies "
         "nothing is gained by it either: what it is worth where images are larger or batches wider "
-        "is in [training speed](training-speed.md). Without an LSTM, as the demo's agent. These runs "
-        "were made before images were standardised.",
+        "is in [training speed](training-speed.md). Without an LSTM, as the demo's agent. These "
+        "runs were made before images were standardised.",
     ),
     "nav-depth": Claim(
         question="Does predicting depth and loop closure help the two-LSTM navigation agent?",
