@@ -13,7 +13,7 @@ this differs from the paper:
 - pixel control and value replay may share their sequences (``share_sequences``), one pass of the
   network instead of two;
 - replayed sequences start from the LSTM's state when acting, as R2D2's (Kapturowski et al. 2019);
-  the public implementations start from zeros, which teaches an agent to do without its memory.
+  the public implementations start from zeros.
 """
 
 from __future__ import annotations

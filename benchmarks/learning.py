@@ -121,9 +121,10 @@ CLAIMS = {
         },
         note="Each agent has the settings that were best for it in a random search with eight "
         "draws of 300,000 steps, two seeds each, which are none of these (`python "
-        "benchmarks/search.py unreal-small-maze`; figures in "
+        "benchmarks/search.py unreal-small-maze --draws 8`; figures in "
         "`results/unreal-small-maze/search.json`); the baseline had eight draws more from a "
-        "wider range, and its best is one of those. In all eight common draws, in all sixteen "
+        "wider range (`unreal-small-maze-wide`), and its best is one of those. In all eight "
+        "common draws, in all sixteen "
         "pairs of runs, UNREAL's area is larger, 1.6 to 2.6 times: it forgives settings that "
         "the baseline does not. Both learn to look before they learn to remember where the "
         "goal is. The first step UNREAL takes in half the steps (to a return of 20: medians "
@@ -164,8 +165,8 @@ CLAIMS = {
         note="Learning rate and entropy weight are not searched for these agents. Before images "
         "were standardised the same settings gave held-out returns of 10.3 [8.7, 11.6] without, "
         "31.2 [28.7, 34.3] with depth and 27.2 [24.5, 34.2] with both, and 26 and 28 % of the "
-        "budget. Now that of both is still above the agent without, and depth alone is within its "
-        "interval.",
+        "budget. Now only the interval of both is still above that of the agent without, and "
+        "that of depth alone overlaps it.",
     ),
     "pgq-catch": Claim(
         question="Does PGQ learn Catch faster than the actor-critic, and than DQN?",

@@ -1,6 +1,6 @@
 """Random search of settings, with equal numbers of draws for an agent and its baselines.
 
-    python benchmarks/search.py unreal-small-maze --draws 9
+    python benchmarks/search.py unreal-small-maze --draws 8
     python benchmarks/search.py pgq-catch --draws 8
 
 All agents' draw k comes from the same random numbers, each agent's own ranges apart; every range is
@@ -61,6 +61,18 @@ SEARCHES = {
             "pixel_control": (0.005, 0.1),
         },
         copies=(8, 16),
+        seeds=(1000, 1001),
+    ),
+    "unreal-small-maze-wide": Search(  # the first, of the baseline alone
+        scenario="small_maze_random_goal",
+        total_timesteps=300_000,
+        agents={"actor_critic": {}},
+        ranges={
+            "learning_rate": (3e-4, 4e-3),
+            "entropy_weight": (1e-3, 3e-2),
+            "pixel_control": (0.005, 0.1),
+        },
+        copies=(8, 16, 32),
         seeds=(1000, 1001),
     ),
     "pgq-catch": Search(
