@@ -48,6 +48,7 @@ from daedalus.agents.placement_search import (
     reinforce_loss,
     samples_that_count,
 )
+from daedalus.agents.placer import MEMORY
 from daedalus.agents.placer import Config as PlacerConfig
 from daedalus.agents.placer import Network as PlacerNetwork
 from daedalus.agents.policies import Categorical
@@ -139,11 +140,18 @@ class Network(nn.Module):
         logits: Tensor = self.grouper(operation_embedding(nodes, edges))
         return logits - self.near * distance(nodes, self.groups).square()
 
-    def encode(self, nodes: Tensor, edges: Tensor, group: Tensor) -> Tensor:
-        """Return the groups (N, O) of operations in their context, (N, G, hidden)."""
+    def encode(self, nodes: Tensor, edges: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the groups of operations in their context, (N, G, hidden), and their memory.
+
+        Args:
+            nodes: (N, O, columns).
+            edges: (N, P, 2).
+            group: (N, O), of each operation.
+        """
         member = F.one_hot(group, self.groups).float() * nodes[:, :, :1]
         links = adjacency(edges, nodes.shape[1])
-        return self.placer.encode(*group_embedding(nodes, links, member))
+        memory = (nodes[:, :, MEMORY : MEMORY + 1] * member).sum(1)
+        return self.placer.encode(*group_embedding(nodes, links, member)), memory
 
 
 # --------------------------------------------------------------------------------------- the agent
@@ -181,8 +189,8 @@ class HierarchicalPlacer(Agent):
         with torch.no_grad():
             few = self.network.group_logits(nodes[::each], edges[::each])
             group = group_of(few).repeat_interleave(each, 0)
-            encoded = self.network.encode(nodes, edges, group)
-            chosen = self.network.placer.place(encoded, len(nodes), device_of)
+            groups = self.network.encode(nodes, edges, group)
+            chosen = self.network.placer.place(*groups, len(nodes), device_of)
         return Acted(chosen.gather(1, group), state, {"group": group, "device": chosen})
 
     def _choose(self, draws: Categorical, deterministic: bool) -> Callable[[Tensor], Tensor]:
@@ -225,7 +233,7 @@ class HierarchicalPlacer(Agent):
         there = nodes[:, :, 0]
         used = F.one_hot(group, self.network.groups).mul(there.long().unsqueeze(-1)).any(1).float()
         first = self.network.group_logits(nodes, edges)
-        second = self.network.placer.logits(self.network.encode(nodes, edges, group), device)
+        second = self.network.placer.logits(*self.network.encode(nodes, edges, group), device)
         grouped, group_entropy = self.grouping.log_prob_entropy(first, group)
         placed, device_entropy = self.draws.log_prob_entropy(second, device)
         entropies = {

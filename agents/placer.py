@@ -23,6 +23,8 @@ device, and attends to all groups. Samples that fail are dropped from loss and b
   change its device ``changes`` times for each device, so that the search begins among placements
   in few pieces. Drawn group by group they send nearly every tensor, and where memory is short
   nearly none fits;
+- a device without room for a group, counting what the groups before hold there, is as good as never
+  drawn (``keep_room``); what tensors take while they live is for the failing signal to teach;
 - an entropy bonus, small beside the hundreds of decisions that it is summed over.
 
 The agent keeps the best placement that it has tried, `Placer.best`: what a search is for.
@@ -55,6 +57,12 @@ from daedalus.agents.placement_search import (
 )
 from daedalus.agents.policies import Categorical
 
+MEMORY = 3
+"""Column of a group's memory, as a share of a device's."""
+
+FULL = 30.0
+"""What the logit of a full device loses: all others, if there are any, come before it."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -68,6 +76,8 @@ class Config:
     """Units of a device's embedding."""
     changes: float = 2.0
     """Changes of device along the graph at the start, for each device; 0 to draw groups alone."""
+    keep_room: bool = True
+    """Draw no device whose memory a group's does not fit beside those of the groups before."""
     learning_rate: float = 1e-3
     """Step size of Adam."""
     baseline_decay: float = 0.9
@@ -140,19 +150,38 @@ class Network(nn.Module):
         logits = bound * torch.tanh(logits / temperature) + self.stay * same
         return logits, (carried, done + last.shape[1])
 
-    def logits(self, encoded: Tensor, action: Tensor) -> Tensor:
-        """Return the logits (N, G, D) that lead to placements (N, G), all steps at once."""
+    def logits(self, encoded: Tensor, memory: Tensor, action: Tensor) -> Tensor:
+        """Return the logits (N, G, D) that lead to placements (N, G), all steps at once.
+
+        Args:
+            encoded: (M, G, hidden), as in `decode`.
+            memory: (M, G), shares of a device's memory.
+            action: (N, G).
+        """
         start = torch.full_like(action[:, :1], self.devices)
         last = torch.cat([start, action[:, :-1]], 1)
-        return self.decode(encoded, last, None)[0]
+        need = memory.repeat_interleave(len(action) // len(memory), 0).unsqueeze(-1)
+        taken = F.pad((F.one_hot(action, self.devices) * need)[:, :-1], (0, 0, 1, 0)).cumsum(1)
+        return self._with_room(self.decode(encoded, last, None)[0], need, taken)
 
-    def place(self, encoded: Tensor, rows: int, choose: Callable[[Tensor], Tensor]) -> Tensor:
+    def _with_room(self, logits: Tensor, need: Tensor, taken: Tensor) -> Tensor:
+        """Return logits (N, L, D), lower where ``need`` (N, L, 1) and ``taken`` make over 1."""
+        if not self.config.keep_room:
+            return logits
+        return logits - FULL * (need + taken > 1.0 + 1e-5)
+
+    def place(
+        self, encoded: Tensor, memory: Tensor, rows: int, choose: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         """Return placements (N, G) of ``rows``; ``choose`` picks devices from logits (N, 1, D)."""
         last = torch.full((rows, 1), self.devices, device=encoded.device)
+        needs = memory.repeat_interleave(rows // len(memory), 0).unsqueeze(-1)
+        taken = torch.zeros(rows, 1, self.devices, device=encoded.device)
         state, chosen = None, []
-        for _ in range(encoded.shape[1]):
+        for need in needs.split(1, 1):
             logits, state = self.decode(encoded, last, state)
-            last = choose(logits)
+            last = choose(self._with_room(logits, need, taken))
+            taken = taken + F.one_hot(last, self.devices) * need
             chosen.append(last)
         return torch.cat(chosen, 1)
 
@@ -189,13 +218,16 @@ class Placer(Agent):
             self.draws.mode if deterministic else partial(self.draws.sample, generator=generator)
         )
         with torch.no_grad():
-            rows, encoded = len(inputs.observation["nodes"]), self._encode(inputs.observation)
-            return Acted(self.network.place(encoded, rows, choose), state, {})
+            rows, graph = len(inputs.observation["nodes"]), self._encode(inputs.observation)
+            return Acted(self.network.place(*graph, rows, choose), state, {})
 
-    def _encode(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Return the groups in their context, (N, G, hidden); (1, ...) of copies of one graph."""
+    def _encode(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the groups in their context, (N, G, hidden), and their memory, (N, G).
+
+        N is 1 where all are copies of one graph.
+        """
         nodes, edges = one_or_all(observation["nodes"], observation["edges"])
-        return self.network.encode(nodes, adjacency(edges, nodes.shape[1]))
+        return self.network.encode(nodes, adjacency(edges, nodes.shape[1])), nodes[..., MEMORY]
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the placements of ``rollout``."""
@@ -208,7 +240,7 @@ class Placer(Agent):
         usual = counts & ~failed
         advantage = advantages(cost, self.baseline.of(cost, usual), counts, failed, config.clip)
         self.baseline.update(cost, usual)
-        logits = self.network.logits(self._encode(seen), action)
+        logits = self.network.logits(*self._encode(seen), action)
         real = seen["nodes"][:, :, 0]  # groups that the graph has
         log_pi, entropy = self.draws.log_prob_entropy(logits, action)
         mean_entropy = (entropy * real).sum() / real.sum()

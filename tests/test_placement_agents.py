@@ -15,6 +15,8 @@ import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
 
 from daedalus.agents import make_agent
+from daedalus.agents.hierarchical_placer import Config as HierarchicalConfig
+from daedalus.agents.hierarchical_placer import Network as HierarchicalNetwork
 from daedalus.agents.hierarchical_placer import distance, group_embedding, operation_embedding
 from daedalus.agents.placement_search import (
     Baseline,
@@ -26,9 +28,9 @@ from daedalus.agents.placement_search import (
     reinforce_loss,
     samples_that_count,
 )
+from daedalus.agents.placer import FULL, stay_logit
 from daedalus.agents.placer import Config as PlacerConfig
 from daedalus.agents.placer import Network as PlacerNetwork
-from daedalus.agents.placer import stay_logit
 from daedalus.agents.placeto import Config as PlacetoConfig
 from daedalus.agents.placeto import Network as PlacetoNetwork
 from daedalus.agents.placeto import around, reachable
@@ -164,10 +166,43 @@ def test_the_placer_scores_what_it_draws() -> None:
         drawn.append(logits)
         return (logits.argmax(-1) + 1) % 3
 
-    action = network.place(encoded, 6, choose)
-    again = network.logits(encoded, action)
+    action = network.place(encoded, torch.zeros(6, 4), 6, choose)
+    again = network.logits(encoded, torch.zeros(6, 4), action)
     assert torch.allclose(torch.cat(drawn, 1), again, atol=1e-5)
     assert float(again.detach().abs().max()) <= 2.0
+
+
+def test_full_devices_are_not_drawn() -> None:
+    """Four groups of .5, .4, .3 and .9 on three devices: who fits where, by hand."""
+    torch.manual_seed(0)
+    network = PlacerNetwork(4, 5, 3, PlacerConfig(hidden=8, changes=0.0))
+    encoded = network.encode(torch.rand(1, 4, 5), adjacency(DIAMOND, 4))
+    memory, action = torch.tensor([[0.5, 0.4, 0.3, 0.9]]), torch.tensor([[0, 0, 1, 2]])
+    first, usual = (network.logits(encoded, m, action) for m in (memory, torch.zeros(1, 4)))
+    less = (usual - first).detach()[0]
+    # .5 and .4 fit everywhere; then device 0 holds .9, no room for .3; device 1 holds .3
+    expected = [[0, 0, 0], [0, 0, 0], [FULL, 0, 0], [FULL, FULL, 0]]
+    assert torch.allclose(less, torch.tensor(expected, dtype=torch.float), atol=1e-4)
+    drawn: list[torch.Tensor] = []
+
+    def choose(logits: torch.Tensor) -> torch.Tensor:
+        drawn.append(logits)
+        return action[:, len(drawn) - 1 : len(drawn)]
+
+    network.place(encoded, memory, 1, choose)
+    assert torch.allclose(torch.cat(drawn, 1), first, atol=1e-4)
+    free = PlacerNetwork(4, 5, 3, PlacerConfig(hidden=8, changes=0.0, keep_room=False))
+    free.load_state_dict(network.state_dict())
+    assert torch.equal(free.logits(encoded, memory, action), usual)
+
+
+def test_a_group_needs_the_memory_of_its_operations() -> None:
+    """Operations of .1, .2 and .4 and one that the graph lacks, in groups 1, 0 and 1."""
+    nodes = torch.zeros(1, 4, 5)
+    nodes[0, :3, 0], nodes[0, :, 3] = 1.0, torch.tensor([0.1, 0.2, 0.4, 0.0])
+    network = HierarchicalNetwork(5, 2, 3, HierarchicalConfig(hidden=8))
+    _, memory = network.encode(nodes, DIAMOND, torch.tensor([[1, 0, 1, 0]]))
+    assert torch.allclose(memory, torch.tensor([[0.2, 0.5]]))
 
 
 def test_copies_of_a_graph_need_one_encoding() -> None:
@@ -176,8 +211,11 @@ def test_copies_of_a_graph_need_one_encoding() -> None:
     network = PlacerNetwork(4, 5, 3, PlacerConfig(hidden=8))
     encoded = network.encode(torch.rand(2, 4, 5), adjacency(DIAMOND.expand(2, -1, -1), 4))
     action = torch.randint(3, (6, 4))
-    few = network.logits(encoded, action)
-    repeated = network.logits(encoded.repeat_interleave(3, 0), action)
+    memory = torch.tensor([[0.6] * 4, [0.3] * 4])
+    few = network.logits(encoded, memory, action)
+    repeated = network.logits(
+        encoded.repeat_interleave(3, 0), memory.repeat_interleave(3, 0), action
+    )
     assert torch.allclose(few, repeated, atol=1e-6)
 
 
@@ -190,7 +228,9 @@ def test_placements_begin_in_few_pieces() -> None:
     encoded = network.encode(torch.rand(1, 100, 5), torch.zeros(1, 100, 100))
     draws = Categorical(Discrete(5))
     generator = torch.Generator().manual_seed(0)
-    action = network.place(encoded, 200, partial(draws.sample, generator=generator))
+    action = network.place(
+        encoded, torch.zeros(1, 100), 200, partial(draws.sample, generator=generator)
+    )
     changes = (action[:, 1:] != action[:, :-1]).float().sum(1)
     assert float(changes.mean()) == pytest.approx(9.9, abs=1.0)
 
