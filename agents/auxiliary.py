@@ -27,6 +27,7 @@ from daedalus.agents.losses import (
     masked_value_loss,
 )
 from daedalus.agents.networks import ConvolutionStack, channels_last
+from daedalus.agents.reuse import linear_relu
 
 FRAMES = 3
 """Frames that reward prediction sees."""
@@ -72,7 +73,7 @@ class PixelControlHead(nn.Module):
 
     def forward(self, output: Tensor) -> Tensor:
         """Map (N, inputs) to Q (N, cells, A)."""
-        x = F.relu(self.spread(output), inplace=True)
+        x = linear_relu(output, self.spread)
         x = x.view(-1, self.height, self.width, 32).permute(0, 3, 1, 2)
         maps = F.relu(self.maps(x), inplace=True).flatten(2).transpose(1, 2)
         value, advantage = maps[..., :1], maps[..., 1:]
@@ -223,7 +224,7 @@ class RewardPrediction(nn.Module):
         count = len(batch.label)
         flat = {name: value.flatten(0, 1) for name, value in batch.frames.items()}
         encoded = self.encoder[0].encode(flat).float().view(count, -1)
-        logits = self.classes(F.relu(self.hidden(encoded), inplace=True))
+        logits = self.classes(linear_relu(encoded, self.hidden))
         right, paid = logits.argmax(-1) == batch.label, batch.label != 0
         return F.cross_entropy(logits, batch.label), {
             "reward_accuracy": (right & paid).sum() / paid.sum().clamp(min=1),

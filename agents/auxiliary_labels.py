@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch.nn.functional as F
 from gymnasium import Space
 from torch import Tensor, nn
 
 from daedalus.agents.a3c_network import Unrolled
 from daedalus.agents.auxiliary import Loss
 from daedalus.agents.losses import bernoulli_loss, bin_loss, f1_score
+from daedalus.agents.reuse import linear_relu
 
 
 class LabelledRollout(NamedTuple):
@@ -61,7 +61,7 @@ class Depth(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """Map (N, inputs) to logits (N, pixels, bins)."""
-        logits: Tensor = self.classes(F.relu(self.hidden(source), inplace=True))
+        logits: Tensor = self.classes(linear_relu(source, self.hidden))
         return logits.view(len(source), self.pixels, self.bins)
 
     def inspect(self, source: Tensor, label: Tensor) -> dict[str, Tensor]:

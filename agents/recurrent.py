@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from daedalus.accelerators.products import add_product, product
+
 
 class Recorded(NamedTuple):
     """What `LSTM.step` computed, step by step: T arrays each."""
@@ -103,7 +105,7 @@ class LSTM(nn.Module):
 def _affine(base: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """Return base + x weight in the type of ``x``, the product in that of ``weight``."""
     if weight.dtype == x.dtype:
-        return torch.addmm(base, x, weight)
+        return product(x, weight, base)
     return base + x.to(weight.dtype) @ weight
 
 
@@ -111,7 +113,7 @@ def _cell(gates: Tensor, h: Tensor, c: Tensor, recurrent: Tensor) -> tuple[Tenso
     """Turn the inputs' share of the gates into h, c and gates, in place where possible."""
     hidden = h.shape[1]
     if recurrent.dtype == h.dtype:
-        gates.addmm_(h, recurrent)
+        add_product(gates, h, recurrent)
     else:
         gates += h.to(recurrent.dtype) @ recurrent
     gates[:, : 3 * hidden].sigmoid_()
@@ -149,9 +151,10 @@ class _Unroll(torch.autograd.Function):
         before = torch.cat([h.unsqueeze(0), output[:-1]]) * keep
         exact = d_gates.reshape(-1, d_gates.shape[-1])
         flat = exact.to(weight.dtype)
-        d_x = (flat @ weight).to(x.dtype).view_as(x) if ctx.needs_input_grad[0] else None
-        d_weight = flat.t() @ x.reshape(-1, x.shape[-1]).to(weight.dtype)
-        d_recurrent = flat.t() @ before.reshape(-1, before.shape[-1]).to(weight.dtype)
+        wanted = ctx.needs_input_grad[0]
+        d_x = product(flat, weight).to(x.dtype).view_as(x) if wanted else None
+        d_weight = product(flat.t(), x.reshape(-1, x.shape[-1]).to(weight.dtype))
+        d_recurrent = product(flat.t(), before.reshape(-1, before.shape[-1]).to(weight.dtype))
         return d_x, d_weight, d_recurrent, exact.sum(0), None, None, None, None
 
 
@@ -199,5 +202,5 @@ def _through_time(
         squashes.mul_(sigmoids).addcmul_(squashes, sigmoids, value=-1)
         to_g.addcmul_(to_g * g, g, value=-1)
         d_c = (d_c * f).mul_(keep[t])
-        d_h = (result[t].to(recurrent.dtype) @ recurrent).to(d_c.dtype).mul_(keep[t])
+        d_h = product(result[t].to(recurrent.dtype), recurrent).to(d_c.dtype).mul_(keep[t])
     return result

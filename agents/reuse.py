@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from daedalus.accelerators.patches import patches, sum_patches
+from daedalus.accelerators.products import product
 
 NARROW = 16
 """Channels up to which products of patches are faster than the library's backward pass."""
@@ -23,7 +24,8 @@ def linear_relu(x: Tensor, layer: nn.Linear, known: Tensor | None = None) -> Ten
     """Return relu(layer(x)), (N, out); ``known`` is that result if acting has computed it."""
     weight, bias = _parameters(layer, x.dtype)
     if known is None:
-        return F.relu(F.linear(x, weight, bias), inplace=True)
+        with torch.no_grad():
+            known = product(x, weight.t(), bias).relu_()
     return _KnownLinear.apply(x, weight, bias, known)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -45,8 +47,8 @@ class _KnownLinear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight, result = ctx.saved_tensors
         gradient = _before_relu(gradient, result)
-        d_x = gradient @ weight if ctx.needs_input_grad[0] else None
-        return d_x, gradient.t() @ x, gradient.sum(0), None
+        d_x = product(gradient, weight) if ctx.needs_input_grad[0] else None
+        return d_x, product(gradient.t(), x), gradient.sum(0), None
 
 
 def _before_relu(gradient: Tensor, result: Tensor) -> Tensor:
@@ -147,7 +149,7 @@ def _by_patches(
     out, channels, kernel, _ = weight.shape
     rows = gradient.permute(0, 2, 3, 1).reshape(-1, out)
     seen = patches(x.permute(0, 2, 3, 1), kernel, stride)
-    d_weight = (rows.t() @ seen.flatten(0, 2)).view(out, kernel, kernel, channels)
-    columns = (rows @ weight.permute(0, 2, 3, 1).reshape(out, -1)).view_as(seen)
+    d_weight = product(rows.t(), seen.flatten(0, 2)).view(out, kernel, kernel, channels)
+    columns = product(rows, weight.permute(0, 2, 3, 1).reshape(out, -1)).view_as(seen)
     d_x = sum_patches(columns, (x.shape[2], x.shape[3]), kernel, stride)
     return d_x.permute(0, 3, 1, 2), d_weight.permute(0, 3, 1, 2), rows.sum(0)
