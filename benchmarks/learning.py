@@ -76,14 +76,6 @@ _EARLY_ENDS = (
     "the steps to the baseline's final return say nothing on this task."
 )
 
-_SHORT = (
-    "These runs are too short to tell how far goals are used: 64 copies of 40 steps make 47 "
-    "updates of feudal, after which its policy is close to uniform (entropy 1.23 of log 4 = 1.39), "
-    "and a policy of no preferences cannot have them from its goals. One run of 400,000 steps with "
-    "16 copies (625 updates, seed 0, not kept) ended at an entropy of 0.60, a KL of goal use of "
-    "0.24, still rising, and a cosine of 0.49 between move and goal."
-)
-
 _FAR = (
     "A random policy meets the key once in 70,000 steps, with the skull once in a million "
     "(5,000,000 steps each, not kept). Both agents have the settings that were best for them in a "
@@ -241,8 +233,9 @@ CLAIMS |= {
     "feudal-key-door": Claim(
         question="Are a Manager's goals used, and do they help, where a key must come first?",
         scenario="key_door",
-        total_timesteps=120_000,
-        **{**_GOALS, "note": f"{_EARLY_ENDS} {_SHORT}"},
+        total_timesteps=400_000,
+        num_envs=16,
+        **_GOALS,
     ),
     "feudal-montezuma": Claim(
         question="Do a Manager's goals help where no reward tells the way to a distant key?",
@@ -286,6 +279,9 @@ CLAIMS |= {
         scenario="reversed_addition",
         total_timesteps=2_000_000,
         **_TAPES,
+        note="Nobody learns it here: all three stay at the level they begin with. The paper has "
+        "UREX solve it in 30 % of its 60 trials and MENT in 1.6 %, of up to 50,000 updates on 400 "
+        "episodes each; 2,000,000 steps are fifty updates.",
     ),
 }
 

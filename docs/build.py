@@ -57,7 +57,7 @@ EVIDENCE = {
     "qprop": ("qprop", "qprop-variance"),
     "progressive": ("catch-sequence", "small-collect-sequence"),
     "distral": ("distral-two-rooms",),
-    "urex": ("urex-bandit", "urex-duplicated-input"),
+    "urex": ("urex-bandit", "urex-duplicated-input", "urex-reversed-addition"),
     "comm": ("language", "comm-speaker-listener"),
     "iql": ("iql-climbing", "iql-skirmish"),
     **dict.fromkeys(("placer", "hierarchical_placer", "placeto"), ("placement-agents",)),
