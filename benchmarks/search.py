@@ -38,7 +38,7 @@ class Search:
     scenario: str
     total_timesteps: int
     agents: dict[str, dict[str, Any]]
-    """What is the same in all draws, by agent."""
+    """What is the same in all draws, by agent, or by a name of its own with an ``agent``."""
     ranges: dict[str, Range]
     own_ranges: dict[str, dict[str, Range]] = dataclasses.field(default_factory=dict)
     """In place of `ranges`, by agent."""
@@ -48,6 +48,7 @@ class Search:
 
 
 _SMALL = {"lstm": 0, "hidden": 64, "n_steps": 5}
+NAV_ALONE = {"depth_1": 0.0, "depth_2": 0.0, "loop_closure": 0.0}
 
 SEARCHES = {
     # Jaderberg et al. 2017, section 4, searched learning rate and entropy weight the same
@@ -74,6 +75,13 @@ SEARCHES = {
         },
         copies=(8, 16, 32),
         seeds=(1000, 1001),
+    ),
+    "nav-depth": Search(
+        scenario="small_maze_random_goal",
+        total_timesteps=300_000,
+        agents={"nav": {}, "nav without auxiliary losses": {"agent": "nav", **NAV_ALONE}},
+        ranges={"learning_rate": (8e-4, 6e-3), "entropy_weight": (3e-4, 3e-3)},
+        copies=(8, 16),
     ),
     "pgq-catch": Search(
         scenario="catch",
@@ -114,7 +122,7 @@ SEARCHES = {
 
 
 def draw(search: Search, k: int) -> tuple[int | None, dict[str, dict[str, Any]]]:
-    """Return the number of copies and the settings of draw ``k``, by agent."""
+    """Return the number of copies and the settings of draw ``k``, agents among them, by name."""
     rng = np.random.default_rng((0x5EA7C4, k))
     shares = {name: rng.uniform() for name in search.ranges}
     copies = int(rng.choice(search.copies)) if search.copies else None
@@ -123,18 +131,19 @@ def draw(search: Search, k: int) -> tuple[int | None, dict[str, dict[str, Any]]]
         return float(f"{low * (high / low) ** share:.2g}")
 
     entries = {}
-    for agent, fixed in search.agents.items():
-        known = {field.name for field in dataclasses.fields(make_agent(agent).Config)}
-        ranges = search.ranges | search.own_ranges.get(agent, {})
+    for name, fixed in search.agents.items():
+        settings = {"agent": name, **fixed}
+        known = {f.name for f in dataclasses.fields(make_agent(settings["agent"]).Config)}
+        ranges = search.ranges | search.own_ranges.get(name, {})
         drawn = {n: between(*ranges[n], shares[n]) for n in search.ranges if n in known}
-        entries[agent] = fixed | drawn
+        entries[name] = settings | drawn
     return copies, entries
 
 
 def runs_of(search: Search, k: int) -> list[RunSpec]:
-    """Return the runs of draw ``k``, one for each agent and seed."""
+    """Return the runs of draw ``k``, one for each name and seed."""
     copies, entries = draw(search, k)
-    named = {f"{agent}, draw {k}": {"agent": agent, **own} for agent, own in entries.items()}
+    named = {f"{name}, draw {k}": own for name, own in entries.items()}
     group = Group((search.scenario,), named, search.total_timesteps, copies)
     specs = Plan((group,), seeds=1).specs()
     return [dataclasses.replace(spec, seed=seed) for seed in search.seeds for spec in specs]
@@ -151,8 +160,9 @@ def run(search: Search, draws: int, store: Path, workers: int) -> list[dict[str,
                 k, spec = specs[found["id"]]
                 area = area_under_curve(results.curve(found["id"]), search.total_timesteps)
                 settings = {n: spec.config[n] for n in search.ranges if n in spec.config}
-                head = {"agent": spec.agent, "draw": k, "copies": spec.num_envs, **settings}
-                row = rows.setdefault((spec.agent, k), {**head, "area_under_curve": []})
+                name = spec.label.rpartition(", draw")[0]
+                head = {"agent": name, "draw": k, "copies": spec.num_envs, **settings}
+                row = rows.setdefault((name, k), {**head, "area_under_curve": []})
                 row["area_under_curve"].append(round(float(area), 3))
     return sorted(rows.values(), key=lambda r: (r["agent"], -np.mean(r["area_under_curve"])))
 
