@@ -44,8 +44,8 @@ class Task(NamedTuple):
 
 
 PENDULUM = (
-    "DDPG and SAC learn from every step as it is taken: they need a quarter of Q-Prop's episodes to "
-    "-300, and twelve times its time for a step. "
+    "DDPG and SAC learn from every step as it is taken: they need a quarter of Q-Prop's episodes "
+    "to -300, and twelve times its time for a step. "
     "Most of the distance to TRPO is there without the critic, too. A likely reason, not isolated "
     "by runs of its own, are values that are fitted in units of their targets' deviation, where "
     "TRPO's have to reach returns of some -100 in units of 1. Where the values are that good, "
