@@ -254,7 +254,7 @@ CLAIMS |= {
     "feudal-keys-doors": Claim(
         question="Are a Manager's goals used, and do they help, in a first-person maze of keys?",
         scenario="small_keys_doors",
-        total_timesteps=2_000_000,
+        total_timesteps=1_000_000,
         **{**_GOALS, "note": ""},
     ),
 }
