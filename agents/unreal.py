@@ -3,9 +3,9 @@
 L = L_A3C + l_PC sum_c L_Q^(c) + l_RP L_RP + l_VR L_VR
 
 L_A3C is `daedalus.agents.learner`'s on 20-step rollouts; the other terms learn from the latest
-2,000 steps of each environment, one batch of each (one sequence per environment) per rollout, or
-``replays`` of them, starting when ``replay_start`` steps are held. See `daedalus.agents.auxiliary`
-for each loss. Where this differs from the paper:
+2,000 steps of each environment, one batch of each (one sequence per environment) per update,
+starting when ``replay_start`` steps are held. See `daedalus.agents.auxiliary` for each loss. Where
+this differs from the paper:
 
 - synchronous, as `daedalus.agents.actor_critic`;
 - the grid of pixel control follows the torso: 20 x 20 cells of 4 x 4 pixels from 84 x 84 images,
@@ -59,9 +59,6 @@ class Config(A3CConfig):
     """Latest steps held of each environment."""
     replay_start: int = 500
     """Steps held of each environment before the auxiliary tasks begin; the paper fills up."""
-    replays: int = 1
-    """Batches per rollout that the auxiliary tasks learn from; each after the first is an update
-    of its own."""
     share_sequences: bool = True
     """Let pixel control and value replay learn from the same sequences."""
 
@@ -117,28 +114,14 @@ class UNREAL(ActorCritic):
         rollout = self.learner.prepare(rollout)
         self._remember(rollout)
         total, _, metrics = self.learner.loss(rollout)
-        enough = self._holds_enough()
-        if enough:
-            auxiliary, more = self._auxiliary_loss()
-            total, metrics = total + auxiliary, {**metrics, **more}
-        metrics = {**metrics, **self.learner.apply(total, self.progress)}
-        for _ in range(self.config.replays - 1 if enough else 0):
-            auxiliary, _ = self._auxiliary_loss()
-            if auxiliary.requires_grad:
-                self.learner.apply(auxiliary, self.progress)
-        return metrics
-
-    def _auxiliary_loss(self) -> tuple[Tensor, Metrics]:
-        """Return the weighted sum of the auxiliary losses on batches drawn now; 0 without any."""
-        total = torch.zeros((), device=self.device)
-        metrics: dict[str, Any] = {}
-        for name, batch in self._batches().items():
-            if batch is not None:
-                task = self.tasks[name]
-                loss, more = task.loss(batch)  # type: ignore[operator]
-                total = total + task.weight * loss
-                metrics |= {f"{name}_loss": loss.detach(), **_detached(more)}
-        return total, metrics
+        if self._holds_enough():
+            for name, batch in self._batches().items():
+                if batch is not None:
+                    task = self.tasks[name]
+                    loss, more = task.loss(batch)  # type: ignore[operator]
+                    total = total + task.weight * loss
+                    metrics |= {f"{name}_loss": loss.detach(), **_detached(more)}
+        return {**metrics, **self.learner.apply(total, self.progress)}
 
     def _holds_enough(self) -> bool:
         """Whether the replay holds ``replay_start`` steps, and enough to draw a sequence from."""

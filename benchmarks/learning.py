@@ -69,7 +69,6 @@ class Claim:
     """None for the scenario's."""
 
 
-_ONE = {"replays": 1, "learning_rate": 0.0047}
 _NONE = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
 
 _EARLY_ENDS = (
@@ -105,19 +104,12 @@ CLAIMS = {
         variants={
             "actor_critic (LSTM)": Variant("actor_critic"),
             "unreal": Variant("unreal"),
-            "unreal, one replay": Variant("unreal", _ONE),
-            "one replay, rates of actor_critic": Variant(
-                "unreal", {**_ONE, "learning_rate": 0.0028, "entropy_weight": 0.0012}
+            "unreal, rates of actor_critic": Variant(
+                "unreal", {"learning_rate": 0.0028, "entropy_weight": 0.0012}
             ),
-            "one replay, only pixel control": Variant(
-                "unreal", {**_ONE, **_NONE, "pixel_control": 0.059}
-            ),
-            "one replay, only reward prediction": Variant(
-                "unreal", {**_ONE, **_NONE, "reward_prediction": 1.0}
-            ),
-            "one replay, only value replay": Variant(
-                "unreal", {**_ONE, **_NONE, "value_replay": 1.0}
-            ),
+            "only pixel control": Variant("unreal", {**_NONE, "pixel_control": 0.059}),
+            "only reward prediction": Variant("unreal", {**_NONE, "reward_prediction": 1.0}),
+            "only value replay": Variant("unreal", {**_NONE, "value_replay": 1.0}),
         },
         note="Each agent has the settings that were best for it in a random search with eight "
         "draws of 300,000 steps, two seeds each, which are none of these (`python "

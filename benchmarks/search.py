@@ -55,7 +55,7 @@ SEARCHES = {
     "unreal-small-maze": Search(
         scenario="small_maze_random_goal",
         total_timesteps=300_000,
-        agents={"actor_critic": {}, "unreal": {"replays": 1}},
+        agents={"actor_critic": {}, "unreal": {}},
         ranges={
             "learning_rate": (1e-3, 6e-3),
             "entropy_weight": (3e-4, 3e-3),

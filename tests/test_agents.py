@@ -474,33 +474,6 @@ def test_replayed_sequences_start_from_the_state_that_acting_had() -> None:
         torch.testing.assert_close(again, outputs[first : first + 5])
 
 
-def test_more_replays_are_updates_of_their_own() -> None:
-    """All but the first come beside the rollout's update, and none without auxiliary tasks."""
-
-    def updates(**settings: Any) -> int:
-        config = UnrealConfig(**SMALL, replay_start=8, replay_length=40, **settings)
-        made = UNREAL(vector(), config)
-        taken: list[float] = []
-        apply = made.learner.apply
-
-        def count(loss: torch.Tensor, progress: float) -> Any:
-            taken.append(loss.item())
-            return apply(loss, progress)
-
-        made.learner.apply = count  # type: ignore[method-assign]
-        assert made.collector is not None
-        for _ in range(4):
-            rollout = made.collector.collect(10)
-            assert rollout is not None
-            taken.clear()
-            made.update(rollout)
-        return len(taken)
-
-    assert [updates(replays=n) for n in (1, 2, 4)] == [1, 2, 4]
-    off = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
-    assert updates(replays=4, **off) == 1
-
-
 def test_checkpoints_of_other_agents_and_spaces_are_refused() -> None:
     made = agent("actor_critic", vector())
     tensors, state = made.get_state()
