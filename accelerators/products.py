@@ -38,7 +38,8 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         (M, N).
     """
     if _is_faster(a, b):
-        found: Tensor = _ONEDNN(a, b.t(), bias, "none", [], "")  # type: ignore[misc]
+        row = None if bias is None else bias.contiguous()  # oneDNN takes it for such, silently
+        found: Tensor = _ONEDNN(a, b.t(), row, "none", [], "")  # type: ignore[misc]
         return found
     return a @ b if bias is None else torch.addmm(bias, a, b)
 

@@ -185,13 +185,21 @@ class HierarchicalPlacer(Agent):
         """Draw a grouping for each k environments and a placement for each, or the likeliest."""
         nodes, edges = inputs.observation["nodes"], inputs.observation["edges"]
         group_of, device_of = (self._choose(d, deterministic) for d in (self.grouping, self.draws))
-        each = self.config.placements if len(nodes) % self.config.placements == 0 else 1
+        each = self._copies(nodes, edges)
         with torch.no_grad():
             few = self.network.group_logits(nodes[::each], edges[::each])
             group = group_of(few).repeat_interleave(each, 0)
             groups = self.network.encode(nodes, edges, group)
             chosen = self.network.placer.place(*groups, len(nodes), device_of)
         return Acted(chosen.gather(1, group), state, {"group": group, "device": chosen})
+
+    def _copies(self, *arrays: Tensor) -> int:
+        """Return k if each k rows of ``arrays`` (N, ...) are one graph, else 1."""
+        each = self.config.placements
+        if len(arrays[0]) % each:
+            return 1
+        blocks = [array.unflatten(0, (-1, each)) for array in arrays]
+        return each if all(bool((block == block[:, :1]).all()) for block in blocks) else 1
 
     def _choose(self, draws: Categorical, deterministic: bool) -> Callable[[Tensor], Tensor]:
         return (

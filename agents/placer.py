@@ -56,11 +56,12 @@ from daedalus.agents.placement_search import (
     samples_that_count,
 )
 from daedalus.agents.policies import Categorical
+from daedalus.envs.placement.packing import STATIC
 
-MEMORY = 3
+MEMORY = STATIC.index("memory")
 """Column of a group's memory, as a share of a device's."""
 
-FULL = 30.0
+FULL = 1000.0
 """What the logit of a full device loses: all others, if there are any, come before it."""
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from daedalus.accelerators.products import add_product, product
 
@@ -145,6 +146,7 @@ class _Unroll(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, d_output: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, recurrent, h, c, keep, output = ctx.saved_tensors
         d_gates = _through_time(d_output, recurrent, c, keep, ctx.gates, ctx.cell)

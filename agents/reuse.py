@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from daedalus.accelerators.patches import patches, sum_patches
 from daedalus.accelerators.products import product
@@ -44,6 +45,7 @@ class _KnownLinear(torch.autograd.Function):
         return result.view_as(result)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         x, weight, result = ctx.saved_tensors
         gradient = _before_relu(gradient, result)
@@ -92,6 +94,7 @@ class _Convolutions(torch.autograd.Function):
         return torch.cat([flat(maps) for maps in parts])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         sums: list[Tensor] = []
         pieces = gradient.split([len(maps[0]) for maps in ctx.parts])

@@ -47,9 +47,10 @@ from daedalus.agents.sb3_features import Features
 
 COPIES, STEPS, ACTIONS = 64, 20, 6
 
-PRODUCTS: dict[Any, Any] = {  # that the counter does not know: x w' of accelerators/products.py
-    torch.ops.mkldnn._linear_pointwise: lambda x, w, *_, **__: 2 * math.prod(x) * w[0]
-}
+PRODUCTS: dict[Any, Any] = {}
+"""What the counter does not know: x w' of accelerators/products.py."""
+if torch.backends.mkldnn.is_available():
+    PRODUCTS[torch.ops.mkldnn._linear_pointwise] = lambda x, w, *_, **__: 2 * math.prod(x) * w[0]
 
 
 class Still:

@@ -273,6 +273,21 @@ def test_placeto_knows_no_names_of_devices() -> None:
     assert float(one.std()) > 0
 
 
+def test_a_grouping_serves_copies_of_one_graph_only() -> None:
+    """Two placements of a grouping where pairs of rows are one graph, one where they are not."""
+    cls = make_agent("hierarchical_placer")
+    config = cls.Config(hidden=8, placements=2)
+    world = {"graph": ["chain:6:0", "tree:6:1"], "devices": 2}
+    agent = cls("daedalus/DevicePlacement-v0", config, num_envs=4, env_kwargs=world)
+    nodes, edges = torch.rand(2, 6, 5), torch.randint(6, (2, 4, 2))
+    pairs, mixed = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+    assert agent._copies(nodes[pairs], edges[pairs]) == 2
+    assert agent._copies(nodes[mixed], edges[pairs]) == 1
+    assert agent._copies(nodes[pairs], edges[mixed]) == 1
+    assert agent._copies(nodes[pairs][:3], edges[pairs][:3]) == 1
+    agent.learn(16)  # draws either graph in any row
+
+
 # ---------------------------------------------------------------------------------------- learning
 
 
