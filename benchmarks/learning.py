@@ -127,6 +127,16 @@ CLAIMS = {
         "and one of UNREAL's ended at 10 to 21 held-out and none above 52; now all are "
         "between 45 and 85.",
     ),
+    "unreal-far-goal": Claim(
+        question="Does UNREAL learn faster than the actor-critic where the goal is far away?",
+        scenario="small_maze_far_goal",
+        total_timesteps=600_000,
+        baseline="actor_critic (LSTM)",
+        variants={
+            "actor_critic (LSTM)": Variant("actor_critic"),
+            "unreal": Variant("unreal"),
+        },
+    ),
     "bfloat16-maze": Claim(
         question="Does an agent that computes in bfloat16 learn as one that computes in float32?",
         scenario="demo",

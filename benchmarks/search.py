@@ -76,6 +76,12 @@ SEARCHES = {
         copies=(8, 16, 32),
         seeds=(1000, 1001),
     ),
+    "unreal-far-goal": Search(  # of the baseline alone
+        scenario="small_maze_far_goal",
+        total_timesteps=600_000,
+        agents={"actor_critic": {}},
+        ranges={"learning_rate": (7e-4, 7e-3), "entropy_weight": (3e-4, 1e-2)},
+    ),
     "nav-depth": Search(
         scenario="small_maze_random_goal",
         total_timesteps=300_000,
