@@ -11,7 +11,7 @@ import numpy as np
 
 from daedalus.accelerators.files import write_file
 from daedalus.evaluation.benchmark import State, benchmark
-from daedalus.evaluation.plan import Group, Plan
+from daedalus.evaluation.plan import Group, Plan, RunSpec
 from daedalus.evaluation.statistics import bootstrap_interval, iqm
 from daedalus.evaluation.store import ResultStore
 
@@ -40,9 +40,18 @@ def run_missing(
         workers: runs at a time.
         path_of: the file of a run, by its label and seed.
         kept: what is written there of a finished run, by the store and the run's row.
+
+    Raises:
+        SystemExit: a file is of another number of copies or steps than the group's.
     """
     specs = Plan((group,), seeds=seeds, episodes=EPISODES).specs()
-    missing = [spec for spec in specs if not path_of(spec.label, spec.seed).exists()]
+    missing = []
+    for spec in specs:
+        path = path_of(spec.label, spec.seed)
+        if path.exists():
+            check_kept(path, spec)
+        else:
+            missing.append(spec)
     print(f"{name}: {len(missing)} runs to do", flush=True)
 
     wanted = {spec.id for spec in missing}  # the store may hold others, of other settings
@@ -63,6 +72,17 @@ def run_missing(
     if missing:
         benchmark(missing, STORES / name, workers=workers, watch=told)
         keep()
+
+
+def check_kept(path: Path, spec: RunSpec) -> None:
+    """See that a kept run has the copies and, but for its last rollout, the steps of ``spec``."""
+    run = json.loads(path.read_text())
+    steps, wanted = run["steps"][-1], spec.total_timesteps
+    if run["num_envs"] != spec.num_envs or not 0.9 <= steps / wanted <= 1.1:
+        raise SystemExit(
+            f"{path.relative_to(ROOT)} is of {run['num_envs']} copies and {steps:,} steps, not of "
+            f"{spec.num_envs} and {wanted:,}: delete it, then it is run anew"
+        )
 
 
 def provenance(run: dict[str, Any]) -> dict[str, Any]:
