@@ -76,6 +76,12 @@ _EARLY_ENDS = (
     "the steps to the baseline's final return say nothing on this task."
 )
 
+_SOLVED = (
+    "Everyone solves it. Goals are used (another goal changes the policy by a KL of 0.75, of 0.26 "
+    "where goals were shuffled in training, with intervals that overlap), but to walk to a key in "
+    "sight needs none: nobody is faster than the actor-critic."
+)
+
 _FAR = (
     "A random policy meets the key once in 70,000 steps, with the skull once in a million "
     "(5,000,000 steps each, not kept). Both agents have the settings that were best for them in a "
@@ -245,7 +251,7 @@ CLAIMS |= {
         scenario="key_door",
         total_timesteps=400_000,
         num_envs=16,
-        **_GOALS,
+        **{**_GOALS, "note": _SOLVED},
     ),
     "feudal-montezuma": Claim(
         question="Do a Manager's goals help where no reward tells the way to a distant key?",
