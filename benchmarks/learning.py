@@ -78,8 +78,8 @@ _EARLY_ENDS = (
 
 _SOLVED = (
     "Everyone solves it. Goals are used (another goal changes the policy by a KL of 0.75, of 0.26 "
-    "where goals were shuffled in training, with intervals that overlap), but this task needs none: "
-    "nobody is faster than the actor-critic."
+    "where goals were shuffled in training, with intervals that overlap), but this task needs "
+    "none: nobody is faster than the actor-critic."
 )
 
 _FAR = (
