@@ -141,6 +141,7 @@ CLAIMS = {
         variants={
             "actor_critic (LSTM)": Variant("actor_critic"),
             "unreal": Variant("unreal"),
+            "only pixel control": Variant("unreal", {**_NONE, "pixel_control": 0.059}),
         },
     ),
     "bfloat16-maze": Claim(
