@@ -49,7 +49,10 @@ EVIDENCE = {
         "small-collect-sequence",
         "bfloat16-maze",
     ),
-    "unreal": ("unreal-small-maze",),
+    "unreal": (
+        "unreal-far-goal",
+        "unreal-small-maze",
+    ),
     "nav": ("nav-depth",),
     "feudal": ("feudal-montezuma", "feudal-key-door"),
     **dict.fromkeys(("cpo", "pdo", "trpo_penalty", "ppo_lagrangian"), ("constrained",)),
