@@ -54,7 +54,7 @@ EVIDENCE = {
         "unreal-small-maze",
     ),
     "nav": ("nav-depth",),
-    "feudal": ("feudal-montezuma", "feudal-key-door"),
+    "feudal": ("feudal-montezuma", "feudal-key-door", "feudal-keys-doors"),
     **dict.fromkeys(("cpo", "pdo", "trpo_penalty", "ppo_lagrangian"), ("constrained",)),
     "pgq": ("pgq-catch", "pgq-maze", "pgq-four-rooms", "pgq-grid"),
     "qprop": ("qprop", "qprop-variance"),
