@@ -8,6 +8,7 @@ for other types and for small matrices, products are PyTorch's own.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from llvmlite import binding
 from torch import Tensor
 
@@ -41,7 +42,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         row = None if bias is None else bias.contiguous()  # oneDNN takes it for such, silently
         found: Tensor = _ONEDNN(a, b.t(), row, "none", [], "")  # type: ignore[misc]
         return found
-    return a @ b if bias is None else torch.addmm(bias, a, b)
+    return a @ b if bias is None else F.linear(a, b.t(), bias)
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
