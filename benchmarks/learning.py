@@ -173,8 +173,7 @@ CLAIMS = {
         },
         note="Ten seeds; no difference is beyond the intervals. At 21 x 21 pixels with 16 copies "
         "nothing is gained by it either: what it is worth where images are larger or batches wider "
-        "is in [training speed](training-speed.md). Without an LSTM, as the demo's agent. These "
-        "runs were made before images were standardised.",
+        "is in [training speed](training-speed.md). Without an LSTM, as the demo's agent.",
     ),
     "nav-depth": Claim(
         question="Does predicting depth and loop closure help the two-LSTM navigation agent?",
@@ -243,10 +242,10 @@ CLAIMS = {
         },
         note="Every agent has the settings that were best for it in a random search with six draws "
         "each (`python benchmarks/search.py pgq-maze --draws 6`, one seed that is none of these; "
-        "figures in `results/pgq-maze/search.json`); *pgq without replay* has PGQ's. Replay brings "
-        "PGQ to the actor-critic's final return in 54 % of the budget, without it PGQ takes 93 %; "
-        "but for DQN's the intervals of areas, held-out returns and steps overlap. These runs were "
-        "made before images were standardised.",
+        "figures in `results/pgq-maze/search.json`); *pgq without replay* has PGQ's. The search "
+        "was made before images were standardised, the runs after; DQN sees them as its library "
+        "has them, divided by 255. But for DQN's the intervals of areas, held-out returns and "
+        "steps overlap: neither PGQ's update nor its replay is shown to help here.",
     ),
 }
 
