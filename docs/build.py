@@ -49,10 +49,7 @@ EVIDENCE = {
         "small-collect-sequence",
         "bfloat16-maze",
     ),
-    "unreal": (
-        "unreal-far-goal",
-        "unreal-small-maze",
-    ),
+    "unreal": ("unreal-far-goal", "unreal-small-maze"),
     "nav": ("nav-depth",),
     "feudal": ("feudal-montezuma", "feudal-key-door", "feudal-keys-doors"),
     **dict.fromkeys(("cpo", "pdo", "trpo_penalty", "ppo_lagrangian"), ("constrained",)),

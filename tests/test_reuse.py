@@ -35,6 +35,21 @@ def test_patches_by_hand() -> None:
     ]
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_large_dense_layer_has_the_gradients_of_automatic_differentiation(known: bool) -> None:
+    """256 x 128 x 64, enough for the other library's products where they are the faster ones."""
+    draw = torch.Generator().manual_seed(0)
+    layer, x = nn.Linear(128, 64), torch.randn(256, 128, generator=draw, requires_grad=True)
+    sources = [x, layer.weight, layer.bias]
+    exact = F.relu(layer(x))
+    ours = reuse.linear_relu(x, layer, exact.detach().clone() if known else None)
+    weight = torch.randn(256, 64, generator=draw)
+    assert torch.allclose(ours, exact, atol=1e-5)
+    found, expected = (torch.autograd.grad((y * weight).sum(), sources) for y in (ours, exact))
+    for ours, exact in zip(found, expected, strict=True):
+        assert torch.allclose(ours, exact, atol=1e-4)
+
+
 def test_sum_patches_is_the_transpose_of_patches() -> None:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(2, 9, 7, 3, generator=draw, dtype=torch.double)
