@@ -38,7 +38,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         (M, N).
     """
-    if _is_faster(a, b):
+    if is_faster(a, b):
         row = None if bias is None else bias.contiguous()  # oneDNN takes it for such, silently
         found: Tensor = _ONEDNN(a, b.t(), row, "none", [], "")  # type: ignore[misc]
         return found
@@ -47,9 +47,10 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Add ``a b`` to ``total`` (M, N), in place, and return it; otherwise as `product`."""
-    return total.add_(product(a, b)) if _is_faster(a, b) else total.addmm_(a, b)
+    return total.add_(product(a, b)) if is_faster(a, b) else total.addmm_(a, b)
 
 
-def _is_faster(a: Tensor, b: Tensor) -> bool:
-    enough = _ONEDNN is not None and len(a) * b.numel() >= LEAST
+def is_faster(a: Tensor, b: Tensor) -> bool:
+    """Return whether oneDNN multiplies ``a`` (M, K) and ``b`` (K, N), not PyTorch itself."""
+    enough = _ONEDNN is not None and a.shape[0] * b.numel() >= LEAST
     return enough and a.dtype == b.dtype == torch.float32 and a.device.type == "cpu"

@@ -53,7 +53,10 @@ class StepReplay:
         if not self.count:
             raise ValueError("the replay is empty")
         places = torch.from_numpy(rng.integers(0, self.count, count))
-        return {name: field[places.to(field.device)] for name, field in self.fields.items()}
+        return {
+            name: field.index_select(0, places.to(field.device))
+            for name, field in self.fields.items()
+        }
 
     def get_state(self) -> dict[str, Any]:
         """Return the steps held and the counters."""

@@ -235,8 +235,10 @@ class IQL(Agent):
         drawn = (race if mask is None else race * (mask > 0)).argmax(-1)
         explore = torch.empty(count, device=q.device).uniform_(generator=generator) < self.epsilon
         action = torch.where(explore, drawn, greedy)
-        likely = probability(q, action, mask, self.epsilon)
-        extras = {"log_probability": likely.log(), FINGERPRINT: fingerprint}
+        extras = {FINGERPRINT: fingerprint}
+        if self.config.importance:
+            likely = probability(q, action, mask, self.epsilon)
+            extras["log_probability"] = likely.log()
         return Acted(action + self.start, state, extras)
 
     def inspect(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from daedalus.accelerators.patches import patches, sum_patches
-from daedalus.accelerators.products import product
+from daedalus.accelerators.products import is_faster, product
 
 NARROW = 16
 """Channels up to which products of patches are faster than the library's backward pass."""
@@ -25,6 +25,8 @@ def linear_relu(x: Tensor, layer: nn.Linear, known: Tensor | None = None) -> Ten
     """Return relu(layer(x)), (N, out); ``known`` is that result if acting has computed it."""
     weight, bias = _parameters(layer, x.dtype)
     if known is None:
+        if not is_faster(x, weight.t()):
+            return F.linear(x, weight, bias).relu_()
         with torch.no_grad():
             known = product(x, weight.t(), bias).relu_()
     return _KnownLinear.apply(x, weight, bias, known)  # type: ignore[no-any-return,no-untyped-call]
