@@ -76,6 +76,8 @@ class Collector:
         self._reward[:] = 0.0
         self._action = None
         self.state = self.agent.initial_state(self.batch.num_envs)
+        first = self.batch.observation
+        self.agent.begin_with({n: torch.from_numpy(a).to(self.device) for n, a in first.items()})
 
     def collect(self, length: int, on_step: Callable[[], bool] | None = None) -> Rollout | None:
         """Take ``length`` steps in every environment.

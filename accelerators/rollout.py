@@ -6,6 +6,7 @@ ended in it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -55,6 +56,9 @@ class Actor(Protocol):
 
     def initial_state(self, num_envs: int) -> State:
         """Return the recurrent state at the start of training."""
+
+    def begin_with(self, observation: Mapping[str, Tensor]) -> None:
+        """See the observations (B, ...) that collecting begins with."""
 
 
 class Rollout(NamedTuple):

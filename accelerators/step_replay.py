@@ -58,6 +58,10 @@ class StepReplay:
             for name, field in self.fields.items()
         }
 
+    def clear(self) -> None:
+        """Forget all steps."""
+        self.count = self.cursor = 0
+
     def get_state(self) -> dict[str, Any]:
         """Return the steps held and the counters."""
         held = {f"field/{name}": value[: self.count] for name, value in self.fields.items()}

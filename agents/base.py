@@ -176,6 +176,16 @@ class Agent(ABC):
         """Return the recurrent state at the start, (num_envs, ...) each; none by default."""
         return {}
 
+    def begin_with(self, observation: Mapping[str, Tensor]) -> None:
+        """Show the networks the observations (B, ...) that training begins with.
+
+        Their parts that have a method of this name get them: images are standardised by them.
+        """
+        for part in nn.ModuleList(self.modules.values()).modules():
+            see: Callable[[Mapping[str, Tensor]], None] | None = getattr(part, "begin_with", None)
+            if see is not None:
+                see(observation)
+
     def labels_needed(self) -> tuple[str, ...]:
         """Return the names of the label arrays that the losses use; none by default."""
         return ()

@@ -119,11 +119,12 @@ class Consolidation:
         """Return what to log, as functions: the penalty and how far the parameters went."""
         if not self.terms:
             return {}
-        anchor = self.total()[0].anchor
+        importance, anchor = self.total()[0]
+        counted = importance > 0  # parameters that no task needs have no anchor
         return {
             "consolidation_penalty": self.penalty,
             "consolidation_gradient_norm": lambda: self.gradient().norm(),
-            "consolidation_distance": lambda: (self.vector() - anchor).norm(),
+            "consolidation_distance": lambda: ((self.vector() - anchor) * counted).norm(),
         }
 
     def get_state(self) -> dict[str, Tensor]:

@@ -131,7 +131,8 @@ def solve_several(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: 
         return _recover(s, c, radius)
     lam, nu = best
     if not nu.any():
-        return _trpo(3 if len(felt) else 4, q, radius, count, math.nan, math.nan)
+        idle = 3 if (c < 0).all() else 1
+        return _trpo(idle if len(felt) else 4, q, radius, count, math.nan, math.nan)
     case = 2 if (c < 0).all() else 1
     weights = tuple(float(n) / lam for n in nu)
     return Dual(case, 1 / lam, weights, lam, tuple(map(float, nu)), math.nan, math.nan)

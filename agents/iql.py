@@ -171,7 +171,7 @@ class IQL(Agent):
         config, space = self.config, self.spaces.action
         if not isinstance(space, Discrete):
             raise TypeError(
-                f"iql compares the values of single actions, these are {space}: use ppo or sac"
+                f"iql compares the values of single actions, these are {space}: use ppo"
             )
         self.start, actions = int(space.start), int(space.n)
         seen = dict(self.spaces.observation)
@@ -194,11 +194,6 @@ class IQL(Agent):
         self.stores = {"replay": self.replay}
 
     # ------------------------------------------------------------------ acting
-
-    @property
-    def progress(self) -> float:
-        """Share of training done, e."""
-        return min(self.num_timesteps / max(self.total_timesteps, 1), 1.0)
 
     @property
     def epsilon(self) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import Space
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from torch import Tensor, nn
 
 from daedalus.agents.reuse import Maps, convolve, flat, join, linear_relu
@@ -91,12 +91,13 @@ def orthogonal(layer: Layer, gain: float = 2**0.5) -> Layer:
 
 
 class Standardise(nn.Module):
-    """Images (N, ...) in [0, 255] minus the mean of the first ones seen, over their deviation.
+    """Images (N, ...) in [0, 255] minus the mean of the first ones, over their deviation.
 
     Views of a maze are dark and differ little: in [0, 1] their mean is 0.38, their deviation 0.15.
     Left so, most of what a layer passes on is what all views share, and an agent with an LSTM
-    learns to walk without looking. Mean and deviation are over all pixels and channels of the first
-    call and stay as they are from then on; checkpoints hold them.
+    learns to walk without looking. Mean and deviation are over all pixels and channels of the
+    images that training begins with and stay as they are from then on; checkpoints hold them.
+    Images of an agent that has not begun to train are standardised by their own.
     """
 
     LEAST = 25.5
@@ -116,17 +117,30 @@ class Standardise(nn.Module):
         super()._load_from_state_dict(*args)
         self._known = False
 
+    def begin(self, images: Tensor) -> None:
+        """Standardise by ``images`` from now on, if none came before them."""
+        if not self.known:
+            mean, deviation = self._of(images)
+            self.mean.copy_(mean)
+            self.deviation.copy_(deviation)
+
+    @property
+    def known(self) -> bool:
+        """Whether training has begun."""
+        self._known = self._known or bool(self.deviation)  # asks the device once
+        return self._known
+
+    def _of(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        wide = images.detach().double()
+        deviation = wide.std(correction=0).clamp(min=self.LEAST)
+        return wide.mean().to(self.mean), deviation.to(self.mean)
+
     def forward(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return a copy in ``dtype``."""
-        if not self._known:
-            if not self.deviation:
-                first = images.detach().double()
-                self.mean.copy_(first.mean())
-                self.deviation.copy_(first.std(correction=0).clamp(min=self.LEAST))
-            self._known = True
+        mean, deviation = (self.mean, self.deviation) if self.known else self._of(images)
         if images.requires_grad:
-            return (images - self.mean) / self.deviation
-        return images.to(dtype, copy=True).sub_(self.mean).div_(self.deviation)
+            return (images - mean) / deviation
+        return images.to(dtype, copy=True).sub_(mean).div_(deviation)
 
 
 class ConvolutionStack(nn.Module):
@@ -223,6 +237,12 @@ class Encoder(nn.Module):
             orthogonal(self.first)
         self.second = None if self.stacks else nn.Linear(hidden, hidden)
 
+    def begin_with(self, observation: Mapping[str, Tensor]) -> None:
+        """Standardise images as those of ``observation`` (N, ...), which training begins with."""
+        for name, stack in self.stacks.items():
+            assert isinstance(stack, ConvolutionStack)
+            stack.standardise.begin(observation[name])
+
     def image(self) -> tuple[str, ConvolutionStack] | None:
         """Return name and convolutions of the first image, if there is one."""
         for name, stack in self.stacks.items():
@@ -296,12 +316,21 @@ def _layers(space: Space[Any], torso: str) -> Layers:
 
 
 def flat_size(space: Space[Any]) -> int:
-    """Return the length of one element of ``space`` after `flatten`."""
+    """Return the length of one element of ``space`` after `flatten`.
+
+    Raises:
+        TypeError: Elements of such spaces are not numbers.
+    """
     if isinstance(space, Discrete):
         return int(space.n)
     if isinstance(space, MultiDiscrete):
         return int(space.nvec.sum())
-    return math.prod(space.shape or ())
+    if isinstance(space, Box | MultiBinary):
+        return math.prod(space.shape or ())
+    raise TypeError(
+        f"no agent reads observations of {type(space).__name__} spaces: an ObservationWrapper can "
+        "give them as Box, Discrete, MultiDiscrete or MultiBinary"
+    )
 
 
 def flatten(value: Tensor, space: Space[Any]) -> Tensor:

@@ -154,4 +154,7 @@ def policy_for(space: Space[Any]) -> Categorical | MultiCategorical | Gaussian:
         return MultiCategorical(space)
     if isinstance(space, Box):
         return Gaussian(space)
-    raise TypeError(f"actions of {type(space).__name__} spaces are not supported")
+    raise TypeError(
+        f"no agent takes actions of {type(space).__name__} spaces: an ActionWrapper can offer them "
+        "as Box, Discrete, MultiDiscrete or MultiBinary"
+    )

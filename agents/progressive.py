@@ -18,7 +18,7 @@ the V of their layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, cast
@@ -137,6 +137,11 @@ class Column(nn.Module):
         self.distribution = policy_for(spaces.action)
         self.actor = orthogonal(nn.Linear(read, self.distribution.size), 0.01)
         self.critic = orthogonal(nn.Linear(read, 1), 1.0)
+
+    def begin_with(self, observation: Mapping[str, Tensor]) -> None:
+        """Standardise images as those of ``observation`` (N, ...), which training begins with."""
+        if self.image is not None:
+            self.standardise.begin(observation[self.image])
 
     def layers(self, observation: dict[str, Tensor], below: Sequence[list[Tensor]]) -> list[Tensor]:
         """Return the input of every layer but the first, and of the heads.

@@ -22,7 +22,8 @@ def space_to_json(space: Space[Any]) -> dict[str, Any]:
     if isinstance(space, Discrete):
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, MultiDiscrete):
-        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist()}
+        start = {"start": space.start.tolist()} if space.start.any() else {}
+        return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), **start}
     if isinstance(space, MultiBinary):
         return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.n)}
     raise TypeError(f"cannot store a {type(space).__name__} space")
@@ -48,7 +49,7 @@ def space_from_json(data: dict[str, Any]) -> Space[Any]:
     if kind == "Discrete":
         return Discrete(data["n"], start=data["start"])
     if kind == "MultiDiscrete":
-        return MultiDiscrete(data["nvec"])
+        return MultiDiscrete(data["nvec"], start=data.get("start"))
     if kind == "MultiBinary":
         return MultiBinary(data["n"])
     raise ValueError(f"unknown space type {kind!r}")

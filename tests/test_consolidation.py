@@ -182,6 +182,8 @@ def test_parameters_that_no_task_needs_are_free() -> None:
     kept.put("a", torch.tensor([0.5, 0.0]).double(), torch.zeros(2).double())
     assert kept.gradient().tolist() == [2.0, 0.0]
     assert kept.penalty().item() == pytest.approx(1.0)
+    distance: Any = kept.metrics()["consolidation_distance"]
+    assert distance().item() == pytest.approx(1.0)
 
 
 def test_a_strong_penalty_breaks_plain_descent_but_not_the_agents_optimiser() -> None:

@@ -316,7 +316,7 @@ def test_plain_replay_keeps_stale_values_and_the_fingerprint_does_not() -> None:
 
 def test_iql_says_which_actions_it_can_take() -> None:
     spaces = Spaces({"x": Box(-1, 1, (2,))}, Box(-1, 1, (1,)), {})
-    with pytest.raises(TypeError, match="use ppo or sac"):
+    with pytest.raises(TypeError, match="use ppo"):
         IQL(spaces, device="cpu")
 
 

@@ -252,6 +252,16 @@ def test_the_trust_region_is_two_delta() -> None:
     assert 0.5 * x @ hessian @ x == pytest.approx(DELTA)
 
 
+def test_a_limit_that_the_reward_s_own_step_keeps_leaves_the_reward_free_to_fall() -> None:
+    """H = 1, g = b_1: TRPO's step lowers the cost by sqrt 0.02 where 0.01 is needed; case 1."""
+    r, c = np.array([1.0, 0.0]), np.array([0.01, -1.0])
+    found = solve_several(1.0, r, np.eye(2), c, DELTA)
+    assert (found.case, found.on_cost) == (1, (0.0, 0.0))
+    assert found.on_gradient == pytest.approx(math.sqrt(0.02))
+    assert solve_one(1.0, 1.0, 1.0, 0.01, DELTA).case == 1
+    assert solve_several(1.0, r, np.eye(2), -np.ones(2), DELTA).case == 3
+
+
 def test_several_limits_out_of_reach_lower_the_sum_of_what_is_above() -> None:
     """H = 1, b_1 = (1, 0), b_2 = (0, 1), both far above: x = -(1, 1) / sqrt 2 * sqrt 0.02."""
     found = solve_several(1.0, np.zeros(2), np.eye(2), np.array([1.0, 1.0]), DELTA)

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from daedalus.accelerators.patches import patches, sum_patches
-from daedalus.agents import reuse
+from daedalus.agents import make_agent, reuse
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.networks import CHUNK, NATURE, ConvolutionStack, Encoder, Standardise
 from daedalus.agents.spaces import space_from_json
@@ -143,17 +143,20 @@ def test_many_images_go_through_in_parts() -> None:
         0, 256, (CHUNK + 3, *(IMAGE.shape or ())), dtype=torch.uint8,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
+    stack.standardise.begin(images)
     given = stack.standardise(images.permute(0, 3, 1, 2))
     torch.testing.assert_close(stack(images), plain(given, list(stack.layers)))
 
 
-def test_images_are_standardised_by_the_first_ones_seen() -> None:
+def test_images_are_standardised_by_those_that_training_begins_with() -> None:
     layer = Standardise()
     first = torch.tensor([40, 60, 80, 220], dtype=torch.uint8).view(1, 1, 2, 2)
     deviation = ((60**2 + 40**2 + 20**2 + 120**2) / 4) ** 0.5  # of their mean, 100
+    layer.begin(first)
     expected = torch.tensor([-60, -40, -20, 120]) / deviation
     torch.testing.assert_close(layer(first).flatten(), expected)
     later = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2)
+    layer.begin(later)
     expected = torch.tensor([-100, 155]) / deviation
     torch.testing.assert_close(layer(later).flatten(), expected)
     given = later.float().requires_grad_()
@@ -163,16 +166,39 @@ def test_images_are_standardised_by_the_first_ones_seen() -> None:
     assert layer(first, torch.bfloat16).dtype == torch.bfloat16
 
 
+def test_before_training_images_are_standardised_by_their_own_and_nothing_is_kept() -> None:
+    layer = Standardise()
+    images = torch.tensor([0, 200], dtype=torch.uint8)
+    assert layer(images).tolist() == [-1.0, 1.0]
+    assert layer(images // 2).tolist() == [-1.0, 1.0]
+    assert not layer.known
+
+
 def test_a_checkpoint_holds_what_images_are_standardised_by() -> None:
     layer, other = Standardise(), Standardise()
-    layer(torch.tensor([0, 200], dtype=torch.uint8))
-    other(torch.tensor([7, 9], dtype=torch.uint8))
+    layer.begin(torch.tensor([0, 200], dtype=torch.uint8))
+    other.begin(torch.tensor([7, 9], dtype=torch.uint8))
     other.load_state_dict(layer.state_dict())
     assert other(torch.tensor([100, 150], dtype=torch.uint8)).tolist() == [0.0, 0.5]
-    other.load_state_dict(Standardise().state_dict())  # of an agent that never acted
+    other.load_state_dict(Standardise().state_dict())  # of an agent that never trained
     black = torch.zeros(3, dtype=torch.uint8)
+    other.begin(black)
     assert other(black).tolist() == [0.0] * 3
     assert other(black + 51).tolist() == [2.0] * 3  # deviations below a tenth count as a tenth
+
+
+def test_acting_before_training_changes_nothing_of_it() -> None:
+    weights = []
+    for looks in (0, 1):
+        agent = make_agent("actor_critic")(
+            "daedalus/Collect-v0", num_envs=2, seed=3, env_kwargs={"image": (21, 21)}
+        )
+        black = {n: np.zeros(s.shape, s.dtype) for n, s in agent.spaces.observation.items()}
+        for _ in range(looks):
+            agent.predict(black, deterministic=True)
+        agent.learn(80)
+        weights.append(torch.cat([p.flatten() for p in agent.modules["network"].parameters()]))
+    assert torch.equal(*weights)
 
 
 def test_images_and_vectors_are_kept_together() -> None:
@@ -183,6 +209,7 @@ def test_images_and_vectors_are_kept_together() -> None:
         "image": torch.randint(0, 256, (6, 21, 23, 3), dtype=torch.uint8, generator=draw),
         "goal": torch.rand(6, 4, generator=draw),
     }
+    encoder.begin_with(observation)
     steps = [
         encoder.step({k: v[rows] for k, v in observation.items()})
         for rows in (slice(3), slice(3, 6))

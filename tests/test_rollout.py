@@ -1,5 +1,6 @@
 """Rollouts: what follows what, in all autoreset modes, for single and vector environments."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -54,6 +55,9 @@ class Stub:
     def initial_state(self, num_envs: int) -> State:
         return {"h": torch.zeros(num_envs, 1)}
 
+    def begin_with(self, observation: Mapping[str, torch.Tensor]) -> None:
+        self.seen = {name: value.clone() for name, value in observation.items()}
+
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         self.calls += 1
         h = state["h"] * (~inputs.episode_start).unsqueeze(1) + 1
@@ -67,6 +71,14 @@ def collect(batch: EnvBatch, length: int, actions: int = 5) -> Rollout:
     )
     assert rollout is not None
     return rollout
+
+
+def test_the_agent_sees_what_collecting_begins_with() -> None:
+    actor = Stub()
+    collector = Collector(vector(AutoresetMode.SAME_STEP), actor, torch.device("cpu"), [0, 0])
+    for _ in range(2):
+        collector.collect(4)
+        assert actor.seen["observation"].tolist() == [[0.0, 0.0]] * 2
 
 
 def vector(mode: AutoresetMode, kind: type = SyncVectorEnv) -> VectorEnvBatch:
