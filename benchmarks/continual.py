@@ -51,7 +51,7 @@ TOLD: dict[str, dict[str, Any]] = {
 }
 """What methods are told of the task, where it is not the scenario's ``task_id``."""
 STRENGTHS: dict[str, dict[str, float]] = {
-    "small_collect_sequence": {"L2": 0.01, "EWC": 0.3, "SI": 0.1},
+    "small_collect_sequence": {"L2": 0.01, "EWC": 30.0, "SI": 1.0},
 }
 """Weights of penalties, where they are not those of `METHODS`."""
 CHOSEN = {
