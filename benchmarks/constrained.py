@@ -67,12 +67,14 @@ _BASELINES: dict[str, dict[str, Any]] = {
     "PPO-Lagrangian": {"agent": "ppo_lagrangian"},
     "CPO": {"agent": "cpo"},
 }
+_SHAPED: dict[str, dict[str, Any]] = {**_BASELINES, "CPO, shaped": {"agent": "cpo", "shaping": 0.1}}
+"""Shaping of 0.02 to 1 was looked at on the first and the third task, seeds 1000 to 1002."""
 TASKS = {
-    "point-circle-kinematic": Task("point_circle_kinematic", 360_000, _BASELINES),
-    "point-circle": Task("point_circle", 1_000_000, _BASELINES),
-    "point-gather": Task("point_gather", 1_200_000, _BASELINES),
+    "point-circle-kinematic": Task("point_circle_kinematic", 360_000, _SHAPED),
+    "point-circle": Task("point_circle", 1_000_000, _SHAPED),
+    "point-gather": Task("point_gather", 1_200_000, _SHAPED),
     "ant-circle": Task("ant_circle", 1_000_000, _BASELINES, ANT),
-    "point-goal-1": Task("point_goal_1", 1_000_000, _BASELINES, GOAL),
+    "point-goal-1": Task("point_goal_1", 1_000_000, _SHAPED, GOAL),
 }
 
 
