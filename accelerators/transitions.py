@@ -83,6 +83,10 @@ class TransitionReplay:
         self.cursor = (self.cursor + number) % self.capacity
         self.count = min(self.count + number, self.capacity)
 
+    def clear(self) -> None:
+        """Forget all steps."""
+        self.count = self.cursor = 0
+
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Transitions:
         """Draw steps with replacement, all equally likely.
 

@@ -124,6 +124,7 @@ class Consolidation:
         return {
             "consolidation_penalty": self.penalty,
             "consolidation_gradient_norm": lambda: self.gradient().norm(),
+            "importance_trace": importance.sum,
             "consolidation_distance": lambda: ((self.vector() - anchor) * counted).norm(),
         }
 

@@ -120,9 +120,9 @@ class CPO(ConstrainedAgent):
         x_b = [x for x, _ in solved]
         q, r, s = dot(g, x_g), np.array([dot(g, x) for x in x_b]), gram(b, x_b)
         dual = solve(q, r, s, above, config.delta)
-        step = -dual.on_gradient * x_g
-        for weight, x in zip(dual.on_cost, x_b, strict=True):
-            step = step - weight * x
+        step, curved = -dual.on_gradient * x_g, -dual.on_gradient * g  # curved: H step
+        for weight, x, slope in zip(dual.on_cost, x_b, b, strict=True):
+            step, curved = step - weight * x, curved - weight * slope
 
         def refuse(trial: Trial) -> str:
             return refusal(trial, dual.case, advantage, cost_advantage, above, config.delta)
@@ -130,11 +130,13 @@ class CPO(ConstrainedAgent):
         search = model.search(step, refuse)
         self.learner.ledger.cases[dual.case] += 1
         predicted = search.scale * dot(b[0], step)
+        expected = 0.5 * search.scale**2 * dot(step, curved)
         realised = 0.0 if search.trial is None else changes(search.trial, cost_advantage)[0]
         return {
             **{"q": q, "r": float(r[0]), "s": float(s[0, 0]), "c": float(above[0])},
             **{"cg_residual": max(residual, *(e for _, e in solved))},
             **{"predicted_cost_change": predicted, "cost_change": realised},
+            "predicted_kl": expected,
             **self._dual_metrics(dual),
             **searched(search),
         }

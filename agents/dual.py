@@ -121,21 +121,21 @@ def solve_several(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: 
         found = _with_active(q, r, s, c, radius, active)
         if found is None:
             continue
-        lam, nu = found
-        left = (c - (r + s @ nu) / lam)[felt] if lam > 0 else c[felt]
+        lam, nu, on_cost = found
+        left = (c - s @ on_cost - (r / lam if lam > 0 else 0.0))[felt]
         wrong = max(float(left.max(initial=0.0)), float((-nu).max(initial=0.0)), 0.0)
         if wrong < error:
-            best, error = (lam, nu), wrong
+            best, error = found, wrong
     scale = float(np.abs(c).max(initial=0.0)) + math.sqrt(radius * float(np.diag(s).max()))
     if best is None or error > 1e-6 * max(scale, TINY):
         return _recover(s, c, radius)
-    lam, nu = best
-    if not nu.any():
+    lam, nu, on_cost = best
+    if not nu.any() and lam > 0:
         idle = 3 if (c < 0).all() else 1
         return _trpo(idle if len(felt) else 4, q, radius, count, math.nan, math.nan)
     case = 2 if (c < 0).all() else 1
-    weights = tuple(float(n) / lam for n in nu)
-    return Dual(case, 1 / lam, weights, lam, tuple(map(float, nu)), math.nan, math.nan)
+    given = tuple(map(float, on_cost)), lam, tuple(map(float, nu))
+    return Dual(case, 1 / lam if lam > 0 else 0.0, *given, math.nan, math.nan)
 
 
 def _subsets(members: np.ndarray) -> Iterator[list[int]]:
@@ -146,19 +146,23 @@ def _subsets(members: np.ndarray) -> Iterator[list[int]]:
 
 def _with_active(
     q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, radius: float, active: list[int]
-) -> tuple[float, np.ndarray] | None:
-    """Return lambda and all nu (K,) with ``active`` held as equalities; None if they cannot be."""
-    nu = np.zeros(len(c))
+) -> tuple[float, np.ndarray, np.ndarray] | None:
+    """Return lambda, all nu (K,) and the shares of H^-1 b (K,) with ``active`` held as equalities.
+
+    None if they cannot be. Where g is made of the active b, lambda is 0 and only they have a say.
+    """
+    nu, on_cost = np.zeros(len(c)), np.zeros(len(c))
     if not active:
-        return math.sqrt(q / radius), nu
+        return (lam := math.sqrt(q / radius)), nu, nu / lam if lam > 0 else nu
     inverse = np.linalg.pinv(s[np.ix_(active, active)], hermitian=True)
     A = q - r[active] @ inverse @ r[active]
     B = radius - c[active] @ inverse @ c[active]
-    if min(A - TINY * q, B) <= 0:
+    if B <= 0:
         return None
-    lam = math.sqrt(A / B)
+    lam = 0.0 if A <= TINY * q else math.sqrt(A / B)
     nu[active] = inverse @ (lam * c[active] - r[active])
-    return lam, nu
+    on_cost[active] = nu[active] / lam if lam > 0 else inverse @ c[active]
+    return lam, nu, on_cost
 
 
 def _recover(s: np.ndarray, c: np.ndarray, radius: float) -> Dual:

@@ -21,7 +21,7 @@ parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,14 @@ class EWC(Consolidation):
             before = self.terms.get("online")
             kept = 0.0 if before is None else self.decay * before.importance
             self.put("online", fisher + kept, anchor)
+
+    def metrics(self) -> dict[str, Tensor | Callable[[], Tensor]]:
+        """Return also how far the two latest tasks need the same parameters."""
+        found = super().metrics()
+        if len(self.terms) > 1:
+            *_, before, last = (term.importance for term in self.terms.values())
+            found["fisher_overlap"] = lambda: torch.tensor(fisher_overlap(before, last))
+        return found
 
 
 def diagonal_fisher(parameters: Iterable[nn.Parameter], likelihoods: Likelihoods) -> Tensor:

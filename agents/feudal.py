@@ -243,6 +243,7 @@ class Feudal(Agent):
             "entropy": entropy.mean,
             "value": value.mean,
             "explained_variance": lambda: explained_variance(value, returns),
+            "worker_advantage": (returns - value).mean,
             "worker_advantage_std": (returns - value).std,
             "intrinsic_reward": intrinsic.mean,
             "intrinsic_reward_std": intrinsic.std,
@@ -277,6 +278,7 @@ class Feudal(Agent):
         return config.manager_weight * loss + config.value_weight * critic, {
             "manager_loss": loss.detach(),
             "manager_value_loss": critic.detach(),
+            "manager_advantage": advantage.mean,
             "manager_advantage_std": advantage.std,
             "manager_explained_variance": lambda: explained_variance(judged, returns),
             "goal_cosine": lambda: seen[mask].mean(),

@@ -334,11 +334,15 @@ def flat_size(space: Space[Any]) -> int:
 
 
 def flatten(value: Tensor, space: Space[Any]) -> Tensor:
-    """Return rows of float32 (N, flat_size): one-hot for discrete spaces, uint8 in [0, 1]."""
+    """Return rows of float32 (N, flat_size): one-hot for discrete spaces, uint8 in [0, 1].
+
+    Values below the first, as the action of 0 before an episode's first step may be, count as it.
+    """
     if isinstance(space, Discrete):
-        return F.one_hot(value.long() - int(space.start), int(space.n)).float()
+        return F.one_hot((value.long() - int(space.start)).clamp(min=0), int(space.n)).float()
     if isinstance(space, MultiDiscrete):
-        columns = (value - torch.as_tensor(space.start, device=value.device)).long()
+        start = torch.as_tensor(space.start, device=value.device)
+        columns = (value - start).long().clamp(min=0)
         rows = columns.reshape(len(value), -1).unbind(1)
         sizes = space.nvec.ravel().tolist()
         return torch.cat([F.one_hot(c, n) for c, n in zip(rows, sizes, strict=True)], 1).float()

@@ -12,6 +12,7 @@ from daedalus.accelerators.collector import Collector
 from daedalus.accelerators.replay import SequenceReplay
 from daedalus.accelerators.rollout import Rollout
 from daedalus.accelerators.step_replay import StepReplay
+from daedalus.accelerators.transitions import TransitionReplay
 from daedalus.accelerators.vector import make_batch
 from daedalus.agents.task_model import RecognisedTasks
 
@@ -36,7 +37,7 @@ def finish_task(agent: Agent, task: str) -> None:
                 if isinstance(value, torch.Tensor):
                     value.zero_()
     for store in agent.stores.values():
-        if isinstance(store, SequenceReplay | StepReplay):
+        if isinstance(store, SequenceReplay | StepReplay | TransitionReplay):
             store.clear()
     agent.finished_tasks = [*agent.finished_tasks, task]
     agent.task_started = agent.num_timesteps

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from daedalus.agents import agent_names, make_agent, register_agent
 from daedalus.agents.actor_critic import ActorCritic, Config
 from daedalus.agents.base import Agent, Inputs, Spaces
-from daedalus.agents.networks import Encoder
+from daedalus.agents.networks import Encoder, flat_size
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policies import policy_for
 from daedalus.agents.recurrent import LSTM, Recorded
@@ -105,8 +105,35 @@ def test_every_action_space(space: Any) -> None:
 
 
 def test_unsupported_actions_are_named() -> None:
-    with pytest.raises(TypeError, match="Text"):
+    with pytest.raises(TypeError, match="actions of Text spaces: an ActionWrapper can") as caught:
         policy_for(gymnasium.spaces.Text(3))
+    assert "as Box, Discrete, MultiDiscrete or MultiBinary" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+NOT_NUMBERS: list[gymnasium.Space[Any]] = [
+    gymnasium.spaces.Text(3),
+    gymnasium.spaces.Sequence(Discrete(2)),
+    gymnasium.spaces.Graph(Box(-1, 1, (2,)), None),
+]
+
+
+@pytest.mark.parametrize("space", NOT_NUMBERS, ids=lambda space: type(space).__name__)
+def test_unsupported_observations_are_named(space: Any) -> None:
+    message = f"observations of {type(space).__name__} spaces: an ObservationWrapper can"
+    for name in ("actor_critic", "progressive", "cpo", "qprop"):
+        action = Box(-1, 1, (1,), np.float32)
+        with pytest.raises(TypeError, match=message) as caught:
+            make_agent(name)(Spaces({"words": space}, action, {}), device="cpu")
+        assert "as Box, Discrete, MultiDiscrete or MultiBinary" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_length_of_a_flat_observation() -> None:
+    """One-hot: 4, and 2 + 5; as they are: 2 x 3 numbers, 3 bits, and one of no dimension."""
+    spaces: list[gymnasium.Space[Any]] = [Discrete(4, start=2), MultiDiscrete([2, 5])]
+    spaces += [Box(-1, 1, (2, 3)), MultiBinary(3), Box(-1, 1, ())]
+    assert [flat_size(space) for space in spaces] == [4, 7, 6, 3, 1]
 
 
 @pytest.mark.parametrize("name", ["pixel_control", "reward_prediction", "value_replay"])
@@ -500,6 +527,7 @@ def test_the_same_seed_gives_the_same_agent_and_leaves_the_global_generator_alon
         Box(np.array([-1.0, -np.inf], np.float32), np.array([1.0, np.inf], np.float32)),
         Discrete(5, start=2),
         MultiDiscrete([2, 5]),
+        MultiDiscrete([2, 5], start=[1, -2]),
         MultiBinary(3),
     ],
 )
@@ -507,6 +535,15 @@ def test_spaces_survive_json(space: Any) -> None:
     import json
 
     assert space_from_json(json.loads(json.dumps(space_to_json(space)))) == space
+
+
+def test_components_that_begin_elsewhere_are_still_theirs_after_loading(tmp_path: Path) -> None:
+    space = MultiDiscrete([2, 3], start=[1, -2])
+    agent("actor_critic", vector(space), lstm=0).learn(24).save(tmp_path / "saved")
+    loaded = make_agent("actor_critic").load(tmp_path / "saved", device="cpu")
+    observation, _ = Images(space).reset(seed=0)
+    assert loaded.spaces.action == space
+    assert space.contains(loaded.predict(observation)[0])
 
 
 # ------------------------------------------------------------------------ the registry

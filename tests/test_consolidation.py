@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from daedalus.accelerators.rollout import Rollout
 from daedalus.agents import make_agent
 from daedalus.agents.actor_critic import ActorCritic, Config
 from daedalus.agents.consolidation import L2, Consolidation, consolidation_from
@@ -268,6 +269,43 @@ def test_the_path_integral_takes_the_move_that_was_made() -> None:
     assert kept.omega.item() == pytest.approx(1.0, rel=1e-6)
 
 
+def test_the_path_integral_takes_the_gradient_before_clipping_and_the_move_after_it() -> None:
+    """Loss 3 a + 4 b, clipped from norm 5 to 1, rate 0.1: moves -0.06 and -0.08.
+
+    Omega is 3 * 0.06 and 4 * 0.08. With both clipped it would be 0.036 and 0.064, with neither 0.9
+    and 1.6.
+    """
+    p = numbers(0.0, 0.0)
+    kept = SI([p], weight=1.0, damping=1.0)
+    optimizer = torch.optim.SGD([p], lr=0.1)
+    (torch.tensor([3.0, 4.0]) * p).sum().backward()
+    kept.before_step()
+    nn.utils.clip_grad_norm_([p], 1.0)
+    optimizer.step()
+    kept.after_step()
+    assert kept.omega.tolist() == pytest.approx([0.18, 0.32], rel=1e-5)
+
+
+def test_a_parameter_that_came_back_is_important_and_not_all_important() -> None:
+    """Out by 1 down a slope of 2 and back on the flat: Delta = 0, so 2 / (0 + 0.1) = 20.
+
+    One that never moved has 0 / 0.1, and not 0 / 0. The default damping is one of the paper's.
+    """
+    p = numbers(0.0, 5.0)
+    kept = SI([p], weight=1.0, damping=0.1)
+    for move, gradient in ((1.0, -2.0), (-1.0, 0.0)):
+        p.grad = torch.tensor([gradient, 0.0]).double()
+        kept.before_step()
+        with torch.no_grad():
+            p.add_(torch.tensor([move, 0.0]))
+        kept.after_step()
+    kept.finish("a", [])
+    assert kept.terms["latest"].importance.tolist() == pytest.approx([20.0, 0.0])
+    assert Config().si_damping == 0.1
+    with pytest.raises(ValueError, match="si_damping must be positive, got 0"):
+        SI([p], weight=1.0, damping=0.0)
+
+
 def test_what_raised_the_loss_has_no_importance() -> None:
     """One coordinate falls, one is dragged uphill: (3 * 1, -2 * 1) / (1 + 1) -> (1.5, 0)."""
     p = numbers(0.0, 0.0)
@@ -377,6 +415,43 @@ def test_an_agent_with_consolidation_goes_on_bit_for_bit(
         assert torch.equal(value, again.consolidation.get_state()[key]), key
 
 
+def first_rollout(agent: Any, copies: int = 1) -> Rollout:
+    """Return the first steps of Catch, in which no episode ends; every environment repeated."""
+    found: Rollout = agent.collector.collect(5)
+    assert not len(found.final_index)
+    names = ["action", "reward", "terminated", "truncated", "valid", "episode_start"]
+    names += ["previous_action", "previous_reward", "cost"]
+    arrays: dict[str, Any] = {name: torch.cat([getattr(found, name)] * copies, 1) for name in names}
+    seen = {name: torch.cat([value] * copies, 1) for name, value in found.observation.items()}
+    return found._replace(**arrays, observation=seen)
+
+
+def test_in_an_agent_the_path_integral_is_of_what_clipping_left_of_the_step() -> None:
+    """The gradient is that of an agent that never clips; the move is the agent's own."""
+    gradients, agents = [], []
+    for norm in (0.0, 1e-3):
+        agent = made(consolidation="si", max_gradient_norm=norm, rmsprop_epsilon=0.1)
+        before = agent.learner.optimizer.vector.clone()
+        agent.update(first_rollout(agent))
+        gradients.append(agent.learner.optimizer.gradient.clone())
+        agents.append((agent.consolidation.omega, agent.learner.optimizer.vector - before))
+    omega, move = agents[1]
+    assert gradients[1].norm() < 0.02 * gradients[0].norm()
+    torch.testing.assert_close(omega, -gradients[0] * move, rtol=1e-4, atol=1e-12)
+    assert 0 < omega.sum() < 0.05 * agents[0][0].sum()
+
+
+def test_the_path_integral_does_not_grow_with_the_number_of_environments() -> None:
+    """Losses are means over environments: each of them twice gives the same omega, not twice it."""
+    found = []
+    for copies in (1, 2):
+        agent = made(consolidation="si", reuse_acting=False)
+        agent.update(first_rollout(agent, copies))
+        found.append(agent.consolidation.omega)
+    assert found[0].sum() > 0
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-8)
+
+
 def test_without_weight_it_is_the_plain_agent() -> None:
     vectors = []
     off: dict[str, Any] = {"consolidation": "si", "consolidation_weight": 0.0}
@@ -411,6 +486,21 @@ def test_the_end_of_a_task_starts_optimiser_replay_and_annealing_anew() -> None:
     assert agent.progress == 0.0
     agent.num_timesteps = 200
     assert agent.progress == 0.5
+
+
+def test_the_end_of_a_task_empties_a_replay_of_single_steps() -> None:
+    """What is drawn afterwards is of the new task alone: rewards of 7 among those of -1, 0, 1."""
+    cls = make_agent("iql")
+    config = cls.Config(n_steps=5, hidden=8, learning_starts=20, batch_size=200)
+    agent = cls(CATCH, config, num_envs=4, seed=1, device="cpu").learn(100)
+    assert agent.replay.count == 100
+    agent.finish_task("a")
+    assert agent.replay.count == 0
+    rollout = agent.collector.collect(5)
+    agent.update(rollout._replace(reward=torch.full((5, 4), 7.0)))
+    assert agent.replay.count == 20
+    drawn = agent.replay.sample(200, agent.rng)
+    assert drawn["reward"].unique().tolist() == [7.0]
 
 
 def test_what_does_not_fit_is_said_in_one_line() -> None:

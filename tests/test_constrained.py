@@ -14,10 +14,10 @@ from daedalus import scenarios
 from daedalus.accelerators.rollout import Rollout
 from daedalus.agents import make_agent
 from daedalus.agents.base import Spaces
-from daedalus.agents.constrained import EpisodeLengths, Learner, Ledger
+from daedalus.agents.constrained import EpisodeLengths, Experience, Learner, Ledger
 from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.costs import FailurePredictor, costs_of, unsafe_within
-from daedalus.agents.cpo import refusal
+from daedalus.agents.cpo import CPO, refusal
 from daedalus.agents.policies import Categorical, Gaussian, MultiCategorical
 from daedalus.agents.ppo_lagrangian import clipped_loss
 from daedalus.agents.trust_region import (
@@ -264,6 +264,100 @@ def test_the_search_asks_the_sampled_cost_and_not_the_linear_one() -> None:
     assert asked(-0.8, 2, kl=math.nan) == "kl"
 
 
+# ------------------------------------------------------------------------ cpo's step, by hand
+
+
+def cpo(*extra: str) -> CPO:
+    """Return an agent with a linear policy of mean 0 and sigma 1 that sees which state it is in."""
+    config = CPO.Config(
+        net_arch=(), log_std=0.0, damping=0.0, fisher_stride=1, cost_limit=1.0,
+        extra_costs=extra, extra_limits=(1.0,) * len(extra),
+    )  # fmt: skip
+    spaces = SPACES._replace(observation={"state": Box(0, 1, (3,), np.float32)})
+    made = CPO(spaces, config, device="cpu")
+    start_again(made)
+    return made
+
+
+def start_again(agent: CPO) -> None:
+    with torch.no_grad():
+        for parameter in agent.learner.network.policy.parameters():
+            parameter.zero_()
+
+
+def experience(*above: float) -> Experience:
+    """Actions +1 and -1 in each of three states: +1 pays, and cost i is +1 in state i.
+
+    With x_i for the mean in state i: g = -(1, 1, 1) / 3, b_i = e_i / 3, H = 1 / 3. So x_i is at
+    most 3 (d - J_C) for a limited state i, and the trust region is sum x_i^2 <= 3 * 0.02.
+    """
+    action = torch.tensor([1.0, -1.0]).repeat(3)
+    states = torch.eye(3).repeat_interleave(2, 0)
+    cost = (states * action[:, None]).T[: len(above)]
+    return Experience(
+        observation=states,
+        action=action[:, None],
+        advantage=action,
+        cost_advantage=cost,
+        target=torch.zeros(1 + len(above), 6),
+        cost_return=1.0 + np.array(above),
+        length=1.0,
+        metrics={},
+    )
+
+
+def step_of(agent: CPO, *above: float) -> tuple[dict[str, float], list[float]]:
+    """Take the step from the start; return what it logs, and the whole step of the three means."""
+    start_again(agent)
+    row = agent._step(experience(*above))
+    with torch.no_grad():
+        mean = agent.learner.network.policy(torch.eye(3)).ravel()
+    return row, (mean / row["step_scale"]).tolist()
+
+
+def test_the_multiplier_of_one_limit_by_hand() -> None:
+    """The cost may rise by 1/30, x_1 <= 0.1: x_2 = x_3 = sqrt((0.06 - 0.01) / 2) = 1 / lambda.
+
+    x_i = (1 - nu_i) / lambda, so nu = 1 - 0.1 lambda.
+    """
+    rest = math.sqrt(0.025)
+    row, x = step_of(cpo(), -1 / 30)
+    assert x == pytest.approx([0.1, rest, rest], rel=1e-4)
+    assert row["lambda"] == pytest.approx(1 / rest, rel=1e-4)
+    assert row["nu"] == pytest.approx(1 - 0.1 / rest, rel=1e-4)
+    assert row["case"] == 2
+
+
+def test_the_multipliers_of_several_limits_by_hand() -> None:
+    """Both bind: x_1 = x_2 = 0.1, x_3 = sqrt(0.06 - 0.02) = 0.2, lambda = 5, nu = (0.5, 0.5).
+
+    One of them at a time is the step of one limit, and the other's multiplier is 0.
+    """
+    agent, rest = cpo("effort"), math.sqrt(0.025)
+    row, x = step_of(agent, -1 / 30, -1 / 30)
+    assert x == pytest.approx([0.1, 0.1, 0.2], rel=1e-4)
+    assert [row["lambda"], row["nu"]] == pytest.approx([5.0, 0.5], rel=1e-4)
+    row, x = step_of(agent, -1 / 30, -1.0)
+    assert x == pytest.approx([0.1, rest, rest], rel=1e-4)
+    assert row["nu"] == pytest.approx(1 - 0.1 / rest, rel=1e-4)
+    row, x = step_of(agent, -1.0, -1 / 30)
+    assert x == pytest.approx([rest, 0.1, rest], rel=1e-4)
+    assert row["nu"] == 0
+
+
+def test_multipliers_are_found_anew_in_every_update() -> None:
+    """After a step that the limit binds and one that it does not, both are a fresh agent's."""
+    old = cpo()
+    for above in (-1 / 30, -1.0, 0.05, 1.0, -1 / 30):
+        used, fresh = step_of(old, above), step_of(cpo(), above)
+        shares = {name for name in used[0] if name.startswith("share_case_")}
+        assert {k: v for k, v in used[0].items() if k not in shares} == {
+            k: v for k, v in fresh[0].items() if k not in shares
+        }
+        assert used[1] == fresh[1]
+    assert [old.learner.ledger.multiplier.item(), step_of(old, -1.0)[0]["nu"]] == [0.0, 0.0]
+
+
 # ------------------------------------------------------------------------ prices, shaping, values
 
 
@@ -363,9 +457,20 @@ def test_recovery_brings_the_cost_down() -> None:
     assert costs[-1] < 0.5 * costs[0]
 
 
-def test_several_limits_at_once() -> None:
-    rows = train("cpo", 9_000, extra_costs=("effort",), extra_limits=(15.0,))
-    assert np.isfinite(rows[-1]["train/nu"])
+def test_several_limits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of 5 and of 8: an effort of 16 comes down towards that, and the cost is kept."""
+    paid, step = [], CPO._step
+
+    def watched(agent: CPO, experience: Experience) -> dict[str, float]:
+        paid.append(experience.cost_return)
+        return step(agent, experience)
+
+    monkeypatch.setattr(CPO, "_step", watched)
+    train("cpo", 18_000, extra_costs=("effort",), extra_limits=(8.0,))
+    cost, effort = np.mean(paid[-2:], 0)
+    assert paid[0][1] > 15
+    assert cost < 6.5
+    assert 7 < effort < 12.5
     with pytest.raises(ValueError, match="1 costs and 0 limits"):
         train("cpo", 60, extra_costs=("effort",))
 

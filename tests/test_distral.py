@@ -84,6 +84,42 @@ def test_the_policy_maximises_the_regularised_value(alpha: float, beta: float) -
     assert (worse < value).all()
 
 
+@pytest.mark.parametrize(
+    ("alpha", "beta", "worth", "goes"),
+    [(0.5, 10.0, 1.386, False), (0.5, 20.0, 0.693, True), (0.8, 30.0, 0.185, True)],
+)
+def test_what_wandering_for_ever_is_worth(
+    alpha: float, beta: float, worth: float, goes: bool
+) -> None:
+    """With pi_0 uniform, V = (1 - alpha) log 4 / (beta (1 - gamma)); a goal of 1 must be more.
+
+    Alpha 1/2, beta 10, gamma 0.95: 0.0693 a step and 1.386 in all, so the agent does not go there.
+    """
+    log_pi0 = torch.full((4,), -math.log(4))
+    value = torch.zeros(())
+    for _ in range(400):
+        value = soft_value(0.95 * value.expand(4), log_pi0, alpha, beta)
+    assert value.item() == pytest.approx(worth, abs=1e-3)
+    q = torch.stack([torch.ones(()), *[0.95 * value] * 3])  # the goal, or on and on
+    assert (soft_policy(q, log_pi0, alpha, beta)[0].item() > 0.25) is goes
+    assert 0.5 * math.log(4) / (Config().beta * (1 - Config().gamma)) < 1  # as it comes
+
+
+def test_coefficients_are_in_units_of_the_reward() -> None:
+    """Q = (0, log 2) and 100 times that, beta 1, alpha 1: weights (4, 2) / 6, and (4, 2^100).
+
+    So a task of large rewards does not hear pi_0; with beta 1 / 100 it is the task of small ones.
+    """
+    q = torch.tensor([0.0, math.log(2)])
+    small = soft_policy(q, PRIOR, 1.0, 1.0)
+    assert small.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert soft_policy(100 * q, PRIOR, 1.0, 1.0)[1].item() == pytest.approx(1.0)
+    torch.testing.assert_close(soft_policy(100 * q, PRIOR, 1.0, 0.01), small)
+    torch.testing.assert_close(
+        soft_value(100 * q, PRIOR, 1.0, 0.01), 100 * soft_value(q, PRIOR, 1.0, 1.0)
+    )
+
+
 def test_regularised_reward_by_hand() -> None:
     """1 + (0.5/10) log 0.8 - (1/10) log 0.25: following pi_0 pays, being sure costs."""
     found = regularised_reward(torch.ones(1), PRIOR[:1], torch.tensor([0.25]).log(), 0.5, 10.0)
@@ -188,6 +224,21 @@ def test_regularised_rewards_enter_the_returns() -> None:
     paid = -0.02 + 0.1 * math.log(4)
     assert returns[1].tolist() == pytest.approx([paid] * 6)
     assert returns[0].tolist() == pytest.approx([1.5 * paid] * 6)
+
+
+def test_clipping_makes_rewards_comparable_and_leaves_what_regularises() -> None:
+    """Rewards of 0.5, 2 and 100, clipped to 1, then the 3 of uniform policies: 3.5, 4 and 4."""
+    settings = {"c_kl": 0.0, "c_entropy": 3 / math.log(4), "columns": 1, "reward_clip": 1.0}
+    agent = made(num_envs=3, n_steps=1, **settings)
+    assert agent.collector is not None
+    rollout = agent.collector.collect(1)
+    assert rollout is not None
+    rollout = rollout._replace(
+        reward=torch.tensor([[0.5, 2.0, 100.0]]), terminated=torch.ones(1, 3, dtype=torch.bool)
+    )
+    uniform = torch.full((1, 3), -math.log(4))
+    found = agent._returns(rollout, uniform, uniform)
+    assert found.ravel().tolist() == pytest.approx([3.5, 4.0, 4.0])
 
 
 def test_log_pi_0_has_a_floor() -> None:

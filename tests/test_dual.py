@@ -262,6 +262,14 @@ def test_a_limit_that_the_reward_s_own_step_keeps_leaves_the_reward_free_to_fall
     assert solve_several(1.0, r, np.eye(2), -np.ones(2), DELTA).case == 3
 
 
+def test_where_the_reward_is_made_of_the_costs_only_they_have_a_say() -> None:
+    """H = 1, g = -(1, 1), b_i = e_i, c_i = -0.05: up to both limits, x = (0.05, 0.05)."""
+    found = solve_several(2.0, -np.ones(2), np.eye(2), np.full(2, -0.05), DELTA)
+    assert (found.case, found.on_gradient) == (2, 0.0)
+    assert found.on_cost == pytest.approx((-0.05, -0.05))  # x = -on_cost b
+    assert found.nu == pytest.approx((1.0, 1.0))
+
+
 def test_several_limits_out_of_reach_lower_the_sum_of_what_is_above() -> None:
     """H = 1, b_1 = (1, 0), b_2 = (0, 1), both far above: x = -(1, 1) / sqrt 2 * sqrt 0.02."""
     found = solve_several(1.0, np.zeros(2), np.eye(2), np.array([1.0, 1.0]), DELTA)

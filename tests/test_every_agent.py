@@ -170,3 +170,100 @@ def test_what_is_not_finite_stops_it_before_it_reaches_a_weight(
     with pytest.raises(NotFiniteError, match="reward"):
         agent.learn(STEPS, reset_num_timesteps=False)
     assert torch.equal(before, parameters(agent))
+
+
+# ------------------------------------------------------------------- other spaces than `World`'s
+
+
+class Several(gymnasium.Env[Any, Any]):
+    """Several vectors of all kinds, any actions, a cost in half of the steps; 7 steps."""
+
+    def __init__(self, actions: Any) -> None:
+        """Choose the actions."""
+        self.action_space = actions
+        kinds = {
+            "place": Box(-1, 1, (2, 2), np.float32),
+            "heading": Discrete(4, start=1),
+            "gear": MultiDiscrete([2, 3]),
+            "doors": MultiBinary(2),
+        }
+        self.observation_space = Dict(kinds)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.steps += 1
+        seen, cost = self.observation_space.sample(), float(self.steps % 2)
+        return seen, float(np.sum(action)), False, self.steps == 7, {"cost": cost}
+
+
+MULTIPLE = MultiDiscrete([2, 3], start=[0, -1])
+CONSTRAINED = ("cpo", "pdo", "trpo_penalty", "ppo_lagrangian")
+
+
+def acting_part(agent: Agent) -> torch.Tensor:
+    """Return the weights of the policy as one vector."""
+    named = agent.modules["network"].named_parameters()
+    return torch.cat([p.detach().flatten() for n, p in named if "policy" in n or "actor" in n])
+
+
+def learned(name: str, actions: Any) -> Agent:
+    """Train a small agent in `Several`, and see that its policy moved and acts within its space."""
+    cls = make_agent(name)
+    known = {field.name for field in fields(cls.Config)}
+    config = cls.Config(**{key: value for key, value in SMALL.items() if key in known})
+    mode = gymnasium.vector.AutoresetMode.SAME_STEP
+    envs = gymnasium.vector.SyncVectorEnv([lambda: Several(actions)] * 2, autoreset_mode=mode)
+    agent: Agent = cls(envs, config, seed=3, device="cpu")
+    before = acting_part(agent)
+    agent.learn(STEPS)
+    after = acting_part(agent)
+    assert torch.isfinite(after).all()
+    assert not torch.equal(before, after)
+    observation, _ = Several(actions).reset(seed=1)
+    for deterministic in (True, False):
+        action, _ = agent.predict(observation, deterministic=deterministic)
+        assert actions.contains(np.asarray(action, actions.dtype))
+    return agent
+
+
+@pytest.mark.parametrize("name", [*CONSTRAINED, "pgq", "feudal"])
+def test_it_learns_with_several_vectors_and_actions_of_several_components(name: str) -> None:
+    learned(name, MULTIPLE)
+
+
+@pytest.mark.parametrize("name", [*CONSTRAINED, "feudal"])
+def test_it_learns_with_several_vectors_and_continuous_actions(name: str) -> None:
+    learned(name, Box(-1, 1, (2,), np.float32))
+
+
+@pytest.mark.parametrize("name", CONSTRAINED)
+def test_constrained_agents_read_every_vector(name: str) -> None:
+    """2 x 2 numbers, one-hot 4, 2 and 3, and 2 bits: 15 in a row, in the order of their names."""
+    agent: Any = learned(name, Discrete(3))
+    network = agent.learner.network
+    assert network.inputs == 15
+    assert 3 < agent.learner.ledger.worst < 5  # an episode costs 4, in steps 1, 3, 5 and 7
+    seen = {
+        "place": torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]),
+        "heading": torch.tensor([3]),
+        "gear": torch.tensor([[1, 0]]),
+        "doors": torch.tensor([[0, 1]]),
+    }
+    rows: dict[str, list[float]] = {"place": [0.1, 0.2, 0.3, 0.4], "doors": [0, 1]}
+    rows |= {"gear": [0, 1, 1, 0, 0], "heading": [0, 0, 1, 0]}
+    expected = [float(x) for name in network.spaces for x in rows[name]]
+    assert network.flatten(seen)[0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["pgq", "distral", "iql"])
+def test_agents_that_cannot_take_continuous_actions_name_one_that_can(name: str) -> None:
+    with pytest.raises(TypeError, match=r"these are Box.+: use .*ppo") as caught:
+        learned(name, Box(-1, 1, (2,), np.float32))
+    assert "\n" not in str(caught.value)

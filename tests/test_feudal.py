@@ -139,6 +139,45 @@ def test_the_intrinsic_reward_is_a_discounted_return_that_the_worker_predicts() 
     assert not torch.allclose(both, once)
 
 
+def test_the_workers_loss_has_the_return_of_both_rewards_in_their_own_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three steps with r^I = 1 and alpha = 1/2, discount 1/2: R = 0.875, 0.75, 0.5.
+
+    Added once to the advantage it would be 0.5 in every step, and V^W would not learn it. Ten times
+    the reward is ten times the loss: neither returns nor advantages are normalised.
+    """
+    monkeypatch.setattr("daedalus.agents.feudal.intrinsic_reward", lambda *_: torch.ones(3, 4))
+    for scale in (1.0, 10.0):
+        agent = catch(n_steps=3, gamma=0.5, intrinsic_weight=0.5 * scale, entropy_weight=0.0)
+        rollout = rollout_of(agent)
+        assert not rollout.reward.any()
+        unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+        value = torch.zeros(3, 4, requires_grad=True)
+        unrolled = unrolled._replace(value=value)
+        nothing = torch.zeros(3, 4)
+        future = agent._future(rollout, unrolled)._replace(value=nothing)
+        loss, row = agent._worker_loss(rollout, unrolled, future)
+        loss.backward()
+        returns = scale * torch.tensor([[0.875], [0.75], [0.5]]).expand(3, 4)
+        # c_v = 1/2, four environments; V = 0, so d loss / dV is - c_v R / 4
+        assert value.grad is not None
+        torch.testing.assert_close(value.grad, -0.5 * returns / 4)
+        log_pi, _ = agent.network.distribution.log_prob_entropy(
+            unrolled.policy.flatten(0, 1), rollout.action.flatten(0, 1)
+        )
+        expected = -(log_pi.detach().view(3, 4) * returns).sum() / 4
+        torch.testing.assert_close(row["policy_loss"], expected)
+
+
+def test_the_learning_rate_falls_to_zero() -> None:
+    rates: list[float] = []
+    agent = catch(learning_rate=1e-3)
+    agent.logger.sinks.append(lambda step, row: rates.append(row["train/learning_rate"]))
+    agent.learn(160, log_interval=40)
+    assert rates == pytest.approx([7.5e-4, 5e-4, 2.5e-4, 0.0])
+
+
 @torch.no_grad()
 def test_the_update_sees_the_goals_that_acting_used() -> None:
     """Policies, goals and what the Worker was told agree, also across rollouts and episodes."""

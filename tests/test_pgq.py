@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from daedalus.accelerators.replay import Sequences
 from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.actor_critic import Config as ActorCriticConfig
-from daedalus.agents.base import Spaces
+from daedalus.agents.base import Rollout, Spaces
 from daedalus.agents.pgq import PGQ, Config, bellman_target, judge, pgq_loss, terminal_steps
 from daedalus.agents.policies import policy_for
 
@@ -104,6 +104,23 @@ def test_where_it_comes_to_rest(assumed: float) -> None:
         assert gradients[0].abs().max() > 0.01
 
 
+def test_a_small_alpha_needs_logits_far_apart_and_steps_of_their_own_size() -> None:
+    """Logits of +-5 and alpha 0.01: Q~ differs by 0.01 * 10 = 0.1; rewards 1 apart need 100.
+
+    Where log pi + H = 0 the gradient by the logits is delta (1/2, -1/2), whatever alpha is.
+    """
+    policy, none, both = policy_for(Discrete(2)), torch.zeros(2), torch.tensor([0, 1])
+    for far, apart in ((5.0, 0.1), (50.0, 1.0)):
+        logits = torch.tensor([[far, -far]]).expand(2, 2)
+        q = judge(policy, logits, none, both, alpha=0.01).q
+        assert float(q[0] - q[1]) == pytest.approx(apart, rel=1e-5)
+    for alpha in (1.0, 0.01):
+        logits = torch.zeros(1, 1, 2, requires_grad=True)
+        judged = judge(policy, logits, torch.zeros(1, 1), torch.zeros(1, 1), alpha)
+        pgq_loss(judged, torch.full((1, 1), 3.0), torch.ones(1, 1) > 0).policy.backward()
+        torch.testing.assert_close(logits.grad, torch.tensor([[[-1.5, 1.5]]]))
+
+
 def test_only_the_step_into_a_terminal_state_stops_the_bootstrap() -> None:
     steps: Any = {"reward": torch.zeros(3, 3), "length": torch.tensor([3, 2, 2])}
     unused: Any = {"inputs": None, "action": None, "state": {}, "extra": {}}
@@ -135,6 +152,76 @@ def test_without_replay_it_is_the_regularised_actor_critic() -> None:
         assert rollout is not None
         each.update(rollout)
     torch.testing.assert_close(small.learner.optimizer.vector, other.learner.optimizer.vector)
+
+
+def gradient_of(agent: Any, rollout: Rollout) -> torch.Tensor:
+    """Return the gradient of an update of an agent whose learning rate is 0."""
+    agent.update(rollout)
+    gradient: torch.Tensor = agent.learner.optimizer.gradient.clone()
+    return gradient
+
+
+def test_in_the_mean_over_actions_the_bonus_is_that_of_the_entropy_once() -> None:
+    """Alpha 1/2, rewards 1, 0, -2, and a policy that is not uniform: A3C's gradient, by pi(a).
+
+    E_pi[-alpha (log pi + H) grad log pi] is alpha grad H; a second bonus, or an alpha in Q~ that
+    is not the weight of the entropy, would show.
+    """
+    common: dict[str, Any] = {"n_steps": 1, "hidden": 8, "lstm": 0, "learning_rate": 0.0}
+    common |= {"entropy_weight": 0.5, "reuse_acting": False, "max_gradient_norm": 0.0}
+    agents = (
+        PGQ("daedalus/Catch-v0", Config(**common, eta=0.0), num_envs=1, device="cpu"),
+        ActorCritic("daedalus/Catch-v0", ActorCriticConfig(**common), num_envs=1, device="cpu"),
+    )
+    means = []
+    for agent in agents:
+        network, collector = agent.learner.network, agent.collector
+        with torch.no_grad():
+            network.actor.bias.copy_(torch.tensor([1.0, 0.0, -1.0]))
+        assert collector is not None
+        rollout = collector.collect(1)
+        assert rollout is not None
+        seen = {name: value[0] for name, value in rollout.observation.items()}
+        with torch.no_grad():
+            pi = network.actor(network.encoder(network.encoder.encode(seen))).softmax(1)[0]
+        gradients = []
+        for action, reward in enumerate((1.0, 0.0, -2.0)):
+            ended = rollout._replace(
+                action=torch.tensor([[action]]),
+                reward=torch.tensor([[reward]]),
+                terminated=torch.ones(1, 1, dtype=torch.bool),
+            )
+            gradients.append(pi[action] * gradient_of(agent, ended))
+        means.append(torch.stack(gradients).sum(0))
+    assert means[1].norm() > 0.1
+    torch.testing.assert_close(*means, rtol=1e-4, atol=1e-6)
+
+
+def test_replay_takes_its_share_from_acting() -> None:
+    """Eta 1/4: 3/4 of the gradient of acting and 1/4 of that of replay; 1 before replay begins."""
+    agent = made(eta=0.25, learning_rate=0.0, reuse_acting=False, max_gradient_norm=0.0)
+    agent.total_timesteps = 10_000
+    shares = []
+    for _ in range(5):
+        assert agent.collector is not None
+        rollout = agent.collector.collect(5)
+        assert rollout is not None
+        before = agent.rng.bit_generator.state
+        found, losses = gradient_of(agent, rollout), [agent._acted(rollout)[0]]
+        if agent._holds_enough():
+            agent.rng.bit_generator.state = before  # the same draws again
+            losses.append(agent._replayed()[0])
+        rows = [gradient_of_loss(agent, loss) for loss in losses]
+        solved = torch.linalg.lstsq(torch.stack(rows, 1), found.unsqueeze(1)).solution
+        shares.append(solved.ravel().tolist())
+    assert shares[0] == pytest.approx([1.0], rel=1e-3)
+    assert shares[-1] == pytest.approx([0.75, 0.25], rel=1e-3)
+
+
+def gradient_of_loss(agent: PGQ, loss: torch.Tensor) -> torch.Tensor:
+    agent.learner.optimizer.zero_grad()
+    loss.backward()
+    return agent.learner.optimizer.gradient.clone()
 
 
 def test_the_replay_waits_and_then_moves_the_parameters() -> None:

@@ -87,6 +87,28 @@ def test_policy_and_value_read_laterals() -> None:
     assert alone.critic(alone.output(observation)).item() == 3.0
 
 
+@pytest.mark.parametrize(
+    ("actions", "size"),
+    [(Discrete(5), 5), (MultiDiscrete([2, 4]), 6), (Box(-1, 1, (3,), np.float32), 3)],
+)
+def test_a_column_of_other_actions_reads_the_units_and_not_the_actions(
+    actions: Any, size: int
+) -> None:
+    """The column before has 2 actions, both 15; what the next one reads of it are units of 3."""
+    first, observation = column_of(3.0, second=False)
+    with torch.no_grad():
+        first.actor.weight.fill_(5.0)
+    spaces = Spaces({"x": Box(-9, 9, (1,), np.float32)}, actions, {})
+    column = Column(spaces, Config(hidden=1), [first])
+    with torch.no_grad():
+        for name, p in column.named_parameters():
+            p.fill_(0.0 if "bias" in name else 1.0)
+        read = column.output(observation)
+    # x + the lateral of layer 1 = 6, and the lateral of layer 2, whose unit is x = 3
+    assert read.tolist() == [[6.0, 3.0]]
+    assert column.actor(read).tolist() == [[9.0] * size]
+
+
 def test_no_gradient_reaches_an_earlier_column_or_is_a_part_of_a_later_one() -> None:
     column, observation = column_of(3.0, second=True)
     column.critic(column.output(observation)).sum().backward()

@@ -87,6 +87,54 @@ def test_where_urex_rests_every_arm_has_what_its_reward_deserves() -> None:
     torch.testing.assert_close(weights, torch.full((1, 3), 1 / 3))
 
 
+def test_longer_sequences_of_the_same_reward_weigh_more() -> None:
+    """Four actions alike, lengths 1 and 2: pi = (1/4, 1/16), so w = (1/5, 4/5), not halves.
+
+    A reward of tau log 4 more makes up for it.
+    """
+    log_prob = torch.tensor([[0.25, 0.0625]]).log()
+    weights = importance_weights(log_prob, torch.zeros(1, 2), tau=0.1)
+    torch.testing.assert_close(weights, torch.tensor([[0.2, 0.8]]))
+    dearer = torch.tensor([[0.1 * math.log(4), 0.0]])
+    torch.testing.assert_close(
+        importance_weights(log_prob, dearer, tau=0.1), torch.full((1, 2), 0.5)
+    )
+
+
+@pytest.mark.parametrize(("samples", "share"), [(2, 0.188), (5, 0.393), (20, 0.780)])
+def test_few_samples_hardly_see_what_deserves_more(samples: int, share: float) -> None:
+    """Two arms, pi = (0.1, 0.9) and pi* = (0.9, 0.1): the mean weight of the first arm's samples.
+
+    Two samples hold it once in 18 draws of 100, with a weight of 9 / (9 + 1/9) = 0.988, and twice
+    in 1: 0.188. The more there are, the nearer to 0.9.
+    """
+    pi, reward = torch.tensor([0.1, 0.9]), torch.tensor([math.log(9.0), 0.0])
+    mean = 0.0
+    for first in range(samples + 1):
+        arm = torch.tensor([0] * first + [1] * (samples - first))
+        weights = importance_weights(pi[arm].log().view(1, -1), reward[arm].view(1, -1), tau=1.0)
+        chance = math.comb(samples, first) * 0.1**first * 0.9 ** (samples - first)
+        mean += chance * float(weights[0, :first].sum())
+    assert mean == pytest.approx(share, abs=1e-3)
+
+
+def test_tau_is_in_units_of_the_reward() -> None:
+    """One arm of 1000 pays 1: pi* gives it e^10 / (e^10 + 999) = 0.957 at tau 0.1, 0.129 at 0.2.
+
+    Rewards ten times as large with ten times the tau are the same weights, and ten times the
+    coefficients.
+    """
+    reward = torch.zeros(1, 1000)
+    reward[0, 0] = 1.0
+    alike = torch.full((1, 1000), -math.log(1000))
+    for tau, share in ((0.1, 0.957), (0.2, 0.129)):
+        best = importance_weights(alike, reward, tau)[0, 0].item()
+        assert best == pytest.approx(share, abs=1e-3)
+    small = urex_coefficients(LOG_PROB, REWARD, tau=0.5, centre=True)
+    great = urex_coefficients(LOG_PROB, 10 * REWARD, tau=5.0, centre=True)
+    torch.testing.assert_close(great, 10 * small)
+
+
 # ------------------------------------------------------------------------------- shared instances
 
 
@@ -226,6 +274,43 @@ def test_the_probability_is_that_of_the_whole_sequence() -> None:
             log_pi = part.detach().log_softmax(-1)
             total += float(log_pi.gather(1, chosen.unsqueeze(1)).sum())
     assert float(row["sequence_log_prob"]()) == pytest.approx(total / 6, rel=1e-4)  # type: ignore[operator]
+
+
+class Stay(gymnasium.Env[Any, Any]):
+    """Nothing pays; action 0 ends the episode at once, the others after another step."""
+
+    observation_space = Box(0, 1, (1,), np.float32)
+    action_space = Discrete(4)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        over = bool(action == 0) or self.steps == 2
+        return np.zeros(1, np.float32), 0.0, over, False, {}
+
+
+def test_in_an_agent_pairs_of_unequal_length_have_unequal_weights() -> None:
+    """A uniform policy: 1 / (0.2^2 + 0.8^2) = 1.47 samples count in a pair of lengths 1 and 2."""
+    agent = UREX(
+        gymnasium.vector.SyncVectorEnv([Stay] * 40),
+        Config(**(SMALL | {"samples": 2, "n_steps": 4})),
+        device="cpu",
+    )
+    with torch.no_grad():
+        agent.network.actor.weight.zero_()
+    assert agent.collector is not None
+    rollout = agent.collector.collect(agent.rollout_length)
+    assert rollout is not None
+    length = rollout.valid.sum(0).view(20, 2)
+    unequal = (length[:, 0] != length[:, 1]).float().mean().item()
+    assert 0 < unequal < 1
+    row: Any = agent.update(rollout)
+    expected = unequal / (0.2**2 + 0.8**2) + (1 - unequal) * 2
+    assert row["effective_samples"]().item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_is_logged_is_finite_and_in_range() -> None:
