@@ -159,7 +159,7 @@ def _with_active(
     B = radius - c[active] @ inverse @ c[active]
     if B <= 0:
         return None
-    lam = 0.0 if A <= TINY * q else math.sqrt(A / B)
+    lam = 0.0 if A - TINY * q <= 0 else math.sqrt(A / B)
     nu[active] = inverse @ (lam * c[active] - r[active])
     on_cost[active] = nu[active] / lam if lam > 0 else inverse @ c[active]
     return lam, nu, on_cost

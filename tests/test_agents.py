@@ -339,6 +339,15 @@ def test_learning_rate_falls_to_zero() -> None:
     np.testing.assert_allclose(rates, 7e-4 * np.array([0.75, 0.5, 0.25, 0.0]), atol=1e-9)
 
 
+@pytest.mark.parametrize("space", [Discrete(3, start=2), MultiDiscrete([2, 3], start=[1, 0])])
+@pytest.mark.parametrize("name", ["actor_critic", "unreal", "feudal"])
+def test_an_lstm_is_fed_actions_that_do_not_start_at_0(name: str, space: Any) -> None:
+    """Before an episode's first step the previous action is 0, which is none of them."""
+    settings = {"horizon": 1} if name == "feudal" else {}
+    made = agent(name, vector(space), **settings).learn(40)
+    assert made.num_updates
+
+
 # ------------------------------------------------------------------------ policies
 
 
