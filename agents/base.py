@@ -22,6 +22,7 @@ from daedalus.accelerators.sequence import UNKNOWN
 from daedalus.accelerators.vector import EnvBatch, make_batch
 from daedalus.agents.consolidation import Consolidation, Likelihoods
 from daedalus.agents.logger import Logger
+from daedalus.agents.networks import begin_with
 from daedalus.agents.spaces import space_from_json
 from daedalus.agents.state import restore, state_of
 from daedalus.agents.task_model import RecognisedTasks, TaskModel, is_inferred
@@ -177,14 +178,8 @@ class Agent(ABC):
         return {}
 
     def begin_with(self, observation: Mapping[str, Tensor]) -> None:
-        """Show the networks the observations (B, ...) that training begins with.
-
-        Their parts that have a method of this name get them: images are standardised by them.
-        """
-        for part in nn.ModuleList(self.modules.values()).modules():
-            see: Callable[[Mapping[str, Tensor]], None] | None = getattr(part, "begin_with", None)
-            if see is not None:
-                see(observation)
+        """Show the networks the observations (B, ...) that training begins with."""
+        begin_with(self.modules.values(), observation)
 
     def labels_needed(self) -> tuple[str, ...]:
         """Return the names of the label arrays that the losses use; none by default."""

@@ -8,7 +8,7 @@ while acting. Images are uint8 (N, H, W, C) or channel-first, and stay channels-
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -141,6 +141,14 @@ class Standardise(nn.Module):
         if images.requires_grad:
             return (images - mean) / deviation
         return images.to(dtype, copy=True).sub_(mean).div_(deviation)
+
+
+def begin_with(networks: Iterable[nn.Module], observation: Mapping[str, Tensor]) -> None:
+    """Show ``observation`` (N, ...) to all parts of ``networks`` with a method of this name."""
+    for part in nn.ModuleList(networks).modules():
+        see: Callable[[Mapping[str, Tensor]], None] | None = getattr(part, "begin_with", None)
+        if see is not None:
+            see(observation)
 
 
 class ConvolutionStack(nn.Module):

@@ -33,13 +33,16 @@ COPIES, GAMES, HELD_OUT = 32, 2000, 1_000_000
 
 
 class Condition(NamedTuple):
-    """Who learns in which game."""
+    """Who learns in which game, and how many batches of games."""
 
     config: dict[str, Any]
     game: dict[str, Any]
     meaning: str
+    batches: int = 1000
 
 
+MANY = {"entropy_weight": 0.001}
+WIDE = "more symbols than concepts; 2,500 batches, an entropy weight of 0.001"
 CONDITIONS = {
     "informed": Condition({}, {}, "other concepts as distractors"),
     "agnostic": Condition({"sender": "agnostic"}, {}, "the same, the sender compares nothing"),
@@ -54,9 +57,9 @@ CONDITIONS = {
     "random symbols": Condition(
         {}, {"channel_noise": 1.0}, "control: the receiver hears random symbols; chance"
     ),
-    "informed, 100 symbols": Condition({}, {"symbols": 100}, "more symbols than concepts"),
+    "informed, 100 symbols": Condition(MANY, {"symbols": 100}, WIDE, 2500),
     "agnostic, 100 symbols": Condition(
-        {"sender": "agnostic"}, {"symbols": 100}, "more symbols than concepts"
+        {"sender": "agnostic", **MANY}, {"symbols": 100}, WIDE, 2500
     ),
 }
 TESTS: dict[str, dict[str, Any]] = {
@@ -82,9 +85,10 @@ def play(agent: Comm, game: dict[str, Any]) -> dict[str, np.ndarray]:
     return {"right": batch.reward.copy(), **info}
 
 
-def run(name: str, seed: int, steps: int) -> dict[str, Any]:
+def run(name: str, seed: int) -> dict[str, Any]:
     """Train a pair and test it."""
     condition, start = CONDITIONS[name], time.perf_counter()
+    steps = condition.batches * COPIES * 4  # two agents take two steps a game
     curve: list[tuple[int, float]] = []
     agent = Comm(
         ENV, Config(**condition.config), num_envs=COPIES, seed=seed, env_kwargs=condition.game
@@ -136,7 +140,7 @@ def _interval(runs: list[dict[str, Any]], column: str) -> dict[str, float]:
 
 def page(rows: dict[str, Any], first: dict[str, Any]) -> str:
     """Return the page of a summary."""
-    source, games = first["provenance"], first["total_timesteps"] // 4
+    source, games = first["provenance"], Condition({}, {}, "").batches * COPIES
     lines = [
         "# Do two agents agree on a code, and on what?",
         "",
@@ -160,6 +164,11 @@ def page(rows: dict[str, Any], first: dict[str, Any]) -> str:
         " of the games whose target has the concept that its symbol stands for most often, of 20"
         " concepts. Information: of symbol and concept, too high by some hundredths.",
         "",
+        "The entropy bonus likes codes in which one meaning has a symbol and the other all the rest"
+        " at random. With 100 symbols and the weight of 0.01 that ten have, the informed sender"
+        " came to such a one (one seed, 85,000 games, not kept): 95 % of the games went right with"
+        " messages drawn as in training, half of them with the likeliest, always the same symbol.",
+        "",
         f"`python benchmarks/language.py`; {source['hardware']['processor']};"
         f" torch {source['versions']['torch']}; commit `{source['commit'][:10]}`. Every run is in"
         " `results/language/`.",
@@ -180,7 +189,6 @@ def main() -> None:
     """Run what is missing, all conditions of a seed before the next seed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=128_000, help="agents' steps of a run")
     parser.add_argument("--only", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -188,7 +196,7 @@ def main() -> None:
         for name in arguments.only:
             if _file(name, seed).exists():
                 continue
-            result = run(name, seed, arguments.steps)
+            result = run(name, seed)
             write_file(_file(name, seed), (json.dumps(result) + "\n").encode())
             print(f"{name}, seed {seed}: {result['accuracy']:.3f}", flush=True)
             summarise()
