@@ -223,11 +223,8 @@ class Agent(ABC):
         """
         learner: Any = getattr(self, "learner", None)
         if not hasattr(learner, "outputs"):
-            raise ValueError(
-                f"{self.name} does not show its networks' outputs and gives no gradients"
-            )
-        found: Outputs = learner.outputs(inputs, state)
-        return found
+            raise ValueError(f"{self.name} does not show the outputs of its networks")
+        return learner.outputs(inputs, state)  # type: ignore[no-any-return]
 
     @property
     def rollout_length(self) -> int:

@@ -50,9 +50,26 @@ GOAL = (
     "ten times the damping, a third of the trust region, batches of 50,000 and 60,000 steps and "
     "prices rising a tenth or three hundredths as fast did not hold the limit either. TRPO with a "
     "price of 100, which only avoids hazards, still costs 30 after 600,000 steps: to avoid them "
-    "takes longer than this to learn."
+    "takes longer than this to learn. Cost shaping does not help where the limit is out of reach."
 )
 """What the figures of PointGoal1 mean."""
+
+KINEMATIC = (
+    "The criteria presume a start at 1.5 times the limit. A policy that means to stand still "
+    "starts at the limit here (0.7 to 1.2 of it with the last layer at a tenth of its scale, five "
+    "seeds, not kept), so the overshoot of the linearised constraint, 15 to 25 %, is above 1.2 "
+    "times most starts. Adding 0.1 times the predicted probability of a cost within five steps "
+    "(*CPO, shaped*) takes the overshoot off, at some of the return."
+)
+"""What the criteria of the kinematic task presume."""
+
+GATHER = (
+    "From the first tenth of training on CPO is above the limit by a steady third, what a "
+    "linearised constraint on noisy estimates costs; with its cost shaped it is at the limit, as "
+    "in the paper, for a tenth less return. PDO and PPO-Lagrangian come down to CPO's cost only at "
+    "the end."
+)
+"""What the figures of PointGather mean."""
 
 ANT = (
     "One seed of each, some ten minutes a run: a million steps, a tenth of the scenario's, are too "
@@ -70,9 +87,9 @@ _BASELINES: dict[str, dict[str, Any]] = {
 _SHAPED: dict[str, dict[str, Any]] = {**_BASELINES, "CPO, shaped": {"agent": "cpo", "shaping": 0.1}}
 """Shaping of 0.02 to 1 was looked at on the first and the third task, seeds 1000 to 1002."""
 TASKS = {
-    "point-circle-kinematic": Task("point_circle_kinematic", 360_000, _SHAPED),
+    "point-circle-kinematic": Task("point_circle_kinematic", 360_000, _SHAPED, KINEMATIC),
     "point-circle": Task("point_circle", 1_000_000, _SHAPED),
-    "point-gather": Task("point_gather", 1_200_000, _SHAPED),
+    "point-gather": Task("point_gather", 1_200_000, _SHAPED, GATHER),
     "ant-circle": Task("ant_circle", 1_000_000, _BASELINES, ANT),
     "point-goal-1": Task("point_goal_1", 1_000_000, _SHAPED, GOAL),
 }
@@ -169,20 +186,12 @@ def criteria(groups: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any
     limit = next(iter(groups.values()))[0]["cost_limit"]
     costs = {label: np.array([run["cost"] for run in group]) for label, group in groups.items()}
     late = {label: cost[:, SETTLED:] / limit for label, cost in costs.items()}
-    cpo, inside = late["CPO"], (late["CPO"] >= 0.7) & (late["CPO"] <= 1.4)
     peaks = {label: float(np.median(cost.max(1))) for label, cost in late.items()}
     initial = costs["CPO"][:, 0] / limit
     rise = costs["CPO"].max(1) / limit / initial
-    mean = cpo.mean(1)
     return {
-        "CPO: mean cost of each seed within 0.7 and 1.4 of the limit": {
-            "found": [round(float(v), 3) for v in mean],
-            "holds": bool(((mean >= 0.7) & (mean <= 1.4)).all()),
-        },
-        "CPO: every batch within 0.7 and 1.4 of the limit": {
-            "found": f"{inside.mean():.1%} of the batches",
-            "holds": bool(inside.all()),
-        },
+        **_near(late, "CPO"),
+        **_near(late, "CPO, shaped"),
         "CPO: never above 1.2 times its cost at the start": {
             "found": [round(float(v), 3) for v in rise],
             "holds": bool((rise <= 1.2).all()),
@@ -194,6 +203,22 @@ def criteria(groups: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any
         "PDO: its peak is above 1.4 times that of CPO (medians over seeds)": {
             "found": round(peaks["PDO"] / peaks["CPO"], 3),
             "holds": peaks["PDO"] > 1.4 * peaks["CPO"],
+        },
+    }
+
+
+def _near(late: dict[str, np.ndarray], label: str) -> dict[str, dict[str, Any]]:
+    """Return whether the costs (seeds, batches) of an agent stay near the limit, 1."""
+    cost = late[label]
+    inside, mean = (cost >= 0.7) & (cost <= 1.4), cost.mean(1)
+    return {
+        f"{label}: mean cost of each seed within 0.7 and 1.4 of the limit": {
+            "found": [round(float(v), 3) for v in mean],
+            "holds": bool(((mean >= 0.7) & (mean <= 1.4)).all()),
+        },
+        f"{label}: every batch within 0.7 and 1.4 of the limit": {
+            "found": f"{inside.mean():.1%} of the batches",
+            "holds": bool(inside.all()),
         },
     }
 

@@ -161,3 +161,7 @@ for _body in ("Ant", "HalfCheetah", "Hopper", "Humanoid", "Swimmer", "Walker2d")
         max_episode_steps=1000,
         kwargs={"body": _body},
     )
+gymnasium.register(
+    "daedalus/SafetyGymnasium-v0",
+    entry_point="daedalus.envs.safety.safety_gymnasium:SafetyGymnasium",
+)
