@@ -41,8 +41,7 @@ class Condition(NamedTuple):
     batches: int = 1000
 
 
-MANY = {"entropy_weight": 0.001}
-WIDE = "more symbols than concepts; 2,500 batches, an entropy weight of 0.001"
+WIDE = "more symbols than concepts; 2,500 batches"
 CONDITIONS = {
     "informed": Condition({}, {}, "other concepts as distractors"),
     "agnostic": Condition({"sender": "agnostic"}, {}, "the same, the sender compares nothing"),
@@ -57,10 +56,10 @@ CONDITIONS = {
     "random symbols": Condition(
         {}, {"channel_noise": 1.0}, "control: the receiver hears random symbols; chance"
     ),
-    "informed, 100 symbols": Condition(MANY, {"symbols": 100}, WIDE, 2500),
-    "agnostic, 100 symbols": Condition(
-        {"sender": "agnostic", **MANY}, {"symbols": 100}, WIDE, 2500
+    "informed, 100 symbols": Condition(
+        {"entropy_weight": 0.001}, {"symbols": 100}, f"{WIDE}, an entropy weight of 0.001", 2500
     ),
+    "agnostic, 100 symbols": Condition({"sender": "agnostic"}, {"symbols": 100}, WIDE, 2500),
 }
 TESTS: dict[str, dict[str, Any]] = {
     "accuracy": {},
@@ -167,7 +166,8 @@ def page(rows: dict[str, Any], first: dict[str, Any]) -> str:
         "The entropy bonus likes codes in which one meaning has a symbol and the other all the rest"
         " at random. With 100 symbols and the weight of 0.01 that ten have, the informed sender"
         " came to such a one (one seed, 85,000 games, not kept): 95 % of the games went right with"
-        " messages drawn as in training, half of them with the likeliest, always the same symbol.",
+        " messages drawn as in training, half of them with the likeliest, always the same symbol."
+        " So it has 0.001 there; the agnostic sender with 0.001 found no code (one seed, not kept).",
         "",
         f"`python benchmarks/language.py`; {source['hardware']['processor']};"
         f" torch {source['versions']['torch']}; commit `{source['commit'][:10]}`. Every run is in"
