@@ -167,7 +167,7 @@ def page(rows: dict[str, Any], first: dict[str, Any]) -> str:
         " at random. With 100 symbols and the weight of 0.01 that ten have, the informed sender"
         " came to such a one (one seed, 85,000 games, not kept): 95 % of the games went right with"
         " messages drawn as in training, half of them with the likeliest, always the same symbol."
-        " So it has 0.001 there; the agnostic sender with 0.001 found no code (one seed, not kept).",
+        " So it has 0.001 there, with which the agnostic one found no code (one seed, not kept).",
         "",
         f"`python benchmarks/language.py`; {source['hardware']['processor']};"
         f" torch {source['versions']['torch']}; commit `{source['commit'][:10]}`. Every run is in"

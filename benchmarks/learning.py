@@ -300,6 +300,18 @@ _TAPES: dict[str, Any] = {
 }
 
 CLAIMS |= {
+    "urex-copy": Claim(
+        question="Does UREX learn to copy a tape?",
+        scenario="copy",
+        total_timesteps=1_000_000,
+        **_TAPES,
+    ),
+    "urex-reverse": Claim(
+        question="Does UREX learn to write a tape backwards?",
+        scenario="reverse",
+        total_timesteps=1_500_000,
+        **_TAPES,
+    ),
     "urex-duplicated-input": Claim(
         question="Does UREX learn to write every symbol of a tape of doubles once?",
         scenario="duplicated_input",
