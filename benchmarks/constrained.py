@@ -267,7 +267,11 @@ def write_page() -> None:
         "Return and undiscounted cost of an episode, measured on the batch of every update. Thin "
         "lines are seeds, thick ones their medians; the dashed line is the limit (the cost axis is "
         "logarithmic above twice the limit). TRPO here is `trpo_penalty` with a price of 0: the "
-        "same batches, networks and trust region, and no constraint.",
+        "same batches, networks and trust region, and no constraint. CPO's step x of the policy:",
+        "",
+        "    min g'x  subject to  (J_C - d) + b'x <= 0  and  x'Hx / 2 <= delta",
+        "",
+        "with the gradients g of minus the return and b of an episode's cost.",
     ]
     for name, task in TASKS.items():
         if (HOME / name / "summary.json").is_file():

@@ -234,6 +234,10 @@ PAGE = """# What is kept of {subject} learnt one after another?
 
 ![score on each task after each stage](images/{page}.png)
 
+    EWC  L + lambda/2 sum_j sum_k F_jk (theta_k - theta*_jk)^2,  F_jk = E (d log pi / d theta_k)^2
+    L2   the same with F = 1 around the latest theta*
+    SI   L + c sum_k Omega_k (theta_k - theta*_k)^2,  Omega_k: share of k in the fall of the loss
+
 {description} The tasks are {tasks}.
 `R[i, j]` is the score on task j after stage i: a mean return over {episodes} held-out episodes, 0
 for a random policy and 1 for a perfect one; heat maps are means over seeds. Observations show

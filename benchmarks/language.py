@@ -147,6 +147,8 @@ def page(rows: dict[str, Any], first: dict[str, Any]) -> str:
         " ([ReferentialGame](environments/referential-game.md)); both learn by REINFORCE"
         f" ([`comm`](agents/comm.md)) for {games:,} games in batches of {COPIES}. Chance is 0.5.",
         "",
+        "    L_i = -E[ (R - b_i) log pi_i(a|x) + beta H(pi_i(.|x)) ] + c E[ (R - b_i)^2 ] / 2",
+        "",
         "| trained on | seeds | accuracy | tested on noise | on noise, not shared | random symbols"
         " | symbols used | purity | information (bits) |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",

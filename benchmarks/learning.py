@@ -69,6 +69,15 @@ class Claim:
     """None for the scenario's."""
 
 
+_UNREAL = "L = L_A3C + l_VR L_VR + l_PC sum_c L_Q(c) + l_RP L_RP"
+_NAV = "L = L_A3C + b_1 L_depth(features) + b_2 L_depth(memory) + b_l L_loop"
+_PGQ = (
+    "Q~(s, a) = alpha (log pi(a|s) + H(pi(.|s))) + V(s)\n"
+    "step: (1 - eta) E_pi[(Q^ - Q~) grad log pi] + eta E_replay[(T*Q~ - Q~) grad log pi]"
+)
+_IQL = "L = mean w (r + gamma max_u' Q-(o', u') - Q(o, u))^2"
+_COMM = "grad J = E[ sum_i grad log pi_i(a_i|o_i) (R - b_i(o_i)) ]"
+
 _NONE = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
 
 _EARLY_ENDS = (
@@ -109,6 +118,7 @@ _MAZE = {"hidden": 128, "learning_rate": 0.003, "entropy_weight": 0.013}
 
 CLAIMS = {
     "unreal-small-maze": Claim(
+        equation=_UNREAL,
         question="Does UNREAL learn a random-goal maze faster than the actor-critic it extends?",
         scenario="small_maze_random_goal",
         total_timesteps=600_000,
@@ -141,6 +151,7 @@ CLAIMS = {
         "between 45 and 85.",
     ),
     "unreal-far-goal": Claim(
+        equation=_UNREAL,
         question="Does UNREAL learn faster than the actor-critic where the goal is far away?",
         scenario="small_maze_far_goal",
         total_timesteps=600_000,
@@ -179,6 +190,7 @@ CLAIMS = {
         "is in [training speed](training-speed.md). Without an LSTM, as the demo's agent.",
     ),
     "nav-depth": Claim(
+        equation=_NAV,
         question="Does predicting depth and loop closure help the two-LSTM navigation agent?",
         scenario="small_maze_random_goal",
         total_timesteps=300_000,
@@ -198,6 +210,7 @@ CLAIMS = {
         "that of depth alone overlaps it.",
     ),
     "pgq-catch": Claim(
+        equation=_PGQ,
         question="Does PGQ learn Catch faster than the actor-critic, and than DQN?",
         scenario="catch",
         total_timesteps=50_000,
@@ -219,6 +232,7 @@ CLAIMS = {
         "-100.",
     ),
     "pgq-four-rooms": Claim(
+        equation=_PGQ,
         question="Does PGQ learn four rooms faster than the actor-critic, and than DQN?",
         scenario="four_rooms",
         total_timesteps=150_000,
@@ -232,6 +246,7 @@ CLAIMS = {
         note=_EARLY_ENDS,
     ),
     "pgq-maze": Claim(
+        equation=_PGQ,
         question="Does PGQ learn a first-person maze from pixels faster than the actor-critic, and "
         "than DQN?",
         scenario="demo",
@@ -297,6 +312,8 @@ _TAPES: dict[str, Any] = {
         for objective, tau in (("ment", 0.0), ("ment", 0.01), ("urex", 0.1))
     },
     "diagnostics": {"level": "level reached"},
+    "equation": "O = E_h [ sum_a pi(a|h) r(a|h) + tau sum_a pi*(a|h) log pi(a|h) ], "
+    "pi*(a|h) ~ exp(r(a|h) / tau)",
 }
 
 CLAIMS |= {
@@ -353,6 +370,7 @@ _PAPERS_ORDER = (
 
 CLAIMS |= {
     "iql-climbing": Claim(
+        equation=_IQL,
         question="Does replay that knows its age help two Q-learners to agree?",
         scenario="climbing_game",
         total_timesteps=64_000,
@@ -362,6 +380,7 @@ CLAIMS |= {
         "the order is refuted on this game, but for plain replay.",
     ),
     "iql-skirmish": Claim(
+        equation=_IQL,
         question="Does replay that knows its age help independent Q-learners to win a skirmish?",
         scenario="skirmish",
         total_timesteps=300_000,
@@ -369,6 +388,7 @@ CLAIMS |= {
         note=f"{_PAPERS_ORDER}Here the intervals of all five overlap: nothing is shown either way.",
     ),
     "comm-speaker-listener": Claim(
+        equation=_COMM,
         question="Do a speaker and a listener of their own guide a motion by symbols?",
         scenario="speaker_listener",
         total_timesteps=2_000_000,
