@@ -227,6 +227,13 @@ class Progressive(Agent):
         self.modules = {"columns": nn.ModuleList(columns)}
         self.optimizers = {f"column {i}": part.optimizer for i, part in enumerate(self.learners)}
 
+    def begin_with(self, observation: Mapping[str, Tensor]) -> None:
+        """Show each column the observations (B, ...) that its own task begins with."""
+        column = self._columns(dict(observation))
+        for i in column.unique().tolist():
+            mine = {name: value[column == i] for name, value in observation.items()}
+            cast(Column, self.learners[i].network).begin_with(mine)
+
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely, each from the column of its task."""
         column = self._columns(inputs.observation)

@@ -120,6 +120,22 @@ def test_no_gradient_reaches_an_earlier_column_or_is_a_part_of_a_later_one() -> 
     assert column.adapter.alpha.grad is not None  # the scalars learn
 
 
+def test_a_column_standardises_images_by_those_of_its_own_task() -> None:
+    """Inverted colours are 255 - x: the means of the two columns sum to 255."""
+    world: dict[str, Any] = {"image": (21, 21)}
+    given: dict[str, Any] = {"num_envs": 4, "seed": 1, "device": "cpu", "env_kwargs": world}
+    agent = Progressive("daedalus/Collect-v0", Config(**SMALL), **given)
+    columns: list[Any] = [learner.network for learner in agent.learners]
+    agent.learn(40)
+    assert [column.standardise.known for column in columns[:2]] == [True, False]
+    agent.finish_task("plain")
+    agent.set_env("daedalus/Collect-v0", env_kwargs={**world, "invert_colors": True})
+    agent.learn(40, reset_num_timesteps=False)
+    first, second = (float(column.standardise.mean) for column in columns[:2])
+    assert first + second == pytest.approx(255, abs=30)
+    assert abs(first - second) > 20
+
+
 def states(agent: Progressive, column: int) -> list[torch.Tensor]:
     learner = agent.learners[column]
     kept = [value.clone() for value in learner.network.state_dict().values()]
