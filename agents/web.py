@@ -34,6 +34,8 @@ from daedalus.envs.web.demonstrate import Demonstrations, demonstrate
 from daedalus.envs.web.family import Web as WebFamily
 from daedalus.envs.web.table import ARRAYS
 
+BEGIN = 256
+"""Demonstrated steps by which images are standardised, where there are any."""
 CLONE_LOSS = "clone_loss"
 """Name of the demonstrations' mean negative log-likelihood among the logged numbers."""
 
@@ -130,7 +132,10 @@ class Web(ActorCritic):
 
     def _cloning(self) -> Iterator[Preparation]:
         """Take the steps of cloning that are left, at a rate that falls to 0."""
-        total = self.config.clone_updates
+        total, shown = self.config.clone_updates, self.demonstrations
+        assert shown is not None
+        begin = {name: torch.from_numpy(a[:BEGIN]) for name, a in shown.observation.items()}
+        self.begin_with({name: value.to(self.device) for name, value in begin.items()})
         while self.num_prepared < total:
             rate = self.config.clone_rate * (1.0 - self.num_prepared / total)
             self.cloning.param_groups[0]["lr"] = rate

@@ -68,10 +68,11 @@ NOTES = {
     "small_collect_sequence": "Plain, black and noise help each other; only inverted colours "
     "collide with them. Fine-tuning keeps nothing of these, EWC and SI more than four fifths where "
     "they learnt them: one of their five seeds did not, for what plain and black need is held too "
-    "tight there. A layer of 256 units gives room for that: with 128 EWC kept 75 % of inverted colours "
-    "at 30, 82 % of a score of 0.62 at 100, and learnt nothing of them at 150 (seed 1000, not "
-    "kept); gains of each task's own in the convolutions did not help (not kept). L2 keeps no more than fine-tuning. Columns of "
-    "their own keep everything, and bring nothing to a task before its stage.",
+    "tight there. A layer of 256 units gives room for that: with 128 EWC kept 75 % of inverted "
+    "colours at 30, 82 % of a score of 0.62 at 100, and learnt nothing of them at 150 (seed 1000, "
+    "not kept); gains of each task's own in the convolutions did not help (not kept). L2 keeps no "
+    "more than fine-tuning. Columns of their own keep everything, and bring nothing to a task "
+    "before its stage.",
 }
 """What a reader of a page should know besides the figures."""
 
@@ -236,7 +237,8 @@ PAGE = """# What is kept of {subject} learnt one after another?
 
 ![score on each task after each stage](images/{page}.png)
 
-    EWC  L + lambda/2 sum_j sum_k F_jk (theta_k - theta*_jk)^2,  F_jk = E (d log pi / d theta_k)^2
+    EWC  L + lambda/2 sum_j sum_k F_jk (theta_k - theta*_jk)^2,  F_jk = E (d log p / d theta_k)^2
+         of policy and value
     L2   the same with F = 1 around the latest theta*
     SI   L + c sum_k Omega_k (theta_k - theta*_k)^2,  Omega_k: share of k in the fall of the loss
 

@@ -172,8 +172,8 @@ def page(rows: dict[str, Any], first: dict[str, Any]) -> str:
         " So it has 0.001 there, with which the agnostic one found no code (one seed, not kept).",
         "",
         f"`python benchmarks/language.py`; {source['hardware']['processor']};"
-        f" torch {source['versions']['torch']}; commit `{source['commit'][:10]}`. Every run is in"
-        " `results/language/`.",
+        f" torch {source['versions']['torch']}. Every run is in `results/language/`, with its"
+        " commit.",
     ]
     return "\n".join(lines) + "\n"
 
