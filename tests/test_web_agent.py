@@ -222,6 +222,9 @@ def test_on_pixels_it_is_a_convolutional_network() -> None:
     agent = Web(batch, Config(hidden=16, n_steps=2, demonstrations=2, clone_updates=2))
     agent.learn(8)
     assert agent.num_updates == 2
+    shown: Any = agent.demonstrations
+    stack: Any = agent.learner.network.encoder.stacks["pixels"]
+    assert float(stack.standardise.mean) == pytest.approx(shown.observation["pixels"].mean())
     table = Web(Batch(Family(task="click-test"), 2))
     kinds = [type(a.learner.network) for a in (agent, Web(Batch(family, 2)), table)]
     assert kinds == [A3CNetwork, A3CNetwork, ElementNetwork]
