@@ -31,6 +31,7 @@ depend on beta), and states count as often as they are visited, without gamma^t,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -42,7 +43,7 @@ from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.a3c_network import A3CConfig
-from daedalus.agents.base import Acted, Agent, Metrics, Rollout
+from daedalus.agents.base import Acted, Agent, Metric, Metrics, Rollout
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.networks import Encoder, orthogonal
 from daedalus.agents.optimizers import RMSProp
@@ -256,9 +257,35 @@ class Distral(Agent):
             "distillation_loss": distilled.detach(),
             "entropy": -(pi * log_pi.detach()).sum(-1).mean(),
             "kl_to_common": (pi * (log_pi - log_pi0).detach()).sum(-1).mean(),
+            **self._by_task(seen, log_pi.detach().flatten(0, 1), log_pi0.detach().flatten(0, 1)),
             "regularisation": bonus.detach().mean(),
             "explained_variance": lambda: explained_variance(value.detach(), returns),
             **self._step(total),
+        }
+
+    def _by_task(
+        self, seen: Mapping[str, Tensor], log_pi: Tensor, log_pi0: Tensor
+    ) -> dict[str, Metric]:
+        """Return each task's KL(pi_i | pi_0), KL(pi_0 | pi_i) and entropy, 0 where it has no row.
+
+        Args:
+            seen: (N, ...) by name.
+            log_pi: (N, A), of the rows' tasks.
+            log_pi0: (N, A).
+        """
+        if not self._told:
+            return {}
+        share = seen["task"] / seen["task"].sum(0).clamp(min=1)  # (N, tasks): weights of means
+        apart = log_pi - log_pi0
+        measures = {
+            "kl_to_common": (log_pi.exp() * apart).sum(-1),
+            "kl_from_common": -(log_pi0.exp() * apart).sum(-1),
+            "entropy": -(log_pi.exp() * log_pi).sum(-1),
+        }
+        return {
+            f"{name}_{i}": value @ share[:, i]
+            for name, value in measures.items()
+            for i in range(share.shape[1])
         }
 
     def _returns(self, rollout: Rollout, log_pi: Tensor, log_pi0: Tensor) -> Tensor:

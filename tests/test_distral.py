@@ -241,6 +241,21 @@ def test_clipping_makes_rewards_comparable_and_leaves_what_regularises() -> None
     assert found.ravel().tolist() == pytest.approx([3.5, 4.0, 4.0])
 
 
+def test_divergences_and_entropies_are_told_task_by_task() -> None:
+    """(3/4, 1/4) beside (1/2, 1/2): KL log 2 - H, the other way -log 2 - log(3/16) / 2."""
+    agent = made(4)
+    space: Any = agent.spaces.observation["task"]
+    seen = {"task": torch.eye(space.shape[0])[[0, 0, 1]]}
+    log_pi = torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]).log()
+    found: Any = agent._by_task(seen, log_pi, torch.full((3, 2), 0.5).log())
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert found["entropy_0"].item() == pytest.approx(entropy)
+    assert found["entropy_1"].item() == pytest.approx(math.log(2))
+    assert found["kl_to_common_0"].item() == pytest.approx(math.log(2) - entropy)
+    assert found["kl_from_common_0"].item() == pytest.approx(-math.log(2) - math.log(3 / 16) / 2)
+    assert found["kl_to_common_1"].item() == pytest.approx(0.0, abs=1e-6)
+
+
 def test_log_pi_0_has_a_floor() -> None:
     agent = made(n_steps=1)
     assert agent.collector is not None
