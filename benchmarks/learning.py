@@ -93,7 +93,7 @@ _SOLVED = (
 
 _NEEDLESS = (
     "Both learn to fetch keys and open doors from pixels, still rising after a million steps; "
-    "goals are used, and feudal is neither ahead nor behind. Three seeds of each, matched in "
+    "goals are used, and feudal is neither ahead nor behind. Five seeds of each, matched in "
     "parameters, at rates that were not searched. A random policy has 2.4."
 )
 
