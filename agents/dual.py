@@ -130,7 +130,7 @@ def solve_several(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: 
     if best is None or error > 1e-6 * max(scale, TINY):
         return _recover(s, c, radius)
     lam, nu, on_cost = best
-    if not nu.any() and lam > 0:
+    if not (nu.any() or on_cost.any()):
         idle = 3 if (c < 0).all() else 1
         return _trpo(idle if len(felt) else 4, q, radius, count, math.nan, math.nan)
     case = 2 if (c < 0).all() else 1

@@ -266,7 +266,7 @@ epochs of {train:,} images in batches of {batch}; {test} other images test.
 The digits are the 1,797 handwritten ones of Alpaydin and Kaynak (1998), 8 x 8 pixels, with their
 licence in `benchmarks/data/`, their pixels in [0, 1]. What remains depends on such details: with
 the mean pixel subtracted, over the deviation of all, three seeds, not kept, SGD had 0.76, L2 at
-0.03 0.86, EWC at 100 0.87 and SI at 30 0.88.
+0.03 0.86, EWC online at 100 0.87 and SI at 30 0.88.
 
 *Squared batch gradients* stand in many programs for the Fisher information. With outcomes drawn
 from the model, as here, they are in expectation the Fisher information over the batch size of

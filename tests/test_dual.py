@@ -270,6 +270,15 @@ def test_where_the_reward_is_made_of_the_costs_only_they_have_a_say() -> None:
     assert found.nu == pytest.approx((1.0, 1.0))
 
 
+def test_without_a_reward_s_gradient_only_what_is_exceeded_moves_the_policy() -> None:
+    """With g = 0, H = 1, b_i = e_i: no step where both are kept, x = (-0.05, 0) if one is not."""
+    idle = solve_several(0.0, np.zeros(2), np.eye(2), -np.ones(2), DELTA)
+    assert (idle.case, idle.on_gradient, idle.on_cost) == (3, 0.0, (0.0, 0.0))
+    found = solve_several(0.0, np.zeros(2), np.eye(2), np.array([0.05, -1.0]), DELTA)
+    assert (found.case, found.on_gradient) == (1, 0.0)
+    assert found.on_cost == pytest.approx((0.05, 0.0))
+
+
 def test_several_limits_out_of_reach_lower_the_sum_of_what_is_above() -> None:
     """H = 1, b_1 = (1, 0), b_2 = (0, 1), both far above: x = -(1, 1) / sqrt 2 * sqrt 0.02."""
     found = solve_several(1.0, np.zeros(2), np.eye(2), np.array([1.0, 1.0]), DELTA)
