@@ -4,22 +4,23 @@
 
 I_j says how much the tasks behind term j need each parameter, theta*_j is where it stood then. What
 I is makes the method: 1 for `L2`, the Fisher information for `EWC` (`daedalus.agents.ewc`), the
-path integral for `SI` (`daedalus.agents.si`). Any agent of `daedalus.agents.learner` takes one:
+path integral for `SI` (`daedalus.agents.si`). Agents take one by
 ``Config(consolidation="ewc", consolidation_weight=100)``, and `Agent.finish_task` at the end of a
 task. The penalty's gradient is added to that of the loss, so that the loss itself (and what SI sees
-of it) stays as it is; then comes the clipping, of both together.
+of it) stays as it is; then comes the clipping, of both together. The algorithms of
+stable-baselines3 take their steps themselves, and clip the loss's gradient before a consolidation
+sees it (`Consolidation.attach`).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from daedalus.agents.a3c_network import A3CConfig
 
 Likelihoods = Iterable[Sequence[tuple[float, Tensor]]]
 """For each sample, (weight, log-likelihood 0-d with a graph) of its possible outcomes."""
@@ -48,6 +49,9 @@ class Consolidation:
         if scale < 0:
             raise ValueError(f"the weight of a consolidation must be at least 0, got {scale}")
         self.parameters, self.scale = list(parameters), scale
+        ends = itertools.accumulate((p.numel() for p in self.parameters), initial=0)
+        parts = (slice(*pair) for pair in pairwise(ends))
+        self._where = dict(zip(self.parameters, parts, strict=True))
         self.terms: dict[str, Term] = {}
         self._sum: tuple[Term, float] | None = None  # of all terms, and their least value
 
@@ -91,15 +95,25 @@ class Consolidation:
         (importance, anchor), _ = self.total()
         return self.scale * importance * (self.vector() - anchor)
 
-    def before_step(self) -> None:
-        """Add the penalty's gradient to the loss's, which ``backward`` has left in ``grad``."""
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take part in every step of ``optimizer``, which moves some of the parameters."""
+        listed = (p for group in optimizer.param_groups for p in group["params"])
+        moved = [p for p in listed if p in self._where]
+        optimizer.register_step_pre_hook(lambda *_: self.before_step(moved))
+        optimizer.register_step_post_hook(lambda *_: self.after_step())
+
+    def before_step(self, moved: Sequence[nn.Parameter] | None = None) -> None:
+        """Add the penalty's gradient to the loss's, which ``backward`` has left in ``grad``.
+
+        Args:
+            moved: Those that the step is about to move; None for all.
+        """
         if not self.terms or self.scale == 0:
             return
-        start, gradient = 0, self.gradient()
-        for p in self.parameters:
-            piece = gradient[start : start + p.numel()].view_as(p)
+        gradient = self.gradient()
+        for p in self.parameters if moved is None else moved:
+            piece = gradient[self._where[p]].view_as(p)
             p.grad = piece.clone() if p.grad is None else p.grad.add_(piece)
-            start += p.numel()
 
     def after_step(self) -> None:
         """See what the optimiser's step has made of the parameters."""
@@ -154,10 +168,12 @@ class L2(Consolidation):
         self.put("latest", torch.ones_like(anchor), anchor)
 
 
-def consolidation_from(
-    settings: A3CConfig, parameters: Iterable[nn.Parameter]
-) -> Consolidation | None:
+def consolidation_from(settings: Any, parameters: Iterable[nn.Parameter]) -> Consolidation | None:
     """Return what ``settings.consolidation`` names, None for ``"none"``.
+
+    Args:
+        settings: A Config with consolidation, consolidation_weight, ewc_decay and si_damping.
+        parameters: What is protected.
 
     Raises:
         ValueError: There is no such method.

@@ -48,8 +48,7 @@ from daedalus.agents.placement_search import (
     reinforce_loss,
     samples_that_count,
 )
-from daedalus.agents.placer import MEMORY
-from daedalus.agents.placer import Config as PlacerConfig
+from daedalus.agents.placer import MEMORY, Drawing
 from daedalus.agents.placer import Network as PlacerNetwork
 from daedalus.agents.policies import Categorical
 
@@ -61,8 +60,8 @@ SPAN = 16.0
 
 
 @dataclass(frozen=True)
-class Config(PlacerConfig):
-    """Settings of `HierarchicalPlacer`: those of the placer, and of the grouper."""
+class Config(Drawing):
+    """Settings of `HierarchicalPlacer`: those of the placer's policy, and of the grouper."""
 
     groups: int = 0
     """Groups; 0 for 20 for each device, at most 256, as the public code."""
@@ -190,7 +189,7 @@ class HierarchicalPlacer(Agent):
             few = self.network.group_logits(nodes[::each], edges[::each])
             group = group_of(few).repeat_interleave(each, 0)
             groups = self.network.encode(nodes, edges, group)
-            chosen = self.network.placer.place(*groups, len(nodes), device_of)
+            chosen = self.network.placer.place(*groups, len(nodes), lambda _, x: device_of(x))
         return Acted(chosen.gather(1, group), state, {"group": group, "device": chosen})
 
     def _copies(self, *arrays: Tensor) -> int:

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.step_replay import StepReplay
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Seen, State
+from daedalus.agents.consolidation import Likelihoods, consolidation_from
 from daedalus.agents.roles import MASK, MLP, Observation, Roles, agents_in, allowed
 
 FINGERPRINT = "fingerprint"
@@ -82,9 +83,28 @@ class Config:
     """Units of the two hidden layers."""
     max_gradient_norm: float = 10.0
     """Norm to which the gradient is clipped."""
+    consolidation: str = "none"
+    """What protects earlier tasks of a sequence: "none", "l2", "ewc", "online_ewc" or "si"."""
+    consolidation_weight: float = 100.0
+    """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)."""
+    fisher_samples: int = 512
+    """Joint steps of the replay from which EWC estimates the Fisher information."""
+    ewc_decay: float = 1.0
+    """gamma of "online_ewc": what remains of the Fisher information with each further task."""
+    si_damping: float = 0.1
+    """xi of "si": keeps parameters that hardly moved from being all-important."""
 
 
 # ------------------------------------------------------------------------------ the correction
+
+
+def rows_of(batch: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return what all agents saw, (N n, ...) by name, of joint steps ``batch`` (N, n, ...)."""
+    return {
+        name.removeprefix(prefix): value.flatten(0, 1)
+        for name, value in batch.items()
+        if name.startswith(prefix)
+    }
 
 
 def probability(q: Tensor, action: Tensor, mask: Tensor | None, epsilon: Tensor | float) -> Tensor:
@@ -192,6 +212,7 @@ class IQL(Agent):
         self.modules = {"network": self.network, "target": self.target, "weights": self.weights}
         self.optimizers = {"adam": self.optimizer}
         self.stores = {"replay": self.replay}
+        self.consolidation = consolidation_from(config, self.network.parameters())
 
     # ------------------------------------------------------------------ acting
 
@@ -249,7 +270,8 @@ class IQL(Agent):
         config, steps = self.config, self._steps(rollout)
         if config.replay:
             self.replay.add(steps)
-        metrics: dict[str, Metric] = {"epsilon": self.epsilon}
+        kept = self.consolidation
+        metrics: dict[str, Metric] = {"epsilon": self.epsilon, **(kept.metrics() if kept else {})}
         if self.num_timesteps < config.learning_starts or not len(steps["terminated"]):
             return metrics
         for number in range(config.gradient_steps):
@@ -280,14 +302,7 @@ class IQL(Agent):
     def _learn(self, batch: Mapping[str, Tensor]) -> dict[str, Metric]:
         """Take a gradient step on joint steps; see `_steps` for the fields."""
         shape = batch["action"].shape
-        seen, following = (
-            {
-                name.removeprefix(prefix): value.flatten(0, 1)
-                for name, value in batch.items()
-                if name.startswith(prefix)
-            }
-            for prefix in (OBSERVED, FOLLOWING)
-        )
+        seen, following = rows_of(batch, OBSERVED), rows_of(batch, FOLLOWING)
         then = batch[FINGERPRINT].flatten(0, 1)
         q = self.q(self.network, seen, then).view(*shape, -1)
         with torch.no_grad():
@@ -305,6 +320,24 @@ class IQL(Agent):
             "replay_age": lambda: self.progress - batch[FINGERPRINT][..., 1].mean(),
             "gradient_norm": self._apply(loss),
         }
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield the values of the actions of steps drawn from the replay, for EWC.
+
+        Each is read as the mean of a normal with unit variance; the loss sees one of them a step.
+
+        Raises:
+            ValueError: There is no replay.
+        """
+        if not self.config.replay:
+            raise ValueError("iql draws EWC's steps from its replay: leave replay on, or take si")
+        batch = self.replay.sample(self.config.fisher_samples, self.rng)
+        seen, then = rows_of(batch, OBSERVED), batch[FINGERPRINT].flatten(0, 1)
+        for i in range(len(then)):
+            one = {name: value[i : i + 1] for name, value in seen.items()}
+            q = self.q(self.network, one, then[i : i + 1])[0]
+            there = (one[MASK][0] > 0).nonzero().flatten() if MASK in one else range(len(q))
+            yield [(1.0 / len(there), q[int(a)]) for a in there]
 
     def _weights(self, batch: Mapping[str, Tensor], seen: Observation) -> Tensor:
         """Return the importance weights (N, n), or ones."""
@@ -325,8 +358,12 @@ class IQL(Agent):
         parameters = list(self.network.parameters())
         self.optimizer.zero_grad()
         loss.backward()
+        if self.consolidation is not None:
+            self.consolidation.before_step()
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         check_gradients(lambda: self.network.named_parameters("network"), loss, norm)
         nn.utils.clip_grads_with_norm_(parameters, self.config.max_gradient_norm, norm)
         self.optimizer.step()
+        if self.consolidation is not None:
+            self.consolidation.after_step()
         return norm

@@ -25,7 +25,10 @@ device, and attends to all groups. Samples that fail are dropped from loss and b
   nearly none fits;
 - a device without room for a group, counting what the groups before hold there, is as good as never
   drawn (``keep_room``); what tensors take while they live is for the failing signal to teach;
-- an entropy bonus, small beside the hundreds of decisions that it is summed over.
+- an entropy bonus, small beside the hundreds of decisions that it is summed over;
+- a share of the placements, ``moves``, are not drawn whole but moves from an annealed one
+  (`daedalus.agents.placement_moves`), with the gradient of what was drawn and a baseline of their
+  own, their mean. ``moves: 0`` is the paper's search.
 
 The agent keeps the best placement that it has tried, `Placer.best`: what a search is for.
 """
@@ -35,7 +38,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -44,6 +46,7 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.placement_moves import COOLED, Incumbent, Moves, barred, no_moves
 from daedalus.agents.placement_search import (
     Baseline,
     Best,
@@ -61,13 +64,14 @@ from daedalus.envs.placement.packing import STATIC
 MEMORY = STATIC.index("memory")
 """Column of a group's memory, as a share of a device's."""
 
+
 FULL = 1000.0
 """What the logit of a full device loses: all others, if there are any, come before it."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of `Placer`."""
+class Drawing:
+    """Settings of a policy that draws whole placements, and of how it learns."""
 
     n_steps: int = 1
     """Steps per rollout and environment; an episode is one step."""
@@ -97,6 +101,16 @@ class Config:
     """Longer gradients are scaled to this norm."""
 
 
+@dataclass(frozen=True)
+class Config(Drawing):
+    """Settings of `Placer`."""
+
+    moves: float = 0.5
+    """Share of the placements that are moves from an annealed one."""
+    temperature_start: float = 0.02
+    """Of the annealing at first, in run times of one device; falls to a hundredth."""
+
+
 def stay_logit(changes: float, groups: int, devices: int) -> float:
     """Return what to add to the last device's logit for ``changes`` of each device along a graph.
 
@@ -111,7 +125,7 @@ def stay_logit(changes: float, groups: int, devices: int) -> float:
 class Network(nn.Module):
     """Embedding, encoder, decoder with attention."""
 
-    def __init__(self, groups: int, columns: int, devices: int, config: Config) -> None:
+    def __init__(self, groups: int, columns: int, devices: int, config: Drawing) -> None:
         """Build for graphs of ``groups`` with ``columns`` each."""
         super().__init__()
         hidden, self.devices, self.config = config.hidden, devices, config
@@ -172,16 +186,19 @@ class Network(nn.Module):
         return logits - FULL * (need + taken > 1.0 + 1e-5)
 
     def place(
-        self, encoded: Tensor, memory: Tensor, rows: int, choose: Callable[[Tensor], Tensor]
+        self, encoded: Tensor, memory: Tensor, rows: int, choose: Callable[[int, Tensor], Tensor]
     ) -> Tensor:
-        """Return placements (N, G) of ``rows``; ``choose`` picks devices from logits (N, 1, D)."""
+        """Return placements (N, G) of ``rows``.
+
+        ``choose`` picks devices (N, 1) from a group's number and logits (N, 1, D).
+        """
         last = torch.full((rows, 1), self.devices, device=encoded.device)
         needs = memory.repeat_interleave(rows // len(memory), 0).unsqueeze(-1)
         taken = torch.zeros(rows, 1, self.devices, device=encoded.device)
         state, chosen = None, []
-        for need in needs.split(1, 1):
+        for group, need in enumerate(needs.split(1, 1)):
             logits, state = self.decode(encoded, last, state)
-            last = choose(self._with_room(logits, need, taken))
+            last = choose(group, self._with_room(logits, need, taken))
             taken = taken + F.one_hot(last, self.devices) * need
             chosen.append(last)
         return torch.cat(chosen, 1)
@@ -195,7 +212,7 @@ class Placer(Agent):
 
     name = "placer"
     Config: ClassVar[type[Any]] = Config
-    default_num_envs: ClassVar[int] = 64
+    default_num_envs: ClassVar[int] = 32
 
     def build(self) -> None:
         """Make network, optimiser, and the memory of the best placement.
@@ -206,21 +223,46 @@ class Placer(Agent):
         groups, columns, self.devices = check_placement(self.spaces, self.name, MultiDiscrete)
         self.network = Network(groups, columns, self.devices, self.config).to(self.device)
         self.best = Best(groups).to(self.device)
+        self.incumbent = Incumbent(groups, columns).to(self.device)
         self.draws = Categorical(Discrete(self.devices))
         self.baseline = Baseline(self.config.baseline_decay).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
-        self.modules = {"network": self.network, "best": self.best, "baseline": self.baseline}
+        kept = {"best": self.best, "incumbent": self.incumbent, "baseline": self.baseline}
+        self.modules = {"network": self.network, **kept}
         self.optimizers = {"adam": self.optimizer}
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
-        """Draw a placement for each environment, device by device, or take the likeliest ones."""
-        generator = self.generators["act"]
-        choose = (
-            self.draws.mode if deterministic else partial(self.draws.sample, generator=generator)
-        )
+        """Draw a placement for each environment, device by device, or take the likeliest ones.
+
+        In training the last of them are moves from the incumbent.
+        """
+        generator, training = self.generators["act"], torch.is_grad_enabled()
+        seen = inputs.observation["nodes"]
+        moves = self._moves(seen) if training else no_moves(*seen.shape[:2])
+        moves = Moves(*(part.to(self.device) for part in moves))
+
+        def choose(group: int, logits: Tensor) -> Tensor:
+            if deterministic:
+                return self.draws.mode(logits)
+            keep, bar = (part[:, group : group + 1] for part in moves)
+            drawn = self.draws.sample(barred(logits, bar), generator)
+            return torch.where(keep >= 0, keep, drawn)
+
         with torch.no_grad():
-            rows, graph = len(inputs.observation["nodes"]), self._encode(inputs.observation)
-            return Acted(self.network.place(*graph, rows, choose), state, {})
+            graph = self._encode(inputs.observation)
+            placed = self.network.place(*graph, len(seen), choose)
+        return Acted(placed, state, moves._asdict() if training else {})
+
+    def _moves(self, nodes: Tensor) -> Moves:
+        """Return which rows are drawn whole, and which are what moves."""
+        rows, groups = nodes.shape[:2]
+        count = int(rows * self.config.moves) if self.incumbent.serves(nodes) else 0
+        whole = no_moves(rows - count, groups)
+        if not count:
+            return whole
+        real, generator = int(nodes[0, :, 0].sum()), self.generators["act"]
+        near = self.incumbent.moves(count, real, generator)
+        return Moves(*(torch.cat([a.to(self.device), b]) for a, b in zip(whole, near, strict=True)))
 
     def _encode(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the groups in their context, (N, G, hidden), and their memory, (N, G).
@@ -235,17 +277,25 @@ class Placer(Agent):
         config = self.config
         seen = {name: value[:-1].flatten(0, 1) for name, value in rollout.observation.items()}
         action = rollout.action.flatten(0, 1)
+        keep, bar = (torch.cat(rollout.extras[name]) for name in Moves._fields)
         cost, failed = -rollout.reward.flatten(), rollout.cost.flatten() > 0
         self.best.note(-cost, action)
+        moved, luck = (keep >= 0).any(1), self.generators["update"]
+        temperature = config.temperature_start * COOLED**self.progress
+        self.incumbent.consider(seen["nodes"], -cost, action, moved, temperature, luck)
         counts = samples_that_count(rollout.valid.flatten(), failed, self._drops())
-        usual = counts & ~failed
-        advantage = advantages(cost, self.baseline.of(cost, usual), counts, failed, config.clip)
+        whole, near = counts & ~moved, counts & moved
+        usual = whole & ~failed
+        baseline = self.baseline.of(cost, usual)
+        advantage = advantages(cost, baseline, whole, failed, config.clip)
         self.baseline.update(cost, usual)
-        logits = self.network.logits(*self._encode(seen), action)
+        beside = Baseline(0.0).of(cost, near & ~failed)
+        advantage = advantage + advantages(cost, beside, near, failed, config.clip)
+        logits = barred(self.network.logits(*self._encode(seen), action), bar)
         real = seen["nodes"][:, :, 0]  # groups that the graph has
         log_pi, entropy = self.draws.log_prob_entropy(logits, action)
-        mean_entropy = (entropy * real).sum() / real.sum()
-        loss = reinforce_loss((log_pi * real).sum(1), advantage, counts)
+        mean_entropy = (entropy * real)[~moved].sum() / real[~moved].sum().clamp(min=1)
+        loss = reinforce_loss((log_pi * real * (keep < 0)).sum(1), advantage, counts)
         bonus = config.entropy_weight * mean_entropy * real.sum(1).mean()
         norm = descend(self.network, self.optimizer, loss - bonus, config.max_gradient_norm)
         return {
@@ -256,6 +306,7 @@ class Placer(Agent):
             "baseline": self.baseline.value,
             "failing": failed.float().mean,
             "best_reward": self.best.reward,
+            "incumbent_reward": self.incumbent.reward,
         }
 
     def _drops(self) -> bool:

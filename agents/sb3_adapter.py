@@ -30,9 +30,11 @@ from torch import nn
 from daedalus.accelerators.guards import check_finite, check_gradients
 from daedalus.accelerators.sb3_vec_env import BatchVecEnv, as_vec_env
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Outputs, Seen, Spaces, State
+from daedalus.agents.consolidation import Likelihoods, consolidation_from
 from daedalus.agents.sb3_collector import SB3Collector
-from daedalus.agents.sb3_config import policy_name
+from daedalus.agents.sb3_config import CONSOLIDATION, policy_name
 from daedalus.agents.sb3_features import Features, needs_features
+from daedalus.agents.sb3_fisher import likelihoods_of
 from daedalus.agents.sb3_state import Counters, Replay, Streams, Variables
 from daedalus.agents.sb3_value import distribution_of, outputs_of, recurrent_value, value_of
 
@@ -83,7 +85,8 @@ class SB3Agent(Agent):
 
     def _keywords(self, env: BatchVecEnv, features: bool) -> dict[str, Any]:
         """Return the arguments of the algorithm's constructor."""
-        given = {k: v for k, v in vars(self.config).items() if k not in ("policy", "net_arch")}
+        ours = {"policy", "net_arch", *(name for name, *_ in CONSOLIDATION)}
+        given = {k: v for k, v in vars(self.config).items() if k not in ours}
         std = given.pop("action_noise_std", 0.0)
         if std > 0:
             shape: Any = env.action_space.shape
@@ -112,6 +115,18 @@ class SB3Agent(Agent):
         self.stores = {**stores, "variables": Variables(self.model, names)}
         if isinstance(self.model, OffPolicyAlgorithm):
             self.stores["replay"] = Replay(self.model)
+        if hasattr(self.config, "consolidation"):
+            self._consolidate()
+
+    def _consolidate(self) -> None:
+        """Let a consolidation take part in the steps of the optimisers of the policy's networks."""
+        groups = (g["params"] for o in self.optimizers.values() for g in o.param_groups)
+        learnt = {p for group in groups for p in group}
+        protected = [p for p in self.model.policy.parameters() if p in learnt]
+        self.consolidation = consolidation_from(self.config, protected)
+        if self.consolidation is not None:
+            for optimizer in self.optimizers.values():
+                self.consolidation.attach(optimizer)
 
     def _check_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -183,16 +198,17 @@ class SB3Agent(Agent):
         model = self.model
         with self.streams.active():
             if isinstance(model, OnPolicyAlgorithm):
-                model._update_current_progress_remaining(self.num_timesteps, self.total_timesteps)
+                model._update_current_progress_remaining(*self.steps_of_task())
                 model.train()
             elif isinstance(model, OffPolicyAlgorithm):
                 steps = model.gradient_steps
                 steps = steps if steps >= 0 else rollout.episode_timesteps
-                if self.num_timesteps > model.learning_starts and steps > 0:
+                if self.steps_of_task()[0] > model.learning_starts and steps > 0:
                     model.train(batch_size=model.batch_size, gradient_steps=steps)
         if not self.optimizers or self.name == "trpo":
             check_finite(dict(model.policy.named_parameters()), "parameters after an update")
-        return self._metrics()
+        more = {} if self.consolidation is None else self.consolidation.metrics()
+        return {**self._metrics(), **more}
 
     def _metrics(self) -> dict[str, float]:
         """Return what the algorithm logged under ``train/``; hand the rest to our logger."""
@@ -206,6 +222,20 @@ class SB3Agent(Agent):
         return {k.removeprefix(head): v for k, v in numbers.items() if k.startswith(head)}
 
     # ------------------------------------------------------------------ one task after another
+
+    def steps_of_task(self) -> tuple[int, int]:
+        """Return the steps that the present task has had, and all that it is to have.
+
+        What the algorithm anneals, and when it begins to learn, begin anew with each task.
+        """
+        start = self.task_started
+        return self.num_timesteps - start, self.total_timesteps - start
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of what the networks say at the end of a task."""
+        if hasattr(self.model.policy, "lstm_actor"):
+            return super().likelihoods()
+        return likelihoods_of(self)
 
     def finish_task(self, task: str) -> None:
         """End the training of a task; a replay is emptied."""

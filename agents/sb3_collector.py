@@ -62,8 +62,7 @@ class SB3Collector:
             if model._last_obs is None:
                 self.env.next_seeds(self.seeds)
                 model._setup_learn(agent.total_timesteps, reset_num_timesteps=False)
-            model._total_timesteps = agent.total_timesteps
-            model.num_timesteps = agent.num_timesteps
+            model.num_timesteps, model._total_timesteps = agent.steps_of_task()
             callback = _StepCallback(on_step)
             callback.init_callback(model)
             if isinstance(model, OnPolicyAlgorithm):
@@ -71,7 +70,7 @@ class SB3Collector:
             if isinstance(model, OffPolicyAlgorithm):
                 collected = self._off_policy(callback)
                 return collected if collected.continue_training else None
-            model._update_current_progress_remaining(agent.num_timesteps, agent.total_timesteps)
+            model._update_current_progress_remaining(*agent.steps_of_task())
             model._do_one_update(callback, None)
             return True
 

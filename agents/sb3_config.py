@@ -9,6 +9,7 @@ import typing
 from types import NoneType, UnionType
 from typing import Annotated, Any
 
+import sb3_contrib
 import tyro
 
 _SIMPLE = (bool, int, float, str)
@@ -34,6 +35,30 @@ _NOISE = (
     "standard deviation of Gaussian noise that exploration adds to actions",
 )
 
+CONSOLIDATION = (
+    (
+        "consolidation",
+        str,
+        "none",
+        "what protects earlier tasks of a sequence: none, l2, ewc, online_ewc or si",
+    ),
+    (
+        "consolidation_weight",
+        float,
+        100.0,
+        "lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)",
+    ),
+    ("fisher_samples", int, 512, "observations from which EWC estimates the Fisher information"),
+    (
+        "ewc_decay",
+        float,
+        1.0,
+        "gamma of online_ewc: what remains of the Fisher information with each further task",
+    ),
+    ("si_damping", float, 0.1, "xi of si: keeps parameters that hardly moved from all importance"),
+)
+"""Settings of `daedalus.agents.consolidation`, of algorithms that follow a loss's gradient."""
+
 
 def config_class(name: str, algorithm: type[Any]) -> type[Any]:
     """Return a frozen dataclass with the settings of ``algorithm`` that are plain values.
@@ -49,6 +74,7 @@ def config_class(name: str, algorithm: type[Any]) -> type[Any]:
     """
     meanings = _meanings(algorithm)
     rows = [_EXTRA[0], _EXTRA[1]]
+    follows_gradients = not issubclass(algorithm, sb3_contrib.TRPO | sb3_contrib.ARS)
     for parameter in list(inspect.signature(algorithm.__init__).parameters.values())[1:]:
         if parameter.name == "action_noise":
             rows.append(_NOISE)
@@ -57,6 +83,7 @@ def config_class(name: str, algorithm: type[Any]) -> type[Any]:
             continue
         default = float(parameter.default) if kind is float else parameter.default
         rows.append((parameter.name, kind, default, meanings.get(parameter.name, "")))
+    rows += CONSOLIDATION if follows_gradients else ()
     fields = []
     for field, kind, default, meaning in rows:
         annotated = Annotated[kind, tyro.conf.arg(help=meaning)] if meaning else kind

@@ -19,7 +19,7 @@ the authors' code, not in the printed equation.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +49,14 @@ class SI(Consolidation):
         self.omega = torch.zeros_like(self.start)
         self._gradient = self._before = self.omega
 
-    def before_step(self) -> None:
+    def before_step(self, moved: Sequence[nn.Parameter] | None = None) -> None:
         """Keep the gradient of the loss and the parameters, then add the penalty's gradient."""
-        parts = (torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters)
-        self._gradient = torch.cat([part.reshape(-1) for part in parts])
+        self._gradient = torch.zeros_like(self.start)
+        for p in self.parameters if moved is None else moved:
+            if p.grad is not None:
+                self._gradient[self._where[p]] = p.grad.reshape(-1)
         self._before = self.vector()
-        super().before_step()
+        super().before_step(moved)
 
     def after_step(self) -> None:
         """Add to the path integral what the step has done."""

@@ -52,7 +52,7 @@ def search(name: str, graph: str, seed: int) -> dict[str, Any]:
     """Let an agent search one graph; return the ms of its best placement and of its last policy."""
     cls = make_agent(name)
     world = {"graph": graph, "unit": "single", "failing": FAILING}
-    agent = cls("daedalus/DevicePlacement-v0", num_envs=COPIES, seed=seed, env_kwargs=world)
+    agent = cls("daedalus/DevicePlacement-v0", seed=seed, env_kwargs=world)
     agent.learn(EVALUATIONS)
     problem = agent.batch.family.world.problems[0]
     step = problem.run(agent.best.placement.cpu().numpy())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +161,7 @@ def test_the_placer_scores_what_it_draws() -> None:
     encoded = network.encode(torch.rand(6, 4, 5), adjacency(DIAMOND.expand(6, -1, -1), 4))
     drawn: list[torch.Tensor] = []
 
-    def choose(logits: torch.Tensor) -> torch.Tensor:
+    def choose(group: int, logits: torch.Tensor) -> torch.Tensor:
         drawn.append(logits)
         return (logits.argmax(-1) + 1) % 3
 
@@ -185,9 +184,9 @@ def test_full_devices_are_not_drawn() -> None:
     assert torch.allclose(less, torch.tensor(expected, dtype=torch.float), atol=1e-4)
     drawn: list[torch.Tensor] = []
 
-    def choose(logits: torch.Tensor) -> torch.Tensor:
+    def choose(group: int, logits: torch.Tensor) -> torch.Tensor:
         drawn.append(logits)
-        return action[:, len(drawn) - 1 : len(drawn)]
+        return action[:, group : group + 1]
 
     network.place(encoded, memory, 1, choose)
     assert torch.allclose(torch.cat(drawn, 1), first, atol=1e-4)
@@ -229,7 +228,7 @@ def test_placements_begin_in_few_pieces() -> None:
     draws = Categorical(Discrete(5))
     generator = torch.Generator().manual_seed(0)
     action = network.place(
-        encoded, torch.zeros(1, 100), 200, partial(draws.sample, generator=generator)
+        encoded, torch.zeros(1, 100), 200, lambda _, logits: draws.sample(logits, generator)
     )
     changes = (action[:, 1:] != action[:, :-1]).float().sum(1)
     assert float(changes.mean()) == pytest.approx(9.9, abs=1.0)
@@ -317,14 +316,16 @@ def test_search_finds_the_best_of_all(twins: str, name: str, options: dict[str, 
         "daedalus/DevicePlacement-v0",
         config,
         num_envs=32,
-        seed=1,
+        seed=0,
         device="cpu",
         env_kwargs={"graph": twins, **WORLD},
     )
     agent.learn(32 * 100)
     assert float(agent.best.reward) == pytest.approx(-math.sqrt(5 / 8))
-    last = np.mean([episode["r"] for episode in list(agent.ep_info_buffer)[-32:]])
-    assert -0.84 < last <= -math.sqrt(5 / 8) + 1e-6
+    problem = agent.batch.family.world.problems[0]
+    seen = {name: value.copy() for name, value in agent.batch.observation.items()}
+    drawn = [problem.run(placement).time / 8 for placement in agent.predict(seen)[0]]
+    assert 5 / 8 - 1e-6 <= np.mean(drawn) < 0.84**2
 
 
 def test_placeto_learns_to_improve_and_carries_over(twins: str) -> None:

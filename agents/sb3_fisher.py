@@ -1,0 +1,93 @@
+"""Log-likelihoods of what the networks of stable-baselines3 say, for the Fisher information of EWC.
+
+Policies are distributions over actions. Values and action values are read as means of normals with
+unit variance, so that their information is their squared gradient (see
+`daedalus.agents.policy_fisher`, and Kirkpatrick et al. 2017, whose agent is a deep Q-network).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import Tensor
+
+from daedalus.agents.ewc import categorical_outcomes
+from daedalus.agents.tasks import ROLLOUTS, observed
+
+if TYPE_CHECKING:
+    from daedalus.agents.sb3_adapter import SB3Agent
+
+Outcomes = list[tuple[float, Tensor]]
+
+
+def likelihoods_of(agent: SB3Agent) -> Iterator[Outcomes]:
+    """Yield the outcomes of ``fisher_samples`` observations: of the replay, or of acting on."""
+    count = agent.config.fisher_samples
+    agent.model.policy.set_training_mode(False)
+    for seen in _observations(agent, count):
+        rows = [seen] if isinstance(seen, Tensor) else list(seen.values())
+        for i in range(len(rows[0])):
+            one = {name: value[i : i + 1] for name, value in _items(seen)}
+            yield _outcomes(agent, one if isinstance(seen, dict) else one[""])
+
+
+def _observations(agent: SB3Agent, count: int) -> Iterator[Any]:
+    model = agent.model
+    if isinstance(model, OffPolicyAlgorithm):
+        with agent.streams.active():
+            drawn = model.replay_buffer.sample(count)  # type: ignore[union-attr]
+        yield drawn.observations
+        return
+    for _ in observed(agent):
+        with agent.streams.active():
+            drawn = next(model.rollout_buffer.get(math.ceil(count / ROLLOUTS)))
+        yield drawn.observations
+
+
+def _items(seen: Any) -> list[tuple[str, Tensor]]:
+    return [("", seen)] if isinstance(seen, Tensor) else list(seen.items())
+
+
+def _outcomes(agent: SB3Agent, seen: Any) -> Outcomes:
+    """Return weights and log-likelihoods of what is said of one observation."""
+    policy = agent.model.policy
+    if hasattr(policy, "q_net"):
+        return _each(policy.q_net(seen)[0])
+    if hasattr(policy, "quantile_net"):
+        return _each(policy.quantile_net(seen).mean(1)[0])
+    if hasattr(policy, "actor"):
+        return _actor_and_critic(agent, seen)
+    found = policy.get_distribution(seen)
+    value = (agent.model.vf_coef, policy.predict_values(seen).squeeze())
+    if isinstance(found, CategoricalDistribution):
+        return [*categorical_outcomes(found.distribution.logits[0]), value]
+    with agent.streams.active(), torch.no_grad():
+        action = found.sample()
+    return [(1.0, found.log_prob(action).squeeze()), value]
+
+
+def _each(values: Tensor) -> Outcomes:
+    """Return every action's value; the loss sees one of them a step."""
+    return [(1.0 / len(values), value) for value in values]
+
+
+def _actor_and_critic(agent: SB3Agent, seen: Any) -> Outcomes:
+    """Return the outcomes of an actor and of critics of its action, which is squashed or fixed."""
+    policy = agent.model.policy
+    if hasattr(policy.actor, "get_action_dist_params"):
+        mean, log_std, _ = policy.actor.get_action_dist_params(seen)
+        normal = torch.distributions.Normal(mean, log_std.exp())
+        with agent.streams.active():
+            drawn = normal.sample()
+        action, said = drawn.tanh(), [(1.0, normal.log_prob(drawn).sum())]
+    else:
+        mean = policy.actor(seen)
+        action, said = mean.detach(), [(1.0, component) for component in mean[0]]
+    found = policy.critic(seen, action)
+    columns = torch.cat(found, 1)[0] if isinstance(found, tuple) else found.mean(2)[0]
+    return [*said, *((1.0, value) for value in columns)]
