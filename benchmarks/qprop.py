@@ -87,11 +87,11 @@ SWIMMER = (
 
 TASKS = {
     "pendulum": Task("pendulum", 120, (-1000, -600, -300), 10, {"ddpg": 40, "sac": 40}, PENDULUM),
-    "hopper": Task("hopper", 1500, (200, 500, 1000), 20, {"ddpg": 200, "sac": 200}, HOPPER),
+    "hopper": Task("hopper", 600, (50, 100, 200), 20, {}, HOPPER),
     "half-cheetah": Task(
         "half_cheetah", 300, (0, 500, 1000, 2000), 10, {"ddpg": 100, "sac": 100}, HALF_CHEETAH
     ),
-    "swimmer": Task("swimmer", 300, (30, 60, 90), 10, {"ddpg": 60, "sac": 60}, SWIMMER),
+    "swimmer": Task("swimmer", 60, (10, 20, 30), 10, {}, SWIMMER),
 }
 
 

@@ -14,9 +14,11 @@ import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
 
 from daedalus.agents import make_agent
+from daedalus.agents.base import Inputs
 from daedalus.agents.hierarchical_placer import Config as HierarchicalConfig
 from daedalus.agents.hierarchical_placer import Network as HierarchicalNetwork
 from daedalus.agents.hierarchical_placer import distance, group_embedding, operation_embedding
+from daedalus.agents.placement_moves import Incumbent, barred, moves_from, together
 from daedalus.agents.placement_search import (
     Baseline,
     Best,
@@ -285,6 +287,100 @@ def test_a_grouping_serves_copies_of_one_graph_only() -> None:
     assert agent._copies(nodes[pairs], edges[mixed]) == 1
     assert agent._copies(nodes[pairs][:3], edges[pairs][:3]) == 1
     agent.learn(16)  # draws either graph in any row
+
+
+# ------------------------------------------------------------------------------------------- moves
+
+
+def test_moves_redraw_a_run_of_groups_and_leave_a_device() -> None:
+    """From devices 0 1 2 0 and a fifth group that the graph lacks."""
+    placement = torch.tensor([0, 1, 2, 0, 0])
+    moves = moves_from(placement, 4, 500, torch.Generator().manual_seed(0))
+    drawn = moves.keep < 0
+    assert bool((moves.keep[~drawn] == placement.expand(500, -1)[~drawn]).all())
+    first = drawn.int().argmax(1)
+    assert set(first.tolist()) == {0, 1, 2, 3}
+    runs = [row.nonzero().flatten().tolist() for row in drawn]
+    assert all(run == list(range(run[0], run[-1] + 1)) for run in runs)
+    assert 0.5 < np.mean([len(run) == 1 for run in runs]) < 0.95
+    barred_at = (moves.bar >= 0).nonzero()
+    assert barred_at[:, 1].tolist() == first.tolist()
+    assert bool((moves.bar[barred_at[:, 0], barred_at[:, 1]] == placement[first]).all())
+
+
+def test_what_a_move_leaves_is_not_drawn_but_before_a_full_device() -> None:
+    """Three devices, the last of them full: without device 0 only device 1 is left; and so on."""
+    logits = torch.tensor([[[5.0, 0.0, -FULL]]])
+    for bar, likeliest in ((-1, 0), (0, 1), (1, 0)):
+        assert int(barred(logits, torch.tensor([[bar]])).argmax()) == likeliest
+    only = torch.tensor([[[5.0, -FULL, -FULL]]])
+    assert int(barred(only, torch.tensor([[0]])).argmax()) == 0
+
+
+def test_moves_that_help_are_tried_together() -> None:
+    """Of four moves from 0 0 0 0 the first does not help; the last touches what the third does."""
+    placement = torch.zeros(4, dtype=torch.int64)
+    action = torch.tensor([[1, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 1], [0, 0, 0, 2]])
+    reward = torch.tensor([-1.1, -0.9, -0.7, -0.8])
+    found = together(placement, reward, action, torch.tensor(-1.0))
+    assert found is not None
+    assert found.tolist() == [0, 2, 1, 1]
+    assert together(placement, reward[:2], action[:2], torch.tensor(-1.0)) is None
+
+
+def test_an_incumbent_is_annealed_by_hand() -> None:
+    """Run times of 4 and 4.5 at temperature 1: the slower takes its place in exp(-.5) of draws."""
+    nodes, other = torch.ones(1, 2, 3), torch.zeros(1, 2, 3)
+    generator, taken = torch.Generator().manual_seed(0), 0
+    place, none = torch.tensor([[1, 0]]), torch.tensor([False])
+    for _ in range(1000):
+        here = Incumbent(2, 3)
+        assert not here.serves(nodes)
+        here.consider(nodes, torch.tensor([-2.0]), place * 0, none, 1.0, generator)
+        assert here.serves(nodes)
+        assert not here.serves(other)
+        here.consider(other, torch.tensor([-1.0]), place, none, 1.0, generator)  # another graph
+        assert here.placement.tolist() == [0, 0]
+        here.consider(nodes, torch.tensor([-(4.5**0.5)]), place, none, 1.0, generator)
+        taken += here.placement.tolist() == [1, 0]
+    assert taken / 1000 == pytest.approx(math.exp(-0.5), abs=0.05)
+    here.consider(nodes, torch.tensor([-1.0]), place, none, 1e-9, generator)
+    assert float(here.reward) == -1.0
+
+
+def test_a_move_is_learnt_from_what_it_drew_alone(twins: str) -> None:
+    """Kept groups have no gradient: with all devices kept the policy does not change."""
+    cls = make_agent("placer")
+    config = cls.Config(hidden=8, entropy_weight=0.0, moves=1.0)
+    world = {"graph": twins, **WORLD}
+    agent = cls("daedalus/DevicePlacement-v0", config, num_envs=8, seed=0, env_kwargs=world)
+    agent.learn(16)
+    rollout = agent.collector.collect(1)
+    extras = {name: list(value) for name, value in rollout.extras.items()}
+    assert bool((torch.cat(extras["keep"]) >= 0).any(1).all())
+    before = [p.clone() for p in agent.network.parameters()]
+    kept = rollout._replace(
+        extras={"keep": [rollout.action[0]], "bar": [torch.full_like(rollout.action[0], -1)]}
+    )
+    agent.optimizer.state.clear()
+    agent.update(kept)
+    assert all(torch.equal(a, b) for a, b in zip(before, agent.network.parameters(), strict=True))
+    agent.update(rollout)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(before, agent.network.parameters(), strict=True)
+    )
+
+
+def test_acting_outside_training_makes_no_moves(twins: str) -> None:
+    cls = make_agent("placer")
+    world = {"graph": twins, **WORLD}
+    agent = cls("daedalus/DevicePlacement-v0", cls.Config(hidden=8), num_envs=4, env_kwargs=world)
+    agent.learn(8)
+    with torch.no_grad():
+        agent.collector.collect(1)
+        seen = {k: torch.as_tensor(v) for k, v in agent.batch.observation.items()}
+        acted = agent.act(Inputs(seen, *([torch.zeros(4)] * 3)), {})
+    assert acted.extras == {}
 
 
 # ---------------------------------------------------------------------------------------- learning
