@@ -23,6 +23,9 @@ BARRED = 500.0
 COOLED = 1e-2
 """Temperature at the end of training, as a share of that at the start."""
 
+NOTHING = torch.finfo(torch.float32).min
+"""Reward of an incumbent that there is not yet."""
+
 RUNS = 0.5
 """Share of the moves that change a run of groups, log-uniform in length; the others change one."""
 
@@ -101,13 +104,13 @@ class Incumbent(nn.Module):
         """Know nothing yet of a graph of ``groups`` with ``columns`` each."""
         super().__init__()
         self.register_buffer("nodes", torch.zeros(groups, columns))
-        self.register_buffer("reward", torch.tensor(-math.inf))
+        self.register_buffer("reward", torch.tensor(NOTHING))
         self.register_buffer("placement", torch.zeros(groups, dtype=torch.int64))
         self.register_buffer("joint", torch.full((groups,), -1))  # to be tried next, or -1
 
     def serves(self, nodes: Tensor) -> bool:
         """Return whether there is one, and all of ``nodes`` (N, G, columns) are its graph's."""
-        return bool(self.reward > -math.inf) and bool((nodes == self.nodes).all())
+        return bool(self.reward > NOTHING) and bool((nodes == self.nodes).all())
 
     def moves(self, count: int, real: int, generator: torch.Generator) -> Moves:
         """Return what ``count`` moves may draw; see `moves_from`.
@@ -138,7 +141,7 @@ class Incumbent(nn.Module):
             temperature: In units of the run time.
             generator: Of the random number.
         """
-        if self.reward == -math.inf:
+        if self.reward == NOTHING:
             self.nodes.copy_(nodes[0])
         if not bool((nodes == self.nodes).all()):
             return
