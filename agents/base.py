@@ -290,7 +290,7 @@ class Agent(ABC):
         from daedalus.agents.training import Bar, train
 
         if reset_num_timesteps:
-            self.num_timesteps = 0
+            self.num_timesteps = self.task_started = 0
         if self.tensorboard_log is not None:
             self.logger.open_tensorboard(Path(self.tensorboard_log), tb_log_name or self.name)
         train(

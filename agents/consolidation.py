@@ -14,9 +14,8 @@ sees it (`Consolidation.attach`).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +48,7 @@ class Consolidation:
         if scale < 0:
             raise ValueError(f"the weight of a consolidation must be at least 0, got {scale}")
         self.parameters, self.scale = list(parameters), scale
-        ends = itertools.accumulate((p.numel() for p in self.parameters), initial=0)
+        ends = accumulate((p.numel() for p in self.parameters), initial=0)
         parts = (slice(*pair) for pair in pairwise(ends))
         self._where = dict(zip(self.parameters, parts, strict=True))
         self.terms: dict[str, Term] = {}
@@ -99,6 +98,8 @@ class Consolidation:
         """Take part in every step of ``optimizer``, which moves some of the parameters."""
         listed = (p for group in optimizer.param_groups for p in group["params"])
         moved = [p for p in listed if p in self._where]
+        if not moved:
+            return
         optimizer.register_step_pre_hook(lambda *_: self.before_step(moved))
         optimizer.register_step_post_hook(lambda *_: self.after_step())
 

@@ -272,7 +272,8 @@ class IQL(Agent):
             self.replay.add(steps)
         kept = self.consolidation
         metrics: dict[str, Metric] = {"epsilon": self.epsilon, **(kept.metrics() if kept else {})}
-        if self.num_timesteps < config.learning_starts or not len(steps["terminated"]):
+        begun = self.num_timesteps - self.task_started >= config.learning_starts
+        if not begun or not len(steps["terminated"]):
             return metrics
         for number in range(config.gradient_steps):
             batch = self.replay.sample(config.batch_size, self.rng) if config.replay else steps
@@ -331,6 +332,8 @@ class IQL(Agent):
         """
         if not self.config.replay:
             raise ValueError("iql draws EWC's steps from its replay: leave replay on, or take si")
+        if not self.replay.count:
+            raise ValueError("iql has no steps of this task: EWC needs some at its end")
         batch = self.replay.sample(self.config.fisher_samples, self.rng)
         seen, then = rows_of(batch, OBSERVED), batch[FINGERPRINT].flatten(0, 1)
         for i in range(len(then)):

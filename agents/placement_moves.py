@@ -37,9 +37,9 @@ class Moves(NamedTuple):
     bar: Tensor  # device that a group does not get, or -1
 
 
-def no_moves(count: int, groups: int) -> Moves:
+def no_moves(count: int, groups: int, device: torch.device) -> Moves:
     """Return ``count`` rows in which the policy draws everything."""
-    free = torch.full((count, groups), -1)
+    free = torch.full((count, groups), -1, device=device)
     return Moves(free, free)
 
 
@@ -92,7 +92,7 @@ def together(placement: Tensor, reward: Tensor, action: Tensor, least: Tensor) -
 class Incumbent(nn.Module):
     """The placement that moves start from; a module, so that it is saved with the networks.
 
-    It is one of the graph that was seen first, and no other graph's.
+    It is one of the first graph that all rows of a batch showed, and no other graph's.
     """
 
     nodes: Tensor
@@ -138,18 +138,18 @@ class Incumbent(nn.Module):
             reward: (N,), -sqrt(run time).
             action: (N, G).
             moved: bool (N,), which are moves from the incumbent.
-            temperature: In units of the run time.
+            temperature: In units of the run time; 0 takes nothing slower.
             generator: Of the random number.
         """
-        if self.reward == NOTHING:
+        if self.reward == NOTHING and len(nodes):
             self.nodes.copy_(nodes[0])
-        if not bool((nodes == self.nodes).all()):
+        if not len(nodes) or not bool((nodes == self.nodes).all()):
             return
         joint = together(self.placement, reward[moved], action[moved], self.reward)
         self.joint.fill_(-1) if joint is None else self.joint.copy_(joint)
         best = int(reward.argmax())
         slower = float(reward[best].square() - self.reward.square())
         luck = torch.rand((), generator=generator, device=generator.device)
-        if luck < math.exp(-max(slower, 0.0) / temperature):
+        if slower <= 0 or (temperature > 0 and luck < math.exp(-slower / temperature)):
             self.reward.copy_(reward[best])
             self.placement.copy_(action[best])

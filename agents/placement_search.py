@@ -83,6 +83,8 @@ class Best(nn.Module):
 
     def note(self, reward: Tensor, action: Tensor) -> None:
         """Look at rewards (N,) of placements (N, G)."""
+        if not len(reward):
+            return
         best = int(reward.argmax())
         if reward[best] > self.reward:
             self.reward.copy_(reward[best])

@@ -64,7 +64,6 @@ from daedalus.envs.placement.packing import STATIC
 MEMORY = STATIC.index("memory")
 """Column of a group's memory, as a share of a device's."""
 
-
 FULL = 1000.0
 """What the logit of a full device loses: all others, if there are any, come before it."""
 
@@ -108,7 +107,8 @@ class Config(Drawing):
     moves: float = 0.5
     """Share of the placements that are moves from an annealed one."""
     temperature_start: float = 0.02
-    """Of the annealing at first, in run times of one device; falls to a hundredth."""
+    """Of the annealing at first, in units of the run time (see ``unit`` of `DevicePlacement`; with
+    "single" those of one device); falls to a hundredth."""
 
 
 def stay_logit(changes: float, groups: int, devices: int) -> float:
@@ -219,8 +219,11 @@ class Placer(Agent):
 
         Raises:
             TypeError: The environment is no placement world; names one.
+            ValueError: ``moves`` is no share.
         """
         groups, columns, self.devices = check_placement(self.spaces, self.name, MultiDiscrete)
+        if not 0 <= self.config.moves <= 1:
+            raise ValueError(f"moves is a share of the placements, 0 to 1, got {self.config.moves}")
         self.network = Network(groups, columns, self.devices, self.config).to(self.device)
         self.best = Best(groups).to(self.device)
         self.incumbent = Incumbent(groups, columns).to(self.device)
@@ -238,12 +241,13 @@ class Placer(Agent):
         """
         generator, training = self.generators["act"], torch.is_grad_enabled()
         seen = inputs.observation["nodes"]
-        moves = self._moves(seen) if training else no_moves(*seen.shape[:2])
-        moves = Moves(*(part.to(self.device) for part in moves))
+        moves = self._moves(seen)
 
         def choose(group: int, logits: Tensor) -> Tensor:
             if deterministic:
                 return self.draws.mode(logits)
+            if not training:
+                return self.draws.sample(logits, generator)
             keep, bar = (part[:, group : group + 1] for part in moves)
             drawn = self.draws.sample(barred(logits, bar), generator)
             return torch.where(keep >= 0, keep, drawn)
@@ -257,12 +261,12 @@ class Placer(Agent):
         """Return which rows are drawn whole, and which are what moves."""
         rows, groups = nodes.shape[:2]
         count = int(rows * self.config.moves) if self.incumbent.serves(nodes) else 0
-        whole = no_moves(rows - count, groups)
+        whole = no_moves(rows - count, groups, self.device)
         if not count:
             return whole
         real, generator = int(nodes[0, :, 0].sum()), self.generators["act"]
         near = self.incumbent.moves(count, real, generator)
-        return Moves(*(torch.cat([a.to(self.device), b]) for a, b in zip(whole, near, strict=True)))
+        return Moves(*(torch.cat(parts) for parts in zip(whole, near, strict=True)))
 
     def _encode(self, observation: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the groups in their context, (N, G, hidden), and their memory, (N, G).
@@ -279,17 +283,20 @@ class Placer(Agent):
         action = rollout.action.flatten(0, 1)
         keep, bar = (torch.cat(rollout.extras[name]) for name in Moves._fields)
         cost, failed = -rollout.reward.flatten(), rollout.cost.flatten() > 0
-        self.best.note(-cost, action)
-        moved, luck = (keep >= 0).any(1), self.generators["update"]
+        moved, valid = ((keep >= 0) | (bar >= 0)).any(1), rollout.valid.flatten()
+        tried = -cost[valid], action[valid]
+        self.best.note(*tried)
         temperature = config.temperature_start * COOLED**self.progress
-        self.incumbent.consider(seen["nodes"], -cost, action, moved, temperature, luck)
-        counts = samples_that_count(rollout.valid.flatten(), failed, self._drops())
+        chance = temperature, self.generators["update"]
+        self.incumbent.consider(seen["nodes"][valid], *tried, moved[valid], *chance)
+        counts = samples_that_count(valid, failed, self._drops())
         whole, near = counts & ~moved, counts & moved
         usual = whole & ~failed
         baseline = self.baseline.of(cost, usual)
         advantage = advantages(cost, baseline, whole, failed, config.clip)
         self.baseline.update(cost, usual)
-        beside = Baseline(0.0).of(cost, near & ~failed)
+        fits = near & ~failed
+        beside = float(cost[fits if fits.any() else near].mean()) if near.any() else 0.0
         advantage = advantage + advantages(cost, beside, near, failed, config.clip)
         logits = barred(self.network.logits(*self._encode(seen), action), bar)
         real = seen["nodes"][:, :, 0]  # groups that the graph has
@@ -306,7 +313,7 @@ class Placer(Agent):
             "baseline": self.baseline.value,
             "failing": failed.float().mean,
             "best_reward": self.best.reward,
-            "incumbent_reward": self.incumbent.reward,
+            **({"incumbent_reward": self.incumbent.reward} if moved.any() else {}),
         }
 
     def _drops(self) -> bool:

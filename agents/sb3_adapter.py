@@ -31,6 +31,7 @@ from daedalus.accelerators.guards import check_finite, check_gradients
 from daedalus.accelerators.sb3_vec_env import BatchVecEnv, as_vec_env
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Outputs, Seen, Spaces, State
 from daedalus.agents.consolidation import Likelihoods, consolidation_from
+from daedalus.agents.ewc import EWC
 from daedalus.agents.sb3_collector import SB3Collector
 from daedalus.agents.sb3_config import CONSOLIDATION, policy_name
 from daedalus.agents.sb3_features import Features, needs_features
@@ -124,6 +125,10 @@ class SB3Agent(Agent):
         learnt = {p for group in groups for p in group}
         protected = [p for p in self.model.policy.parameters() if p in learnt]
         self.consolidation = consolidation_from(self.config, protected)
+        hidden = hasattr(self.model.policy, "lstm_actor") or getattr(self.model, "use_sde", False)
+        if isinstance(self.consolidation, EWC) and hidden:
+            what = "an LSTM" if hasattr(self.model.policy, "lstm_actor") else "use_sde"
+            raise ValueError(f"EWC knows no likelihoods of {what}: take consolidation si or l2")
         if self.consolidation is not None:
             for optimizer in self.optimizers.values():
                 self.consolidation.attach(optimizer)
@@ -233,8 +238,6 @@ class SB3Agent(Agent):
 
     def likelihoods(self) -> Likelihoods:
         """Yield log-likelihoods of what the networks say at the end of a task."""
-        if hasattr(self.model.policy, "lstm_actor"):
-            return super().likelihoods()
         return likelihoods_of(self)
 
     def finish_task(self, task: str) -> None:

@@ -1,8 +1,9 @@
 """Log-likelihoods of what the networks of stable-baselines3 say, for the Fisher information of EWC.
 
-Policies are distributions over actions. Values and action values are read as means of normals with
-unit variance, so that their information is their squared gradient (see
-`daedalus.agents.policy_fisher`, and Kirkpatrick et al. 2017, whose agent is a deep Q-network).
+Policies are distributions over actions. Values, action values and critics are read as means of
+normals, so that their information is their squared gradient: with unit variance, V as much as it
+weighs in the loss (see `daedalus.agents.policy_fisher`, and Kirkpatrick et al. 2017, whose agent is
+a deep Q-network).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from stable_baselines3.common.distributions import CategoricalDistribution
+from gymnasium.spaces import Discrete
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
@@ -26,31 +27,36 @@ Outcomes = list[tuple[float, Tensor]]
 
 
 def likelihoods_of(agent: SB3Agent) -> Iterator[Outcomes]:
-    """Yield the outcomes of ``fisher_samples`` observations: of the replay, or of acting on."""
-    count = agent.config.fisher_samples
+    """Yield the outcomes of ``fisher_samples`` observations.
+
+    They are drawn from the replay; without one from rollouts of acting on, up to `ROLLOUTS` of
+    them, which do not count as steps.
+
+    Raises:
+        ValueError: The replay is empty.
+    """
     agent.model.policy.set_training_mode(False)
-    for seen in _observations(agent, count):
-        rows = [seen] if isinstance(seen, Tensor) else list(seen.values())
-        for i in range(len(rows[0])):
-            one = {name: value[i : i + 1] for name, value in _items(seen)}
-            yield _outcomes(agent, one if isinstance(seen, dict) else one[""])
+    for seen in _observations(agent, agent.config.fisher_samples):
+        named = {"": seen} if isinstance(seen, Tensor) else seen
+        for i in range(len(next(iter(named.values())))):
+            one = {name: value[i : i + 1] for name, value in named.items()}
+            yield _outcomes(agent, one.get("", one))
 
 
 def _observations(agent: SB3Agent, count: int) -> Iterator[Any]:
     model = agent.model
     if isinstance(model, OffPolicyAlgorithm):
+        assert model.replay_buffer is not None
+        if not model.replay_buffer.size():
+            raise ValueError(f"{agent.name} has no steps of this task: EWC needs some at its end")
         with agent.streams.active():
-            drawn = model.replay_buffer.sample(count)  # type: ignore[union-attr]
-        yield drawn.observations
+            yield model.replay_buffer.sample(count).observations
         return
-    for _ in observed(agent):
+    number = min(ROLLOUTS, math.ceil(count / (model.n_steps * model.n_envs)))
+    for _ in observed(agent, number):
         with agent.streams.active():
-            drawn = next(model.rollout_buffer.get(math.ceil(count / ROLLOUTS)))
+            drawn = next(model.rollout_buffer.get(math.ceil(count / number)))
         yield drawn.observations
-
-
-def _items(seen: Any) -> list[tuple[str, Tensor]]:
-    return [("", seen)] if isinstance(seen, Tensor) else list(seen.items())
 
 
 def _outcomes(agent: SB3Agent, seen: Any) -> Outcomes:
@@ -62,10 +68,12 @@ def _outcomes(agent: SB3Agent, seen: Any) -> Outcomes:
         return _each(policy.quantile_net(seen).mean(1)[0])
     if hasattr(policy, "actor"):
         return _actor_and_critic(agent, seen)
-    found = policy.get_distribution(seen)
+    masks = {"action_masks": seen["action_mask"]} if agent.name == "maskable_ppo" else {}
+    found = policy.get_distribution(seen, **masks)
     value = (agent.model.vf_coef, policy.predict_values(seen).squeeze())
-    if isinstance(found, CategoricalDistribution):
-        return [*categorical_outcomes(found.distribution.logits[0]), value]
+    if isinstance(policy.action_space, Discrete):
+        likely = categorical_outcomes(found.distribution.logits[0])
+        return [*(outcome for outcome in likely if outcome[0] > 0), value]
     with agent.streams.active(), torch.no_grad():
         action = found.sample()
     return [(1.0, found.log_prob(action).squeeze()), value]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from daedalus.accelerators.agent_rows import AgentRows, has_agents
 from daedalus.accelerators.collector import Collector
 from daedalus.accelerators.replay import SequenceReplay
 from daedalus.accelerators.rollout import Rollout
@@ -51,8 +52,10 @@ def set_env(
     Raises:
         ValueError: Its spaces differ from those that the agent was made for.
     """
-    copies = agent.num_envs or None if isinstance(env, str) and num_envs is None else num_envs
+    copies = agent.copies or None if isinstance(env, str) and num_envs is None else num_envs
     batch: Any = make_batch(env, copies, labels=agent.labels_needed(), env_kwargs=env_kwargs)
+    if has_agents(batch):
+        batch = AgentRows(batch)
     shapes = (_shapes(batch.observation_spaces), _shapes(agent.spaces.observation))
     if shapes[0] != shapes[1] or batch.action_space != agent.spaces.action:
         raise ValueError(
