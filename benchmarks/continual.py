@@ -86,6 +86,13 @@ NOTES = {
     "before its stage.",
 }
 """What a reader of a page should know besides the figures."""
+FURTHER = {
+    "catch_sequence": "\n\nDQN is stable-baselines3's: two layers of 64 units, a quarter of an "
+    "update a step, exploration that begins anew with each task. EWC takes the Fisher information "
+    "of all its action values from the task's replay. Its runs are of an AMD EPYC and of a later "
+    "commit.",
+}
+"""What differs in methods of one scenario."""
 
 
 def methods(name: str) -> dict[str, dict[str, Any]]:
@@ -275,7 +282,8 @@ trains on all tasks side by side with the same steps in all. Interquartile means
 Every method has {steps:,} steps, {envs} environments and the network of the scenario; a column of
 `progressive` is as large, so it has more parameters in all. The strengths of penalties
 ({strengths}) {chosen}. EWC also acts for
-{fisher:,} steps at the end of each stage, from which nothing but its Fisher information comes.
+{fisher:,} steps at the end of each stage, from which nothing but its Fisher information
+comes.{more}
 
 Scenario `{name}`; `{command}`; {hardware}; {versions}; commit `{commit}`, {date}. Every run is in
 `results/{page}/`.
@@ -297,6 +305,7 @@ def _write_page(name: str, scaled: dict[str, np.ndarray], first: dict[str, Any])
         **{"steps": first["total_timesteps"], "envs": first["num_envs"], "strengths": strengths},
         subject=SUBJECTS.get(name, "tasks"),
         **{"note": NOTES.get(name, ""), "chosen": CHOSEN.get(name, "were not searched")},
+        more=FURTHER.get(name, ""),
         fisher=16 * first["config"]["n_steps"] * first["num_envs"],
         command=f"python benchmarks/continual.py {name}",
         **{"hardware": source["hardware"], "commit": source["commit"][:10]},
@@ -312,10 +321,12 @@ def main() -> None:
     parser.add_argument("scenario", nargs="?", default="catch_sequence", help="with stages")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each method")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
-    known = list(METHODS) + [label for more in MORE.values() for label in more]
-    parser.add_argument("--only", nargs="+", default=[], choices=known, help="these methods")
+    parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="these methods")
     parser.add_argument("--summary", action="store_true", help="only rewrite figure and page")
     arguments = parser.parse_args()
+    known = methods(arguments.scenario)
+    if unknown := set(arguments.only) - set(known):
+        parser.error(f"no method {unknown.pop()!r}; there are: {'; '.join(known)}")
     if not arguments.summary:
         run_all(arguments.scenario, arguments.seeds, arguments.workers or 1, arguments.only)
     summarise(arguments.scenario)
