@@ -61,12 +61,12 @@ HALF_CHEETAH = (
     "and 500 against 73 and 160, and seeds that end from 780 to 1,860 against 830 to 2,270; in "
     "batches of 5,000 steps the two are level as well. Q-Prop without its critic does no worse: "
     "the critic explains next to nothing of the advantage (0.06). DDPG and SAC learn from every "
-    "step (three and two seeds, layers of 100 and 100 units, batches of 64): they pass 2,000 "
-    "after 47 and 63 episodes, at ten and sixteen times Q-Prop's time a step. The paper's "
-    "threshold of 4,700, not reached here, takes Q-Prop 20,785 episodes there, TRPO 26,370, DDPG "
-    "600. Values are fitted with a tenth of the default's learning rate, 1e-4: without the critic "
-    "seed 0 ended 300 episodes at 757, 562, 856, 1,431 and 407 with 1e-5, 3e-5, 1e-4, 3e-4 and "
-    "1e-3, seed 2 at 445, 833 and 1,698 with the first three (those with other rates not kept)."
+    "step (layers of 100 and 100 units, batches of 64): they pass 2,000 after a median of 47 and "
+    "59 episodes, at nine and fifteen times Q-Prop's time a step. The paper's threshold of 4,700, "
+    "not reached here, takes Q-Prop 20,785 episodes there, TRPO 26,370, DDPG 600. Values are "
+    "fitted with a tenth of the default's learning rate, 1e-4: without the critic seed 0 ended "
+    "300 episodes at 757, 562, 856, 1,431 and 407 with 1e-5, 3e-5, 1e-4, 3e-4 and 1e-3, seed 2 at "
+    "445, 833 and 1,698 with the first three (those with other rates not kept)."
 )
 """What the figures of HalfCheetah mean."""
 
