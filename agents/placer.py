@@ -241,13 +241,11 @@ class Placer(Agent):
         """
         generator, training = self.generators["act"], torch.is_grad_enabled()
         seen = inputs.observation["nodes"]
-        moves = self._moves(seen)
+        moves = self._moves(seen) if training else no_moves(len(seen), seen.shape[1], self.device)
 
         def choose(group: int, logits: Tensor) -> Tensor:
             if deterministic:
                 return self.draws.mode(logits)
-            if not training:
-                return self.draws.sample(logits, generator)
             keep, bar = (part[:, group : group + 1] for part in moves)
             drawn = self.draws.sample(barred(logits, bar), generator)
             return torch.where(keep >= 0, keep, drawn)
@@ -258,12 +256,15 @@ class Placer(Agent):
         return Acted(placed, state, moves._asdict() if training else {})
 
     def _moves(self, nodes: Tensor) -> Moves:
-        """Return which rows are drawn whole, and which are what moves."""
+        """Return which rows are drawn whole, and which are what moves: two at least, or none.
+
+        One alone is its own mean, so nothing would be learnt from it.
+        """
         rows, groups = nodes.shape[:2]
-        count = int(rows * self.config.moves) if self.incumbent.serves(nodes) else 0
+        count = int(rows * self.config.moves)
+        if count < 2 or not self.incumbent.serves(nodes):
+            return no_moves(rows, groups, self.device)
         whole = no_moves(rows - count, groups, self.device)
-        if not count:
-            return whole
         real, generator = int(nodes[0, :, 0].sum()), self.generators["act"]
         near = self.incumbent.moves(count, real, generator)
         return Moves(*(torch.cat(parts) for parts in zip(whole, near, strict=True)))

@@ -371,7 +371,19 @@ def test_a_move_is_learnt_from_what_it_drew_alone(twins: str) -> None:
     )
 
 
+def test_a_single_move_is_none(twins: str) -> None:
+    """Half of two or three rows is one move, which would be its own baseline."""
+    for rows, number in ((2, 0), (3, 0), (4, 2), (7, 3)):
+        cls, world = make_agent("placer"), {"graph": twins, **WORLD}
+        config = cls.Config(hidden=8)
+        agent = cls("daedalus/DevicePlacement-v0", config, num_envs=rows, env_kwargs=world)
+        agent.learn(2 * rows)
+        keep = torch.cat(list(agent.collector.collect(1).extras["keep"]))
+        assert int((keep >= 0).any(1).sum()) == number
+
+
 def test_acting_outside_training_makes_no_moves(twins: str) -> None:
+    """Nor does it draw the numbers for any: the same generator gives a whole placement's draws."""
     cls = make_agent("placer")
     world = {"graph": twins, **WORLD}
     agent = cls("daedalus/DevicePlacement-v0", cls.Config(hidden=8), num_envs=4, env_kwargs=world)
@@ -379,8 +391,14 @@ def test_acting_outside_training_makes_no_moves(twins: str) -> None:
     with torch.no_grad():
         agent.collector.collect(1)
         seen = {k: torch.as_tensor(v) for k, v in agent.batch.observation.items()}
-        acted = agent.act(Inputs(seen, *([torch.zeros(4)] * 3)), {})
+        inputs, generator = Inputs(seen, *([torch.zeros(4)] * 3)), agent.generators["act"]
+        start = generator.get_state()
+        acted = agent.act(inputs, {})
+        generator.set_state(start)
+        agent.incumbent.reward.fill_(torch.finfo(torch.float32).min)  # as if it had none
+        alone = agent.act(inputs, {})
     assert acted.extras == {}
+    assert torch.equal(acted.action, alone.action)
 
 
 # ---------------------------------------------------------------------------------------- learning
