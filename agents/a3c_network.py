@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.base import Spaces
+from daedalus.agents.consolidation import Consolidated
 from daedalus.agents.networks import Encoder, Known, dtype_of, flat_size, flatten, orthogonal
 from daedalus.agents.policies import policy_for
 from daedalus.agents.recurrent import LSTM, Recorded
 
 
 @dataclass(frozen=True)
-class A3CConfig:
+class A3CConfig(Consolidated):
     """Settings of the synchronous A3C."""
 
     n_steps: int = 20
@@ -58,20 +59,10 @@ class A3CConfig:
     """Keep the forward pass of acting for the update instead of computing it again."""
     task_gains: bool = False
     """Gains and biases of each task's own, where observations tell tasks apart."""
-    consolidation: str = "none"
-    """What protects earlier tasks: "none", "l2", "ewc", "online_ewc" or "si"."""
-    consolidation_weight: float = 100.0
-    """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)."""
-    fisher_samples: int = 512
-    """Steps at the end of a task from which EWC estimates the Fisher information."""
     fisher_exact: bool = True
     """Take the Fisher information over all actions of a Discrete space, not a drawn one."""
     fisher_value: float = 1.0
     """Share of the value's Fisher information beside the policy's; 1 for its weight in the loss."""
-    ewc_decay: float = 1.0
-    """gamma of "online_ewc": what remains of the Fisher information with each further task."""
-    si_damping: float = 0.1
-    """xi of "si": keeps parameters that hardly moved from being all-important."""
 
 
 class Core(Protocol):

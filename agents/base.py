@@ -15,18 +15,17 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from daedalus.accelerators.agent_rows import AgentRows, has_agents
 from daedalus.accelerators.collector import Collector
 from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
 from daedalus.accelerators.sequence import UNKNOWN
-from daedalus.accelerators.vector import EnvBatch, make_batch
+from daedalus.accelerators.vector import EnvBatch
 from daedalus.agents.consolidation import Consolidation, Likelihoods
 from daedalus.agents.logger import Logger
 from daedalus.agents.networks import begin_with
 from daedalus.agents.spaces import space_from_json
 from daedalus.agents.state import restore, state_of
-from daedalus.agents.task_model import RecognisedTasks, TaskModel, is_inferred
-from daedalus.agents.tasks import finish_task, set_env
+from daedalus.agents.task_model import TaskModel, is_inferred
+from daedalus.agents.tasks import finish_task, open_batch, set_env
 
 __all__ = [
     "Acted",
@@ -143,15 +142,14 @@ class Agent(ABC):
             self.task_model = TaskModel(env.observation) if is_inferred(env.observation) else None
             return None, env
         copies = self.default_num_envs if isinstance(env, str) and num_envs is None else num_envs
-        batch: Any = make_batch(env, copies, labels=self.labels_needed(), env_kwargs=env_kwargs)
-        if has_agents(batch):
-            batch = AgentRows(batch)
-        if is_inferred(batch.observation_spaces):
-            self.task_model = TaskModel(batch.observation_spaces)
-            batch = RecognisedTasks(batch, self.task_model)
+        batch = open_batch(self, env, copies, env_kwargs)
         return batch, Spaces(batch.observation_spaces, batch.action_space, batch.label_spaces)
 
     # ------------------------------------------------------------------ the algorithm's part
+
+    def wrapped(self, batch: Any) -> Any:
+        """Return environments as this agent drives them; by default as they are."""
+        return batch
 
     @abstractmethod
     def build(self) -> None:

@@ -46,8 +46,10 @@ from torch import Tensor, nn
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import gae
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Seen, Spaces, State
+from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import policy_for
+from daedalus.agents.policy_fisher import observed_steps, policy_outcomes
 from daedalus.agents.roles import (
     FORBIDDEN,
     MLP,
@@ -60,7 +62,7 @@ from daedalus.agents.roles import (
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Consolidated):
     """Settings; the defaults are those of the referential game."""
 
     n_steps: int = 2
@@ -275,6 +277,10 @@ class Comm(Agent):
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
         self.modules = {"network": self.network}
         self.optimizers = {"adam": self.optimizer}
+        spoken = [*self.network.policies.parameters(), *self.network.distribution.parameters()]
+        self.consolidation = consolidation_from(self.config, spoken)
+        if self.consolidation is not None:
+            self.consolidation.attach(self.optimizer)
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
@@ -319,6 +325,13 @@ class Comm(Agent):
             "explained_variance": lambda: explained_variance(value[:-1].detach(), returns),
             **{f"gradient_norm_{i}": norm for i, norm in enumerate(norms)},
         }
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of the roles' policies at the end of a task, steps of all roles."""
+        generator, policy = self.generators["update"], self.network.distribution
+        for rollout, t, b in observed_steps(self):
+            seen = {name: x[t, b : b + 1] for name, x in rollout.observation.items()}
+            yield policy_outcomes(policy, self.network.policy(seen), generator)
 
     def _roles(
         self, acted: Observation, action: Tensor, parts: tuple[Tensor, ...]

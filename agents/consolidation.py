@@ -15,6 +15,7 @@ sees it (`Consolidation.attach`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -23,6 +24,22 @@ from torch import Tensor, nn
 
 Likelihoods = Iterable[Sequence[tuple[float, Tensor]]]
 """For each sample, (weight, log-likelihood 0-d with a graph) of its possible outcomes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consolidated:
+    """Settings of agents that take a consolidation."""
+
+    consolidation: str = "none"
+    """What protects earlier tasks of a sequence: "none", "l2", "ewc", "online_ewc" or "si"."""
+    consolidation_weight: float = 100.0
+    """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)."""
+    fisher_samples: int = 512
+    """Steps at the end of a task from which EWC estimates the Fisher information."""
+    ewc_decay: float = 1.0
+    """gamma of "online_ewc": what remains of the Fisher information with each further task."""
+    si_damping: float = 0.1
+    """xi of "si": keeps parameters that hardly moved from being all-important."""
 
 
 class Term(NamedTuple):
@@ -84,7 +101,7 @@ class Consolidation:
         if not self.terms:
             return self.parameters[0].new_zeros(())
         (importance, anchor), least = self.total()
-        away = (importance * (self.vector() - anchor).square()).sum()
+        away = (importance * (self.vector() - anchor).square()).sum(dtype=torch.float64)
         return 0.5 * self.scale * (away + least)
 
     def gradient(self) -> Tensor:
@@ -93,6 +110,13 @@ class Consolidation:
             return torch.zeros_like(self.vector())
         (importance, anchor), _ = self.total()
         return self.scale * importance * (self.vector() - anchor)
+
+    def penalised(self, gradient: Tensor) -> Tensor:
+        """Return the gradient (P,) of a loss with the penalty's added.
+
+        It is `before_step` where no optimiser takes the step; `after_step` follows it.
+        """
+        return gradient + self.gradient()
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Take part in every step of ``optimizer``, which moves some of the parameters."""
@@ -173,7 +197,7 @@ def consolidation_from(settings: Any, parameters: Iterable[nn.Parameter]) -> Con
     """Return what ``settings.consolidation`` names, None for ``"none"``.
 
     Args:
-        settings: A Config with consolidation, consolidation_weight, ewc_decay and si_damping.
+        settings: The fields of `Consolidated`.
         parameters: What is protected.
 
     Raises:

@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from daedalus.accelerators.returns import gae
 from daedalus.accelerators.rollout import Inputs, Outputs, Rollout, State
 from daedalus.agents.base import Acted, Agent
+from daedalus.agents.consolidation import Likelihoods, consolidation_from
 from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.losses import explained_variance
+from daedalus.agents.policy_fisher import row_likelihoods
 from daedalus.agents.vector_network import fit_values, minibatches
 
 
@@ -134,6 +136,11 @@ class ConstrainedAgent(Agent):
         self.modules = {"network": network, "ledger": self.learner.ledger}
         self.optimizers = {"values": self.learner.optimizer}
         self.stores = {"lengths": self.learner.lengths}
+        self.consolidation = consolidation_from(self.config, network.policy.parameters())
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of the policy at the end of a task."""
+        return row_likelihoods(self, self.learner.network)
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""

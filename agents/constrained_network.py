@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from daedalus.agents.base import Spaces
+from daedalus.agents.consolidation import Consolidated
 from daedalus.agents.vector_network import VectorNetwork
 
 
 @dataclass(frozen=True)
-class ConstrainedConfig:
+class ConstrainedConfig(Consolidated):
     """Settings that all constrained agents have."""
 
     cost_limit: float = 25.0

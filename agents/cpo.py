@@ -34,7 +34,7 @@ from daedalus.agents.constrained import ConstrainedAgent, Experience
 from daedalus.agents.constrained_network import TrustRegionConfig
 from daedalus.agents.costs import FailurePredictor, costs_of
 from daedalus.agents.dual import Dual, solve
-from daedalus.agents.trust_region import LocalModel, Trial, searched, standardised
+from daedalus.agents.trust_region import LocalModel, Paid, Trial, searched, standardised
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class CPO(ConstrainedAgent):
         )
         advantage = standardised(experience.advantage)
         cost_advantage = experience.length * experience.cost_advantage  # of an episode, (K, N)
-        g = -model.gradient(advantage)
+        paid = Paid(self.consolidation)
+        g = paid.added_to(-model.gradient(advantage))
         b = [model.gradient(a) for a in cost_advantage]
         (x_g, residual), *solved = (model.natural(v) for v in (g, *b))
         x_b = [x for x, _ in solved]
@@ -125,9 +126,11 @@ class CPO(ConstrainedAgent):
             step, curved = step - weight * x, curved - weight * slope
 
         def refuse(trial: Trial) -> str:
-            return refusal(trial, dual.case, advantage, cost_advantage, above, config.delta)
+            gain = float((trial.ratio * advantage).mean()) - paid.growth()
+            return refusal(trial, dual.case, gain, cost_advantage, above, config.delta)
 
         search = model.search(step, refuse)
+        paid.taken()
         self.learner.ledger.cases[dual.case] += 1
         predicted = search.scale * dot(b[0], step)
         expected = 0.5 * search.scale**2 * dot(step, curved)
@@ -152,7 +155,7 @@ class CPO(ConstrainedAgent):
 def refusal(
     trial: Trial,
     case: int,
-    advantage: Tensor,
+    gain: float,
     cost_advantage: Tensor,
     above: np.ndarray,
     delta: float,
@@ -162,14 +165,14 @@ def refusal(
     Args:
         trial: The policy after the step, on the batch.
         case: Of the dual; in 0 and 1, from a start that is not allowed, the reward may fall.
-        advantage: (N,), of the reward.
+        gain: By how much the sampled surrogate of the reward has grown.
         cost_advantage: (K, N), of the cost of an episode.
         above: (K,), J_C - d.
         delta: Bound of the mean divergence.
     """
     if not trial.kl <= delta:
         return "kl"
-    if case >= 2 and not float((trial.ratio * advantage).mean()) >= 0:
+    if case >= 2 and not gain >= 0:
         return "reward"
     return "" if (changes(trial, cost_advantage) <= np.maximum(-above, 0)).all() else "cost"
 

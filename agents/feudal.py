@@ -37,6 +37,7 @@ from torch import Tensor
 
 from daedalus.accelerators.returns import n_step_return
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, State
+from daedalus.agents.consolidation import Likelihoods
 from daedalus.agents.dilated import lagged
 from daedalus.agents.feudal_network import Config, FeudalNetwork, Unrolled
 from daedalus.agents.learner import Learner, joined, sequence_inputs
@@ -46,6 +47,7 @@ from daedalus.agents.losses import (
     explained_variance,
     masked_value_loss,
 )
+from daedalus.agents.policy_fisher import history, observed_steps, policy_outcomes
 
 __all__ = ["Config", "Feudal"]
 
@@ -171,6 +173,22 @@ class Feudal(Agent):
         chance = like.new_empty(count, 1).uniform_(generator=self.generators["act"])
         goals: Tensor = F.normalize(normal, dim=-1) * (chance < self.config.random_goal)
         return goals
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of policy and values at the end of a task.
+
+        What the Manager's parameters are worth is what they do to actions: the gradient runs
+        through the goals here, where the Worker's loss takes them for constants.
+        """
+        config, policy = self.config, self.network.distribution
+        weight = config.fisher_value * config.value_weight
+        for rollout, t, b in observed_steps(self):
+            inputs, state = history(self.learner.prepare(rollout), t, b)
+            seen = self.network.unroll(inputs, state, through=True)
+            generator, exact = self.generators["update"], config.fisher_exact
+            said = policy_outcomes(policy, seen.policy[-1], generator, exact)
+            values = (seen.value[-1], seen.manager_value[-1])
+            yield [*said, *((weight, value.squeeze()) for value in values)]
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the sum of the Worker's and the Manager's losses."""

@@ -128,9 +128,22 @@ class FeudalNetwork(nn.Module):
         return outputs, after | own, kept | recorded
 
     def unroll(
-        self, inputs: Inputs, state: State, drawn: Tensor | None = None, known: Known | None = None
+        self,
+        inputs: Inputs,
+        state: State,
+        drawn: Tensor | None = None,
+        known: Known | None = None,
+        through: bool = False,
     ) -> Unrolled:
-        """Run over (T, B) inputs; ``drawn`` (T, B, d) as in `step`, ``known`` what it kept."""
+        """Run over (T, B) inputs.
+
+        Args:
+            inputs: (T, B, ...).
+            state: (B, ...).
+            drawn: (T, B, d), as in `step`.
+            known: What `step` kept.
+            through: Let the policy's gradient flow through the goals; they are constants otherwise.
+        """
         start = inputs.episode_start
         steps, batch = start.shape
         flat = {name: value.flatten(0, 1) for name, value in inputs.observation.items()}
@@ -139,7 +152,8 @@ class FeudalNetwork(nn.Module):
         memory = state["manager_h"], state["manager_c"]
         pooled = self.manager(latent - self.centre, *memory, start)
         goal = F.normalize(pooled, dim=-1)
-        given = goal.detach() if drawn is None else _in_force(goal.detach(), drawn)
+        set_goal = goal if through else goal.detach()
+        given = set_goal if drawn is None else _in_force(set_goal, drawn)
         past = state["goals"].transpose(0, 1)
         lags = range(self.horizon + 1)
         told = self.tell(torch.stack([lagged(past, given, start, i) for i in lags]).sum(0))

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.step_replay import StepReplay
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Seen, State
-from daedalus.agents.consolidation import Likelihoods, consolidation_from
+from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
 from daedalus.agents.roles import MASK, MLP, Observation, Roles, agents_in, allowed
 
 FINGERPRINT = "fingerprint"
@@ -46,7 +46,7 @@ OBSERVED, FOLLOWING = "observation/", "next/"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Consolidated):
     """Settings of `IQL`."""
 
     n_steps: int = 8
@@ -83,16 +83,6 @@ class Config:
     """Units of the two hidden layers."""
     max_gradient_norm: float = 10.0
     """Norm to which the gradient is clipped."""
-    consolidation: str = "none"
-    """What protects earlier tasks of a sequence: "none", "l2", "ewc", "online_ewc" or "si"."""
-    consolidation_weight: float = 100.0
-    """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)."""
-    fisher_samples: int = 512
-    """Joint steps of the replay from which EWC estimates the Fisher information."""
-    ewc_decay: float = 1.0
-    """gamma of "online_ewc": what remains of the Fisher information with each further task."""
-    si_damping: float = 0.1
-    """xi of "si": keeps parameters that hardly moved from being all-important."""
 
 
 # ------------------------------------------------------------------------------ the correction
@@ -270,8 +260,7 @@ class IQL(Agent):
         config, steps = self.config, self._steps(rollout)
         if config.replay:
             self.replay.add(steps)
-        kept = self.consolidation
-        metrics: dict[str, Metric] = {"epsilon": self.epsilon, **(kept.metrics() if kept else {})}
+        metrics: dict[str, Metric] = {"epsilon": self.epsilon}
         begun = self.num_timesteps - self.task_started >= config.learning_starts
         if not begun or not len(steps["terminated"]):
             return metrics

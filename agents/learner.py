@@ -224,8 +224,7 @@ class Learner:
         if kept is not None:
             kept.after_step()
         self._version += 1
-        more = {} if kept is None else kept.metrics()
-        return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate, **more}
+        return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}
 
 
 def sequence_inputs(rollout: Rollout) -> Inputs:

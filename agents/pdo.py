@@ -57,7 +57,7 @@ class PDO(ConstrainedAgent):
             iterations=config.cg_iterations,
             stride=config.fisher_stride,
         )
-        _, metrics = trpo_step(model, advantage, config.delta)
+        _, metrics = trpo_step(model, advantage, config.delta, self.consolidation)
         excess = float(experience.cost_return[0]) - config.cost_limit
         priced = ledger.price(config.multiplier_rate, excess)
         fitted = self.learner.fit(experience, self.rng)

@@ -58,6 +58,8 @@ class PPOLagrangian(ConstrainedAgent):
         rate = self.config.learning_rate
         self.adam = torch.optim.Adam(policy.parameters(), rate, fused=True)
         self.optimizers["policy"] = self.adam
+        if self.consolidation is not None:
+            self.consolidation.attach(self.adam)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Improve the policy at the present price, then move the price and fit the values."""

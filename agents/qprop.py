@@ -49,6 +49,7 @@ from daedalus.accelerators.rollout import Outputs
 from daedalus.accelerators.transitions import TransitionReplay, transitions
 from daedalus.agents.action_value import ActionValue, TemporalDifference
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, Spaces, State
+from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
 from daedalus.agents.control_variate import (
     ETAS,
     Signal,
@@ -59,12 +60,13 @@ from daedalus.agents.control_variate import (
 )
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import Gaussian
+from daedalus.agents.policy_fisher import row_likelihoods
 from daedalus.agents.trust_region import LocalModel, Trial, trust_region_step
 from daedalus.agents.vector_network import VectorNetwork, fit_values, minibatches
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Consolidated):
     """Settings of `QProp`."""
 
     eta: str = "conservative"
@@ -183,6 +185,9 @@ class QProp(Agent):
         }
         self.modules = {"network": network}
         self.stores = {"replay": self.replay}
+        self.consolidation = consolidation_from(config, network.policy.parameters())
+        if self.consolidation is not None:
+            self.consolidation.attach(self.optimizers["policy"])
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the means."""
@@ -191,6 +196,10 @@ class QProp(Agent):
     def outputs(self, inputs: Inputs, state: State) -> Outputs:
         """Return means, values and activations; see `Agent.outputs`."""
         return self.network.outputs(inputs, state)
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of the policy at the end of a task."""
+        return row_likelihoods(self, self.network)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Train the critic, move the policy once, fit the values."""
@@ -278,7 +287,7 @@ class QProp(Agent):
         def gain(trial: Trial) -> float:
             return float(improvement(trial.ratio, critic(seen, trial.output) - before, signal))
 
-        return trust_region_step(model, gradient, gain, config.delta)[1]
+        return trust_region_step(model, gradient, gain, config.delta, self.consolidation)[1]
 
     def _by_adam(
         self, seen: Tensor, action: Tensor, mean: Tensor, signal: Signal

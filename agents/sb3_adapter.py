@@ -125,10 +125,8 @@ class SB3Agent(Agent):
         learnt = {p for group in groups for p in group}
         protected = [p for p in self.model.policy.parameters() if p in learnt]
         self.consolidation = consolidation_from(self.config, protected)
-        hidden = hasattr(self.model.policy, "lstm_actor") or getattr(self.model, "use_sde", False)
-        if isinstance(self.consolidation, EWC) and hidden:
-            what = "an LSTM" if hasattr(self.model.policy, "lstm_actor") else "use_sde"
-            raise ValueError(f"EWC knows no likelihoods of {what}: take consolidation si or l2")
+        if isinstance(self.consolidation, EWC) and getattr(self.model, "use_sde", False):
+            raise ValueError("EWC knows no likelihoods of use_sde: take consolidation si or l2")
         if self.consolidation is not None:
             for optimizer in self.optimizers.values():
                 self.consolidation.attach(optimizer)
@@ -212,8 +210,7 @@ class SB3Agent(Agent):
                     model.train(batch_size=model.batch_size, gradient_steps=steps)
         if not self.optimizers or self.name == "trpo":
             check_finite(dict(model.policy.named_parameters()), "parameters after an update")
-        more = {} if self.consolidation is None else self.consolidation.metrics()
-        return {**self._metrics(), **more}
+        return self._metrics()
 
     def _metrics(self) -> dict[str, float]:
         """Return what the algorithm logged under ``train/``; hand the rest to our logger."""

@@ -36,6 +36,9 @@ def likelihoods_of(agent: SB3Agent) -> Iterator[Outcomes]:
         ValueError: The replay is empty.
     """
     agent.model.policy.set_training_mode(False)
+    if hasattr(agent.model.policy, "lstm_actor"):
+        yield from _unrolled(agent, agent.config.fisher_samples)
+        return
     for seen in _observations(agent, agent.config.fisher_samples):
         named = {"": seen} if isinstance(seen, Tensor) else seen
         for i in range(len(next(iter(named.values())))):
@@ -52,11 +55,48 @@ def _observations(agent: SB3Agent, count: int) -> Iterator[Any]:
         with agent.streams.active():
             yield model.replay_buffer.sample(count).observations
         return
-    number = min(ROLLOUTS, math.ceil(count / (model.n_steps * model.n_envs)))
+    number = _rollouts(model, count)
     for _ in observed(agent, number):
         with agent.streams.active():
             drawn = next(model.rollout_buffer.get(math.ceil(count / number)))
         yield drawn.observations
+
+
+def _rollouts(model: Any, count: int) -> int:
+    steps: int = model.n_steps * model.n_envs
+    return min(ROLLOUTS, math.ceil(count / steps))
+
+
+def _unrolled(agent: SB3Agent, count: int) -> Iterator[Outcomes]:
+    """Yield the outcomes of steps of an LSTM, each seen from the start of its rollout."""
+    model, number = agent.model, _rollouts(agent.model, count)
+    for _ in observed(agent, number):
+        kept = model.rollout_buffer
+        held = [getattr(kept, f"{what}_states_{of}")[0] for of in ("pi", "vf") for what in STATES]
+        for i in agent.rng.integers(kept.buffer_size * kept.n_envs, size=math.ceil(count / number)):
+            t, b = divmod(int(i), kept.n_envs)
+            seen = kept.observations
+            named = seen if isinstance(seen, dict) else {"": seen}
+            rows = {name: kept.to_torch(value[: t + 1, b]) for name, value in named.items()}
+            starts = kept.to_torch(kept.episode_starts[: t + 1, b])
+            h, c, *others = (kept.to_torch(state[:, b : b + 1]) for state in held)
+            one = rows.get("", rows)
+            found, _ = model.policy.get_distribution(one, (h, c), starts)
+            value = model.policy.predict_values(one, tuple(others), starts)[-1].squeeze()
+            yield [*_said(agent, found), (model.vf_coef, value)]
+
+
+STATES = ("hidden", "cell")
+
+
+def _said(agent: SB3Agent, found: Any) -> Outcomes:
+    """Return the outcomes of the last row of a policy's distribution."""
+    if isinstance(agent.model.policy.action_space, Discrete):
+        likely = categorical_outcomes(found.distribution.logits[-1])
+        return [outcome for outcome in likely if outcome[0] > 0]
+    with agent.streams.active(), torch.no_grad():
+        action = found.sample()
+    return [(1.0, found.log_prob(action)[-1])]
 
 
 def _outcomes(agent: SB3Agent, seen: Any) -> Outcomes:
@@ -70,13 +110,7 @@ def _outcomes(agent: SB3Agent, seen: Any) -> Outcomes:
         return _actor_and_critic(agent, seen)
     masks = {"action_masks": seen["action_mask"]} if agent.name == "maskable_ppo" else {}
     found = policy.get_distribution(seen, **masks)
-    value = (agent.model.vf_coef, policy.predict_values(seen).squeeze())
-    if isinstance(policy.action_space, Discrete):
-        likely = categorical_outcomes(found.distribution.logits[0])
-        return [*(outcome for outcome in likely if outcome[0] > 0), value]
-    with agent.streams.active(), torch.no_grad():
-        action = found.sample()
-    return [(1.0, found.log_prob(action).squeeze()), value]
+    return [*_said(agent, found), (agent.model.vf_coef, policy.predict_values(seen).squeeze())]
 
 
 def _each(values: Tensor) -> Outcomes:

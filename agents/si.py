@@ -58,6 +58,11 @@ class SI(Consolidation):
         self._before = self.vector()
         super().before_step(moved)
 
+    def penalised(self, gradient: Tensor) -> Tensor:
+        """Keep the gradient of the loss and the parameters, then add the penalty's gradient."""
+        self._gradient, self._before = gradient, self.vector()
+        return super().penalised(gradient)
+
     def after_step(self) -> None:
         """Add to the path integral what the step has done."""
         self.omega.addcmul_(self._gradient, self.vector() - self._before, value=-1.0)

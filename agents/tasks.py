@@ -15,7 +15,7 @@ from daedalus.accelerators.rollout import Rollout
 from daedalus.accelerators.step_replay import StepReplay
 from daedalus.accelerators.transitions import TransitionReplay
 from daedalus.accelerators.vector import make_batch
-from daedalus.agents.task_model import RecognisedTasks
+from daedalus.agents.task_model import RecognisedTasks, TaskModel, is_inferred
 
 if TYPE_CHECKING:
     from daedalus.agents.base import Agent
@@ -44,6 +44,20 @@ def finish_task(agent: Agent, task: str) -> None:
     agent.task_started = agent.num_timesteps
 
 
+def open_batch(
+    agent: Agent, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
+) -> Any:
+    """Return the environments as ``agent`` drives them; see `make_batch` for the arguments."""
+    batch: Any = make_batch(env, num_envs, labels=agent.labels_needed(), env_kwargs=env_kwargs)
+    if has_agents(batch):
+        batch = AgentRows(batch)
+    if is_inferred(batch.observation_spaces):
+        if agent.task_model is None:
+            agent.task_model = TaskModel(batch.observation_spaces)
+        batch = RecognisedTasks(batch, agent.task_model)
+    return agent.wrapped(batch)
+
+
 def set_env(
     agent: Agent, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
 ) -> None:
@@ -53,17 +67,13 @@ def set_env(
         ValueError: Its spaces differ from those that the agent was made for.
     """
     copies = agent.copies or None if isinstance(env, str) and num_envs is None else num_envs
-    batch: Any = make_batch(env, copies, labels=agent.labels_needed(), env_kwargs=env_kwargs)
-    if has_agents(batch):
-        batch = AgentRows(batch)
+    batch = open_batch(agent, env, copies, env_kwargs)
     shapes = (_shapes(batch.observation_spaces), _shapes(agent.spaces.observation))
     if shapes[0] != shapes[1] or batch.action_space != agent.spaces.action:
         raise ValueError(
             f"{env} has observations {shapes[0]} and actions {batch.action_space}, the agent was "
             f"made for {shapes[1]} and {agent.spaces.action}: all tasks need the same spaces"
         )
-    if agent.task_model is not None:
-        batch = RecognisedTasks(batch, agent.task_model)
     if agent.batch is not None and agent.batch is not batch:
         agent.batch.close()
     key = (agent.seed, 1, len(agent.finished_tasks))

@@ -145,7 +145,8 @@ class _Log:
         agent.logger.record("time/fps", speed)
         agent.logger.record("time/total_timesteps", agent.num_timesteps)
         agent.logger.record("train/n_updates", agent.num_updates)
-        for name, value in metrics.items():
+        kept = agent.consolidation.metrics() if agent.consolidation is not None else {}
+        for name, value in {**metrics, **kept}.items():
             agent.logger.record(f"train/{name}", float(value() if callable(value) else value))
         for name, alarm in self.health.check(agent.num_timesteps, agent.logger.numbers()).items():
             agent.logger.record(name, alarm)

@@ -43,5 +43,6 @@ class TRPOPenalty(ConstrainedAgent):
             iterations=config.cg_iterations,
             stride=config.fisher_stride,
         )
-        _, metrics = trpo_step(model, standardised(experience.advantage), config.delta)
+        advantage = standardised(experience.advantage)
+        _, metrics = trpo_step(model, advantage, config.delta, self.consolidation)
         return {**experience.metrics, **metrics, **self.learner.fit(experience, self.rng)}

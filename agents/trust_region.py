@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_finite
+from daedalus.agents.consolidation import Consolidation
 from daedalus.agents.policies import Categorical, Gaussian, MultiCategorical
 
 BACKTRACK, TRIALS = 0.8, 15
@@ -207,8 +208,30 @@ def standardised(advantage: Tensor) -> Tensor:
     return centred / (centred.square().mean().sqrt() + 1e-8)
 
 
+class Paid:
+    """The penalty of a consolidation before a step, and what trials would add to it."""
+
+    def __init__(self, kept: Consolidation | None) -> None:
+        """Note the penalty at the present parameters; ``kept`` may be None, which costs nothing."""
+        self.kept = kept
+        self.before = 0.0 if kept is None else float(kept.penalty())
+
+    def added_to(self, gradient: Tensor) -> Tensor:
+        """Return the gradient (P,) of a loss of the policy with the penalty's."""
+        return gradient if self.kept is None else self.kept.penalised(gradient)
+
+    def growth(self) -> float:
+        """Return by how much the penalty is now, within a trial, above that before."""
+        return 0.0 if self.kept is None else float(self.kept.penalty()) - self.before
+
+    def taken(self) -> None:
+        """Tell the consolidation that the step is over."""
+        if self.kept is not None:
+            self.kept.after_step()
+
+
 def trpo_step(
-    model: LocalModel, advantage: Tensor, delta: float
+    model: LocalModel, advantage: Tensor, delta: float, kept: Consolidation | None = None
 ) -> tuple[Search, dict[str, float]]:
     """Step up E[ratio * advantage] to the border of the trust region; return what to log.
 
@@ -216,16 +239,21 @@ def trpo_step(
         model: At the present policy.
         advantage: (N,), with mean 0.
         delta: Bound of the mean divergence.
+        kept: Of the policy's parameters, see `trust_region_step`.
     """
 
     def gain(trial: Trial) -> float:
         return float((trial.ratio * advantage).mean())
 
-    return trust_region_step(model, model.gradient(advantage), gain, delta)
+    return trust_region_step(model, model.gradient(advantage), gain, delta, kept)
 
 
 def trust_region_step(
-    model: LocalModel, gradient: Tensor, gain: Callable[[Trial], float], delta: float
+    model: LocalModel,
+    gradient: Tensor,
+    gain: Callable[[Trial], float],
+    delta: float,
+    kept: Consolidation | None = None,
 ) -> tuple[Search, dict[str, float]]:
     """Step up a surrogate to the border of the trust region; return what to log.
 
@@ -237,18 +265,23 @@ def trust_region_step(
         gradient: (P,), g, of the surrogate at theta_k.
         gain: By how much the sampled surrogate has grown, from a trial.
         delta: Bound of the mean divergence.
+        kept: Of the policy's parameters; its penalty is subtracted from the surrogate, in the
+            gradient and in what the line search asks.
     """
+    paid = Paid(kept)
+    gradient = -paid.added_to(-gradient)
     direction, residual = model.natural(gradient)
     q = float(gradient.double() @ direction.double())
 
     def refuse(trial: Trial) -> str:
         if not trial.kl <= delta:
             return "kl"
-        return "" if gain(trial) > 0 else "reward"
+        return "" if gain(trial) - paid.growth() > 0 else "reward"
 
     search = Search(0.0, 0, None, {})
     if q > 0:
         search = model.search((2 * delta / q) ** 0.5 * direction, refuse)
+    paid.taken()
     return search, {"q": q, "cg_residual": residual, **searched(search)}
 
 

@@ -25,7 +25,6 @@ with tau 0 it is REINFORCE. Where this differs from the paper:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,16 +33,17 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.instances import SharedInstances
-from daedalus.accelerators.vector import EnvBatch
 from daedalus.agents.a3c_network import LSTMCore
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Spaces, State
+from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
 from daedalus.agents.learner import sequence_inputs
 from daedalus.agents.networks import Encoder
 from daedalus.agents.policies import policy_for
+from daedalus.agents.policy_fisher import history, observed_steps, policy_outcomes
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Consolidated):
     """Settings of `UREX`."""
 
     samples: int = 10
@@ -148,13 +148,9 @@ class UREX(Agent):
     Config: ClassVar[type[Any]] = Config
     default_num_envs: ClassVar[int] = 400
 
-    def _open(
-        self, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
-    ) -> tuple[EnvBatch | None, Spaces]:
-        batch, spaces = super()._open(env, num_envs, env_kwargs)
-        if batch is not None:
-            batch = SharedInstances(batch, self.config.samples, self.config.n_steps + 1)
-        return batch, spaces
+    def wrapped(self, batch: Any) -> Any:
+        """Return environments that begin in groups of ``samples`` in the same state."""
+        return SharedInstances(batch, self.config.samples, self.config.n_steps + 1)
 
     def build(self) -> None:
         """Make network and optimiser.
@@ -172,6 +168,9 @@ class UREX(Agent):
         self.optimizer = torch.optim.Adam(self.network.parameters(), rate, eps=epsilon)
         self.modules = {"network": self.network}
         self.optimizers = {"adam": self.optimizer}
+        self.consolidation = consolidation_from(config, self.network.parameters())
+        if self.consolidation is not None:
+            self.consolidation.attach(self.optimizer)
 
     @property
     def rollout_length(self) -> int:
@@ -226,6 +225,13 @@ class UREX(Agent):
             "length": lambda: steps.sum(0).mean(),
             **self._level(),
         }
+
+    def likelihoods(self) -> Likelihoods:
+        """Yield log-likelihoods of the policy at the end of a task, of steps within sequences."""
+        generator, policy = self.generators["update"], self.network.distribution
+        for rollout, t, b in observed_steps(self):
+            output = self.network(*history(rollout, t, b))[-1]
+            yield policy_outcomes(policy, output, generator)
 
     def _whole(self, rollout: Rollout) -> Tensor:
         """Return bool (N,): no sequence was cut, or only by the greatest length."""

@@ -21,6 +21,7 @@ class Field(NamedTuple):
     kind: str
     default: str
     meaning: str
+    kw_only: bool = False
 
 
 def docstring(entry_point: str) -> str:
@@ -50,7 +51,10 @@ def summary(entry_point: str, chosen: Collection[str] = ()) -> str:
 
 
 def fields(entry_point: str) -> list[Field]:
-    """Return the fields of the dataclass ``"module:Class"`` with their meanings, bases first."""
+    """Return the fields of the dataclass ``"module:Class"`` with their meanings.
+
+    Those of bases come first, and keyword-only ones last, as in the class's signature.
+    """
     module, _, name = entry_point.partition(":")
     tree = _tree(module)
     found = _class(tree, name)
@@ -63,7 +67,7 @@ def fields(entry_point: str) -> list[Field]:
             result.update({item.name: item for item in fields(f"{module}:{base.id}")})
     lines = _path(module).read_text(encoding="utf-8").splitlines()
     result.update({item.name: item for item in _fields(found, lines)})
-    return list(result.values())
+    return sorted(result.values(), key=lambda item: item.kw_only)
 
 
 def _imported_from(tree: ast.Module, name: str) -> str | None:
@@ -76,6 +80,7 @@ def _imported_from(tree: ast.Module, name: str) -> str | None:
 
 def _fields(found: ast.ClassDef, lines: list[str]) -> list[Field]:
     result = []
+    kw_only = any("kw_only=True" in ast.unparse(decorator) for decorator in found.decorator_list)
     for i, node in enumerate(found.body):
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
@@ -83,7 +88,7 @@ def _fields(found: ast.ClassDef, lines: list[str]) -> list[Field]:
         after = found.body[i + 1] if i + 1 < len(found.body) else None
         meaning = _text(after) or lines[(node.end_lineno or 1) - 1].partition("  # ")[2]
         kind = ast.unparse(node.annotation)
-        result.append(Field(node.target.id, kind, default, " ".join(meaning.split())))
+        result.append(Field(node.target.id, kind, default, " ".join(meaning.split()), kw_only))
     return result
 
 

@@ -264,7 +264,7 @@ def config_fields(config: type) -> Iterator[tuple[str, str, str]]:
         if cls.__module__ == "types":  # made from a signature; its fields carry their meanings
             continue
         meanings |= _meanings(ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0])
-    for field in dataclasses.fields(config):
+    for field in sorted(dataclasses.fields(config), key=lambda item: item.kw_only is True):
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()

@@ -11,11 +11,16 @@ import pytest
 import torch
 from torch import nn
 
+from daedalus.accelerators.instances import SharedInstances
 from daedalus.agents import make_agent
+from daedalus.agents.base import Spaces
 from daedalus.agents.consolidation import L2
+from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.cpo import refusal
 from daedalus.agents.ewc import diagonal_fisher
 from daedalus.agents.sb3_fisher import likelihoods_of
 from daedalus.agents.si import SI
+from daedalus.agents.trust_region import LocalModel, Trial, trpo_step
 
 CATCH, PENDULUM = "daedalus/Catch-v0", "Pendulum-v1"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -27,7 +32,26 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 10, "batch_size": 20, "n_epochs": 2, "net_arch": (16,)},
     "a2c": {"n_steps": 5, "net_arch": (16,)},
     "iql": {"learning_starts": 20, "batch_size": 8, "hidden": 16},
+    "recurrent_ppo": {"n_steps": 10, "batch_size": 20, "n_epochs": 2},
+    "feudal": {
+        "n_steps": 12,
+        "horizon": 3,
+        "goal_size": 8,
+        "embedding": 4,
+        "hidden": 16,
+        "lstm": 8,
+    },
+    "cpo": {"n_steps": 20, "net_arch": (16,)},
+    "pdo": {"n_steps": 20, "net_arch": (16,)},
+    "trpo_penalty": {"n_steps": 20, "net_arch": (16,)},
+    "ppo_lagrangian": {"n_steps": 20, "net_arch": (16,)},
+    "qprop": {"n_steps": 20, "net_arch": (16,)},
+    "urex": {"samples": 2, "n_steps": 20, "hidden": 16, "lstm": 8},
+    "comm": {"hidden": 16, "embedding": 8},
 }
+WORLDS = {"sac": PENDULUM, "qprop": "daedalus/PointCircle-v0", "urex": "daedalus/Copy-v0"}
+WORLDS |= {"comm": "daedalus/ReferentialGame-v0"}
+"""Where agents train that cannot, or do not mean to, catch."""
 
 
 class Masked(gymnasium.Env[Any, Any]):
@@ -48,8 +72,8 @@ class Masked(gymnasium.Env[Any, Any]):
         return self.reset()[0], 0.0, False, True, {}
 
 
-def made(name: str, env: str = CATCH, **settings: Any) -> Any:
-    cls = make_agent(name)
+def made(name: str, env: str = "", **settings: Any) -> Any:
+    cls, env = make_agent(name), env or WORLDS.get(name, CATCH)
     config = cls.Config(**{**SETTINGS[name], "fisher_samples": 64, **settings})
     return cls(env, config, num_envs=2, seed=1, device="cpu")
 
@@ -103,7 +127,7 @@ def test_the_fisher_information_of_last_biases_by_hand(name: str) -> None:
 @pytest.mark.parametrize("name", ["sac", "td3", "tqc"])
 def test_the_fisher_information_of_actors_and_critics(name: str) -> None:
     """Last biases: 1 of a critic, 1 / q^2 of each of q quantiles; 1 / std^2 of an actor's mean."""
-    agent = made(name, PENDULUM, consolidation="ewc", fisher_samples=200).learn(40)
+    agent = made(name, PENDULUM, consolidation="ewc", fisher_samples=1000).learn(40)
     policy = agent.model.policy
     first = policy.critic.q_networks[0] if name == "tqc" else policy.critic.qf0
     critic = diagonal_fisher([first[-1].bias], likelihoods_of(agent))
@@ -111,7 +135,7 @@ def test_the_fisher_information_of_actors_and_critics(name: str) -> None:
     if name == "td3":
         return
     actor = diagonal_fisher([policy.actor.mu.bias], likelihoods_of(agent))
-    seen = agent.model.replay_buffer.sample(200).observations
+    seen = agent.model.replay_buffer.sample(1000).observations
     with torch.no_grad():
         log_std = policy.actor.get_action_dist_params(seen)[1]
     assert actor.item() == pytest.approx(float((-2 * log_std).exp().mean()), rel=0.3)
@@ -123,7 +147,138 @@ def test_the_fisher_information_of_independent_learners_by_hand() -> None:
     assert diagonal_fisher([bias], agent.likelihoods()).tolist() == pytest.approx([1 / 3] * 3)
 
 
-@pytest.mark.parametrize("name", ["dqn", "qrdqn", "ppo", "iql"])
+@pytest.mark.parametrize("name", ["trpo_penalty", "urex", "recurrent_ppo"])
+def test_the_fisher_information_of_policies_by_hand(name: str) -> None:
+    """E[pi (1 - pi)] for the last bias of an action: all are alike before training."""
+    agent = made(name, consolidation="ewc")
+    last = {
+        "trpo_penalty": lambda: agent.learner.network.policy.layers[-1].bias,
+        "urex": lambda: agent.network.actor.bias,
+        "recurrent_ppo": lambda: agent.model.policy.action_net.bias,
+    }[name]()
+    fisher = diagonal_fisher([last], agent.likelihoods())
+    sizes = getattr(agent.spaces.action, "nvec", [len(last)])
+    expected = torch.cat([torch.full((int(n),), 1 / n * (1 - 1 / n)) for n in sizes])
+    torch.testing.assert_close(fisher, expected, rtol=0.25, atol=0)
+
+
+def test_the_fisher_information_of_a_gaussian_policy_by_hand() -> None:
+    """1 / sigma^2 = 1 of a mean's bias; E[(z^2 - 1)^2] = 2 of log sigma, from drawn actions."""
+    agent = made("qprop", PENDULUM, consolidation="ewc", fisher_samples=4000, n_steps=2000)
+    policy = agent.network.policy
+    parameters = [policy.layers[-1].bias, policy.distribution.log_std]
+    fisher = diagonal_fisher(parameters, agent.likelihoods())
+    assert fisher.tolist() == pytest.approx([1.0, 2.0], rel=0.15)
+    kept = {id(p) for p in agent.consolidation.parameters}
+    assert kept == {id(p) for p in policy.parameters()}  # values and critic are as free as ever
+
+
+def test_a_role_is_asked_in_its_own_steps_only() -> None:
+    """The sender has a choice in one of the game's two steps, as the receiver: pi (1 - pi) / 4."""
+    agent = made("comm", consolidation="ewc", sender="agnostic", fisher_samples=2000)
+    bias = agent.network.policies.networks[0].network.speak.bias
+    fisher, symbols = diagonal_fisher([bias], agent.likelihoods()), len(bias)
+    assert fisher.mean() == pytest.approx(0.25 / symbols * (1 - 1 / symbols), rel=0.15)
+
+
+def test_what_a_manager_is_worth_shows_in_actions() -> None:
+    """The information of goals runs through them; as constants they would have none."""
+    agent = made("feudal", consolidation="ewc").learn(100)
+    policy = [p for name, p in agent.network.named_parameters() if name.startswith("manager.")]
+
+    def worth(outcomes: int) -> float:
+        seen = (each[:outcomes] for each in agent.likelihoods())
+        return float(diagonal_fisher(policy, seen).sum())
+
+    assert worth(3) > 0  # Catch's three actions, without the values
+
+
+def small_model() -> LocalModel:
+    """Return a linear Gaussian policy with mean w x + b and sigma 1 on x = (1, 0), (0, 1)."""
+    box = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+    network = Network(
+        Spaces({"obs": box}, gymnasium.spaces.Box(-1.0, 1.0, (1,)), {}),
+        ConstrainedConfig(net_arch=(), log_std=0.0),
+    )
+    with torch.no_grad():
+        for parameter in network.policy.parameters():
+            parameter.zero_()
+    action = torch.tensor([[1.0], [-1.0]])
+    return LocalModel(network.policy, torch.eye(2), action, damping=0.5, iterations=10)
+
+
+HESSIAN = np.array([[2, 0, 0, 0], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1]])
+HESSIAN += 0.5 * np.eye(4)
+"""Of the divergence by (log sigma, w_1, w_2, b), with the damping; see test_constrained.py."""
+
+
+def test_a_trust_region_counts_the_penalty_by_hand() -> None:
+    """Where the reward is flat the step goes to the anchor by H^-1, and not beyond it.
+
+    From 0 towards b = 0.02: a step of x lowers |x - anchor|^2 only while |x|^2 < 2 x_b 0.02.
+    """
+    model = small_model()
+    kept = L2(model.parameters, 3.0)
+    kept.put("latest", torch.ones(4), torch.tensor([0.0, 0.0, 0.0, 0.02]))
+    search, metrics = trpo_step(model, torch.zeros(2), 0.01, kept)
+    direction = np.linalg.solve(HESSIAN, [0.0, 0.0, 0.0, 3 * 0.02])
+    q = 3 * 0.02 * direction[3]
+    assert metrics["q"] == pytest.approx(q, rel=1e-4)
+    x = (2 * 0.01 / q) ** 0.5 * direction
+    shares = [0.8**j for j in range(15)]
+    nearer = [s for s in shares if (s * s * x @ x) < 2 * s * x[3] * 0.02]
+    assert 0 < len(nearer) < 14
+    assert search.scale == pytest.approx(nearer[0])
+    assert search.rejected == {"reward": shares.index(nearer[0])}
+    np.testing.assert_allclose(kept.vector().numpy(), nearer[0] * x, rtol=1e-4, atol=1e-7)
+
+
+def test_a_penalty_outweighs_a_smaller_gain() -> None:
+    """At the anchor a strong penalty leaves the policy where it is, to the bit."""
+    for weight, moves in ((0.0, True), (1e4, False)):
+        model = small_model()
+        kept = L2(model.parameters, weight)
+        kept.finish("first", [])
+        search, _ = trpo_step(model, torch.tensor([1.0, -1.0]), 0.01, kept)
+        assert (search.scale > 0) == moves
+        assert bool(kept.vector().any()) == moves
+
+
+def test_the_path_integral_of_a_trust_region_by_hand() -> None:
+    """Omega = gradient of the surrogate times the move, without the penalty's gradient."""
+    model = small_model()
+    kept = SI(model.parameters, 1.0, 0.1)
+    kept.put("latest", torch.ones(4), torch.full((4,), 0.1))
+    advantage = torch.tensor([1.0, -1.0])
+    gradient = model.gradient(advantage)
+    search, _ = trpo_step(model, advantage, 0.01, kept)
+    assert search.scale > 0
+    torch.testing.assert_close(kept.omega, gradient * kept.vector())
+
+
+def test_a_limit_is_kept_beside_a_penalty() -> None:
+    """CPO's step to lower a cost is taken whatever the penalty; the reward's must pay for it."""
+    rewards, costs = torch.tensor([1.0, -1.0]), torch.tensor([[1.0, -1.0]])
+    trial = Trial(0.005, torch.tensor([1.1, 0.9]), torch.zeros(2, 1))
+    gain = float((trial.ratio * rewards).mean())
+    below, above = np.array([-1.0]), np.array([1.0])
+    assert refusal(trial, 2, gain - 0.09, costs, below, 0.01) == ""
+    assert refusal(trial, 2, gain - 0.11, costs, below, 0.01) == "reward"
+    assert refusal(trial, 1, gain - 0.11, -costs, above, 0.01) == ""
+
+
+def test_tapes_follow_one_another() -> None:
+    """Groups of the next task begin in the same state, too."""
+    agent = made("urex").learn(40)
+    agent.finish_task("copy")
+    agent.set_env("daedalus/Copy-v0", env_kwargs={"base": 5})
+    assert isinstance(agent.batch, SharedInstances)
+    agent.learn(40, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["dqn", "qrdqn", "ppo", "iql", "recurrent_ppo", "trpo_penalty", "qprop", "urex", "comm"]
+)
 @pytest.mark.parametrize("method", ["ewc", "si", "l2"])
 def test_it_goes_on_bit_for_bit(name: str, method: str, tmp_path: Path) -> None:
     rows: list[dict[str, float]] = []
@@ -133,7 +288,7 @@ def test_it_goes_on_bit_for_bit(name: str, method: str, tmp_path: Path) -> None:
     whole.learn(40, reset_num_timesteps=False)
     assert rows[-1]["train/consolidation_distance"] > 0
     whole.save(tmp_path / "half")
-    second = gymnasium.make_vec(CATCH, 2, "vector_entry_point")
+    second = gymnasium.make_vec(WORLDS.get(name, CATCH), 2, "vector_entry_point")
     again = make_agent(name).load(tmp_path / "half", env=second, device="cpu")
     for agent in (whole, again):
         agent.learn(60, reset_num_timesteps=False)
@@ -143,13 +298,15 @@ def test_it_goes_on_bit_for_bit(name: str, method: str, tmp_path: Path) -> None:
         assert torch.equal(value, again.consolidation.get_state()[key]), key
 
 
-@pytest.mark.parametrize("name", ["dqn", "sac", "a2c"])
+@pytest.mark.parametrize(
+    "name",
+    ["dqn", "sac", "a2c", "cpo", "pdo", "ppo_lagrangian", "trpo_penalty", "qprop", "urex", "comm"],
+)
 def test_what_was_learnt_is_held(name: str) -> None:
     """A strong penalty keeps all parameters nearer to where they were than none does."""
     away = []
     for weight in (0.0, 100.0):
-        env = PENDULUM if name == "sac" else CATCH
-        agent = made(name, env, consolidation="l2", consolidation_weight=weight).learn(80)
+        agent = made(name, consolidation="l2", consolidation_weight=weight).learn(80)
         agent.finish_task("first")
         before = agent.consolidation.vector()
         agent.learn(300, reset_num_timesteps=False)
@@ -226,9 +383,6 @@ def test_few_rollouts_serve_where_they_are_long() -> None:
 
 
 def test_who_cannot_says_so() -> None:
-    cls = make_agent("recurrent_ppo")
-    with pytest.raises(ValueError, match="of an LSTM: take consolidation si or l2"):
-        cls(CATCH, cls.Config(n_steps=4, consolidation="ewc"), num_envs=2, device="cpu")
     with pytest.raises(ValueError, match="of use_sde: take consolidation si or l2"):
         made("sac", PENDULUM, consolidation="ewc", use_sde=True)
     for name in ("dqn", "iql"):

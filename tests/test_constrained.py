@@ -253,7 +253,8 @@ def test_the_search_asks_the_sampled_cost_and_not_the_linear_one() -> None:
     reward, cost = torch.tensor([1.0, -1.0]), torch.tensor([[1.0, -1.0]])
 
     def asked(above: float, case: int, reward: torch.Tensor = reward, kl: float = 0.005) -> str:
-        return refusal(trial._replace(kl=kl), case, reward, cost, np.array([above]), 0.01)
+        gain = float((trial.ratio * reward).mean())
+        return refusal(trial._replace(kl=kl), case, gain, cost, np.array([above]), 0.01)
 
     assert asked(-0.8, 2) == ""
     assert asked(-0.7, 2) == "cost"
