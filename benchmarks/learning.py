@@ -330,12 +330,24 @@ CLAIMS |= {
     "urex-reverse": Claim(
         question="Does UREX learn to write a tape backwards?",
         scenario="reverse",
-        total_timesteps=1_500_000,
+        total_timesteps=5_000_000,
         **_TAPES,
         note="MENT stops at what pays first: nine of its ten runs stay at level 1. UREX, slower at "
         "first, goes beyond it in three of five, still rising at the end; held out it is ahead. "
         "The paper's runs had up to 5,000 updates, of 60 trials it solved 16.6 % by UREX and 0 to "
         "10 % by MENT. One setting (rate 0.01 of its grid, clip 50 of the authors' code).",
+    ),
+    "urex-repeat-copy": Claim(
+        question="Does UREX learn to write a tape, backwards, and again?",
+        scenario="repeat_copy",
+        total_timesteps=3_000_000,
+        **_TAPES,
+    ),
+    "urex-binary-search": Claim(
+        question="Does UREX learn to find a number in a sorted list?",
+        scenario="binary_search",
+        total_timesteps=3_000_000,
+        **{**_TAPES, "diagnostics": {}},
     ),
     "urex-duplicated-input": Claim(
         question="Does UREX learn to write every symbol of a tape of doubles once?",
