@@ -164,6 +164,7 @@ GROUPS = {
             "pgq": ("pgq", {**_A3C, "replay_start": 40}),
             "progressive, first column": ("progressive", {"hidden": 256}),
             "distral": ("distral", {"hidden": 256}),
+            "comm, one role": ("comm", {"hidden": 256}),
             "actor_critic with SI": ("actor_critic", {**_A3C, "consolidation": "si"}),
             "actor_critic with EWC": ("actor_critic", {**_A3C, "consolidation": "ewc"}),
         },
@@ -172,7 +173,7 @@ GROUPS = {
         64,
         20,
         "pgq replays as many steps as it takes, distral has a network of the task and one of all, "
-        "and the penalty of EWC begins with a second task",
+        "comm's baseline is a network of its own, and the penalty of EWC begins with a second task",
     ),
     "recurrent": Group(
         "RecurrentPPO, one epoch",
@@ -181,12 +182,15 @@ GROUPS = {
             "actor_critic": ("actor_critic", {"feed_back": False}),
             "unreal without pixels": ("unreal", {"feed_back": False, **_TASKS}),
             "feudal": ("feudal", {"feed_back": False}),
+            "nav without labels": ("nav", {"depth_2": 0.0, "loop_closure": 0.0}),
+            "urex": ("urex", {"samples": 8, "hidden": 256, "lstm": 256}),
         },
         VECTOR,
         Discrete(6),
         64,
         20,
-        "unreal learns from two replayed batches beside its own; feudal has a Manager of ten cores",
+        "unreal learns from two replayed batches beside its own, feudal has a Manager of ten "
+        "cores, nav a second LSTM, urex no value",
     ),
     "dqn": Group(
         "DQN",
