@@ -13,6 +13,25 @@ from daedalus.envs.batch import Batch
 Arrays = dict[str, np.ndarray]
 
 
+SHOWN = (
+    *("observation", "final_observation", "next_observation"),
+    *("label", "info", "final_info"),
+)
+OWN = "instances/"
+"""Head of the names of its own arrays in `SharedInstances.get_state`."""
+
+
+def natives_of(batch: Any) -> list[Batch]:
+    """Return the native batches that ``batch`` is made of, row by row, or none."""
+    if isinstance(batch, Batch):
+        return [batch]
+    within = getattr(batch, "parts", None) or [getattr(batch, "batch", None)]
+    found = [natives_of(part) for part in within if part is not None]
+    parts = [native for each in found for native in each]
+    even = all(found) and sum(part.num_envs for part in parts) == batch.num_envs
+    return parts if even else []
+
+
 class SharedInstances:
     """A batch in groups of ``samples`` that begin every rollout in the same state.
 
@@ -21,8 +40,9 @@ class SharedInstances:
     step begins the next instances. Its face is that of an `EnvBatch` whose ``autoreset`` is
     ``"next_step"``; the observation of an environment that waits means nothing.
 
-    Native environments go on in the streams, and in the curriculum, of the first environment of
-    their group, whose state the others take over; others are reset with one seed for each group.
+    Native environments, also those of several tasks, go on in the streams, and in the curriculum,
+    of the first environment of their group, whose state the others take over; others are reset with
+    one seed for each group.
 
     The horizon follows the episodes: it doubles, up to ``longest``, when one was cut, and otherwise
     leaves some room above the longest.
@@ -37,12 +57,20 @@ class SharedInstances:
             longest: Most steps of a rollout, the one that begins the next included.
 
         Raises:
-            ValueError: The groups do not come out even, or a rollout has no room for an episode.
+            ValueError: The groups do not come out even, in one of several tasks maybe, or a rollout
+                has no room for an episode.
         """
+        natives = natives_of(batch)
+        uneven = [part.num_envs for part in natives if part.num_envs % max(samples, 1)]
         if samples < 2 or batch.num_envs % samples:
             raise ValueError(
                 f"groups of samples={samples} need at least 2 each and a multiple of {samples} "
                 f"environments, got num_envs={batch.num_envs}"
+            )
+        if uneven:
+            raise ValueError(
+                f"groups of samples={samples} play one task each, and the environments of a task "
+                f"are {uneven[0]}: take a number that is a multiple of {samples} for each task"
             )
         if longest < 2:
             raise ValueError(f"a rollout needs at least 2 steps for an episode, got {longest}")
@@ -50,8 +78,7 @@ class SharedInstances:
         self.num_envs = batch.num_envs
         self.observation_spaces, self.label_spaces = batch.observation_spaces, batch.label_spaces
         self.action_space, self.autoreset = batch.action_space, "next_step"
-        self.observation, self.final_observation = batch.observation, batch.final_observation
-        self.label, self.info, self.final_info = batch.label, batch.info, batch.final_info
+        self.copies = getattr(batch, "copies", self.num_envs)
         self.reward, self.cost = np.zeros((2, self.num_envs), np.float32)
         self.terminated, self.truncated, self.valid = np.zeros((3, self.num_envs), bool)
         self.exact_resume = getattr(batch, "exact_resume", True)
@@ -59,14 +86,16 @@ class SharedInstances:
         self._playing = np.ones(self.num_envs, bool)
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
         self._episodes: list[tuple[float, int]] = []
-        self._held: Arrays = {}  # state of each group's first environment at its end
-        self._rng = np.random.default_rng(0)
+        self._natives = natives
+        self._held: list[Arrays] = []  # of natives: states of groups' first environments at the end
+        self._seed, self._rounds = 0, 0
         self._clock = 0
 
-    @property
-    def next_observation(self) -> Arrays:
-        """What the last step led to: a copy."""
-        return self.batch.next_observation
+    def __getattr__(self, name: str) -> Any:
+        """Return what the batch shows now: observations, labels, infos."""
+        if name not in SHOWN:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.batch, name)
 
     def reset(
         self, seed: int | Sequence[int | None] | None = None, mask: np.ndarray | None = None
@@ -74,22 +103,23 @@ class SharedInstances:
         """Begin new instances everywhere, one seed for each group; ``mask`` must be None."""
         if mask is not None:
             raise ValueError("environments that share instances are reset all together")
-        self._rng = np.random.default_rng(seed if isinstance(seed, int) else self._first(seed))
+        first = seed if seed is None or isinstance(seed, int) else seed[0]
+        self._seed = int(np.random.SeedSequence(first).generate_state(1)[0])
+        self._rounds = 0
         self.batch.reset(self._seeds())
         self._begin()
 
-    def _first(self, seeds: Sequence[int | None] | None) -> int | None:
-        return None if seeds is None else seeds[0]
-
     def _seeds(self) -> list[int]:
         """Draw a seed for each group, (B,)."""
-        drawn = self._rng.integers(0, 2**31, self.num_envs // self.samples)
+        key = np.random.SeedSequence((self._seed, self._rounds))
+        self._rounds += 1
+        drawn = key.generate_state(self.num_envs // self.samples)
         return [int(seed) for seed in drawn.repeat(self.samples)]
 
     def _begin(self) -> None:
         self._playing[:] = True
         self._returns[:], self._lengths[:] = 0.0, 0
-        self._held, self._clock = {}, 0
+        self._held, self._clock = [{} for _ in self._natives], 0
 
     def step(self, actions: Any) -> None:
         """Step those that play; in the last step of a rollout begin the next instances."""
@@ -119,12 +149,14 @@ class SharedInstances:
 
     def _hold(self, ended: np.ndarray) -> None:
         """Keep the state of the groups' first environments that have ended."""
-        groups = np.flatnonzero(ended[:: self.samples])
-        if not isinstance(self.batch, Batch) or len(groups) == 0:
-            return
-        for name, array in self.batch.get_state().items():
-            first = array[:: self.samples]
-            self._held.setdefault(name, first)[groups] = first[groups]
+        ends = np.cumsum([part.num_envs for part in self._natives])
+        for part, held, end in zip(self._natives, self._held, ends, strict=True):
+            groups = np.flatnonzero(ended[end - part.num_envs : end : self.samples])
+            if len(groups) == 0:
+                continue
+            for name, array in part.get_state().items():
+                first = array[:: self.samples]
+                held.setdefault(name, first)[groups] = first[groups]
 
     def _next_instances(self) -> None:
         cut = self._playing.copy()
@@ -133,12 +165,10 @@ class SharedInstances:
             mine[:] = 0
         self._count(cut)
         self._adapt(bool(cut.any()))
-        if isinstance(self.batch, Batch):
-            self._hold(cut)
-            self.batch.set_state({k: v.repeat(self.samples, 0) for k, v in self._held.items()})
-            self.batch.reset(None)
-        else:
-            self.batch.reset(self._seeds())
+        self._hold(cut)
+        for part, held in zip(self._natives, self._held, strict=True):
+            part.set_state({k: v.repeat(self.samples, 0) for k, v in held.items()})
+        self.batch.reset(None if self._natives else self._seeds())
         self.batch.pop_episodes()  # also those of waiting environments
         self._begin()
 
@@ -154,12 +184,14 @@ class SharedInstances:
 
     def get_state(self) -> Arrays:
         """Return what the future depends on, between two rollouts."""
-        return {**self.batch.get_state(), "horizon": np.array(self.horizon)}
+        own = {"horizon": self.horizon, "seed": self._seed, "rounds": self._rounds}
+        return {**self.batch.get_state(), **{f"{OWN}{k}": np.array(v) for k, v in own.items()}}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what ``get_state`` returned."""
-        self.batch.set_state({k: v for k, v in state.items() if k != "horizon"})
-        self.horizon = int(state["horizon"])
+        self.batch.set_state({k: v for k, v in state.items() if not k.startswith(OWN)})
+        numbers = (int(state[f"{OWN}{name}"]) for name in ("horizon", "seed", "rounds"))
+        self.horizon, self._seed, self._rounds = numbers
         self._begin()
 
     def render(self, i: int = 0) -> np.ndarray:

@@ -25,7 +25,7 @@ from daedalus.agents.networks import begin_with
 from daedalus.agents.spaces import space_from_json
 from daedalus.agents.state import restore, state_of
 from daedalus.agents.task_model import TaskModel, is_inferred
-from daedalus.agents.tasks import finish_task, open_batch, set_env
+from daedalus.agents.tasks import driven, finish_task, open_batch, set_env
 
 __all__ = [
     "Acted",
@@ -143,7 +143,9 @@ class Agent(ABC):
             return None, env
         copies = self.default_num_envs if isinstance(env, str) and num_envs is None else num_envs
         batch = open_batch(self, env, copies, env_kwargs)
-        return batch, Spaces(batch.observation_spaces, batch.action_space, batch.label_spaces)
+        spaces = Spaces(batch.observation_spaces, batch.action_space, batch.label_spaces)
+        self.task_model = TaskModel(spaces.observation) if is_inferred(spaces.observation) else None
+        return driven(self, batch), spaces
 
     # ------------------------------------------------------------------ the algorithm's part
 

@@ -279,8 +279,6 @@ class Comm(Agent):
         self.optimizers = {"adam": self.optimizer}
         spoken = [*self.network.policies.parameters(), *self.network.distribution.parameters()]
         self.consolidation = consolidation_from(self.config, spoken)
-        if self.consolidation is not None:
-            self.consolidation.attach(self.optimizer)
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
@@ -378,6 +376,8 @@ class Comm(Agent):
         """
         self.optimizer.zero_grad()
         loss.backward()
+        if self.consolidation is not None:
+            self.consolidation.before_step()
         norms = []
         for i in range(self.network.agents):
             named = self.network.of(i)
@@ -389,4 +389,6 @@ class Comm(Agent):
                 )
             norms.append(norm)
         self.optimizer.step()
+        if self.consolidation is not None:
+            self.consolidation.after_step()
         return norms

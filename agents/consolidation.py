@@ -35,7 +35,7 @@ class Consolidated:
     consolidation_weight: float = 100.0
     """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)."""
     fisher_samples: int = 512
-    """Steps at the end of a task from which EWC estimates the Fisher information."""
+    """Steps, at the end of a task or of its replay, that tell EWC the Fisher information."""
     ewc_decay: float = 1.0
     """gamma of "online_ewc": what remains of the Fisher information with each further task."""
     si_damping: float = 0.1
@@ -111,12 +111,15 @@ class Consolidation:
         (importance, anchor), _ = self.total()
         return self.scale * importance * (self.vector() - anchor)
 
-    def penalised(self, gradient: Tensor) -> Tensor:
-        """Return the gradient (P,) of a loss with the penalty's added.
+    def curvature(self) -> Tensor | None:
+        """Return the diagonal (P,) of the penalty's Hessian, None where nothing is kept."""
+        return self.scale * self.total()[0].importance if self.terms and self.scale > 0 else None
 
-        It is `before_step` where no optimiser takes the step; `after_step` follows it.
+    def observe(self, gradient: Tensor) -> None:
+        """See the gradient (P,) of a loss before a step that no optimiser takes.
+
+        `after_step` follows it.
         """
-        return gradient + self.gradient()
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Take part in every step of ``optimizer``, which moves some of the parameters."""

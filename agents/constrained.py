@@ -142,6 +142,12 @@ class ConstrainedAgent(Agent):
         """Yield log-likelihoods of the policy at the end of a task."""
         return row_likelihoods(self, self.learner.network)
 
+    def finish_task(self, task: str) -> None:
+        """End the training of a task: the next one has lengths and a price of its own."""
+        super().finish_task(task)
+        self.learner.lengths.forget()
+        self.learner.ledger.multiplier.fill_(getattr(self.config, "multiplier_start", 0.0))
+
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the most likely."""
         return self.learner.network.act(inputs, self.generators["act"], deterministic)
@@ -161,6 +167,8 @@ class EpisodeLengths:
         Before any episode has ended it is that of the running ones so far: a lower bound.
         """
         counted = rollout.valid.cpu().numpy().cumsum(0)
+        if len(self.running) != counted.shape[1]:  # another task's environments
+            self.running = np.zeros(counted.shape[1], np.int64)
         self.running[rollout.episode_start[0].cpu().numpy()] = 0
         base, lengths = -self.running, []
         for t, b in rollout.final_index.tolist():
@@ -170,6 +178,10 @@ class EpisodeLengths:
         if lengths:
             self.mean = float(np.mean(lengths))
         return self.mean or float(self.running.mean())
+
+    def forget(self) -> None:
+        """Begin with no episode again."""
+        self.running[:], self.mean = 0, 0.0
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Return everything for a checkpoint."""

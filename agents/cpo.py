@@ -24,9 +24,10 @@ lowers the cost. Where this differs from the paper:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from daedalus.agents.base import Metrics, Rollout
@@ -34,7 +35,7 @@ from daedalus.agents.constrained import ConstrainedAgent, Experience
 from daedalus.agents.constrained_network import TrustRegionConfig
 from daedalus.agents.costs import FailurePredictor, costs_of
 from daedalus.agents.dual import Dual, solve
-from daedalus.agents.trust_region import LocalModel, Paid, Trial, searched, standardised
+from daedalus.agents.trust_region import ROUNDS, LocalModel, Paid, Trial, searched, standardised
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,11 @@ class CPO(ConstrainedAgent):
         advantage = standardised(experience.advantage)
         cost_advantage = experience.length * experience.cost_advantage  # of an episode, (K, N)
         paid = Paid(self.consolidation)
-        g = paid.added_to(-model.gradient(advantage))
+        loss = -model.gradient(advantage)
+        g = paid.added_to(loss)
         b = [model.gradient(a) for a in cost_advantage]
-        (x_g, residual), *solved = (model.natural(v) for v in (g, *b))
-        x_b = [x for x, _ in solved]
-        q, r, s = dot(g, x_g), np.array([dot(g, x) for x in x_b]), gram(b, x_b)
-        dual = solve(q, r, s, above, config.delta)
+        (x_g, *x_b), residual, q, r, s, dual = self._solve(model, paid, g, b, above)
+        paid.sees(lagrangian(dual, loss, b))
         step, curved = -dual.on_gradient * x_g, -dual.on_gradient * g  # curved: H step
         for weight, x, slope in zip(dual.on_cost, x_b, b, strict=True):
             step, curved = step - weight * x, curved - weight * slope
@@ -137,12 +137,26 @@ class CPO(ConstrainedAgent):
         realised = 0.0 if search.trial is None else changes(search.trial, cost_advantage)[0]
         return {
             **{"q": q, "r": float(r[0]), "s": float(s[0, 0]), "c": float(above[0])},
-            **{"cg_residual": max(residual, *(e for _, e in solved))},
+            **{"cg_residual": residual},
             **{"predicted_cost_change": predicted, "cost_change": realised},
             "predicted_kl": expected,
             **self._dual_metrics(dual),
             **searched(search),
         }
+
+    def _solve(
+        self, model: LocalModel, paid: Paid, g: Tensor, b: list[Tensor], above: np.ndarray
+    ) -> Solved:
+        """Solve for the step; a penalty stiffens the metric unless nothing allowed is in reach."""
+        first = solved = solve_within(model, g, b, above, self.config.delta)
+        for _ in range(ROUNDS):
+            if not paid.stiffen(model, solved.dual.on_gradient):
+                break
+            solved = solve_within(model, g, b, above, self.config.delta)
+        if solved.dual.case > 0:
+            return solved
+        model.stiffness = None
+        return first
 
     def _dual_metrics(self, dual: Dual) -> dict[str, float]:
         ledger = self.learner.ledger
@@ -150,6 +164,48 @@ class CPO(ConstrainedAgent):
         shares = {f"share_case_{i}": float(n) for i, n in enumerate(share)}
         found = {"A": dual.A, "B": dual.B, "lambda": dual.lam, "nu": dual.nu[0]}
         return {"case": float(dual.case), **found, **shares}
+
+
+class Solved(NamedTuple):
+    """The dual of a step, and what it was made of."""
+
+    natural: list[Tensor]  # H^-1 g, H^-1 b_i
+    residual: float
+    q: float
+    r: np.ndarray  # (K,)
+    s: np.ndarray  # (K, K)
+    dual: Dual
+
+
+def solve_within(
+    model: LocalModel, g: Tensor, b: list[Tensor], above: np.ndarray, delta: float
+) -> Solved:
+    """Solve for the step in the metric of ``model``; see `daedalus.agents.dual`.
+
+    Args:
+        model: At the present policy.
+        g: (P,), of what is minimised.
+        b: (P,) each, of the costs of an episode.
+        above: (K,), J_C - d.
+        delta: Bound of the mean divergence.
+    """
+    found = [model.natural(v) for v in (g, *b)]
+    natural = [x for x, _ in found]
+    q, r = dot(g, natural[0]), np.array([dot(g, x) for x in natural[1:]])
+    s = gram(b, natural[1:])
+    dual = solve(q, r, s, above, delta)
+    return Solved(natural, max(error for _, error in found), q, r, s, dual)
+
+
+def lagrangian(dual: Dual, loss: Tensor, b: list[Tensor]) -> Tensor:
+    """Return the gradient (P,) of what a step lowers: loss and priced costs, or costs alone."""
+    alone = dual.on_gradient == 0
+    prices = np.array(dual.on_cost if alone else dual.nu)
+    prices = prices / max(prices.sum(), 1e-12) if alone else prices
+    total = torch.zeros_like(loss) if alone else loss.clone()
+    for price, slope in zip(prices, b, strict=True):
+        total += float(price) * slope
+    return total
 
 
 def refusal(

@@ -182,8 +182,11 @@ class Feudal(Agent):
         """
         config, policy = self.config, self.network.distribution
         weight = config.fisher_value * config.value_weight
+        if config.shuffle_goals:
+            raise ValueError("EWC cannot tell what shuffled goals are worth: take si or l2")
         for rollout, t, b in observed_steps(self):
-            inputs, state = history(self.learner.prepare(rollout), t, b)
+            inputs, state = history(rollout, t, b)
+            inputs = self.learner.clip(inputs)
             seen = self.network.unroll(inputs, state, through=True)
             generator, exact = self.generators["update"], config.fisher_exact
             said = policy_outcomes(policy, seen.policy[-1], generator, exact)
@@ -211,7 +214,8 @@ class Feudal(Agent):
     def _recentre(self, latent: Tensor) -> None:
         """Move the mean state towards that of ``latent`` (T, B, d); the first time, all the way."""
         rate = self.config.centre_rate
-        if rate > 0:
+        held = self.consolidation is not None and self.finished_tasks  # goals of earlier tasks, too
+        if rate > 0 and not held:
             rate = max(rate, 1 / (self.num_updates + 1))
             self.network.centre.lerp_(latent.mean((0, 1)), rate)
 

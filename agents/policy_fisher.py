@@ -5,8 +5,8 @@ normal with variance 1 / c_v, whose negative log-likelihood is the value loss: i
 information is c_v (dV/dtheta)^2, whatever the returns are. Squared gradients of the losses
 themselves would not do: those of temporal differences vanish where training has converged.
 The policy's information falls as it grows sure of itself, the value's does not and then outweighs
-it; ``fisher_value`` is a factor on the value's. Where policy and values share no layers, only the
-policy is kept: it alone is what the agent does in an earlier task.
+it; ``fisher_value`` is a factor on the value's. Where policy and values of our own share no layers,
+only the policy is kept: it alone is what the agent does in an earlier task.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from daedalus.accelerators.rollout import Inputs, Rollout
 from daedalus.agents.ewc import categorical_outcomes
 from daedalus.agents.policies import Categorical
-from daedalus.agents.tasks import ROLLOUTS, observed
+from daedalus.agents.tasks import observed, rollouts_for
 
 if TYPE_CHECKING:
     from daedalus.agents.base import Agent
@@ -52,7 +52,7 @@ def policy_outcomes(
 def observed_steps(agent: Agent) -> Iterator[tuple[Rollout, int, int]]:
     """Yield rollout, time and environment of ``fisher_samples`` steps of acting as in training."""
     count = agent.config.fisher_samples
-    number = min(ROLLOUTS, math.ceil(count / (agent.rollout_length * agent.num_envs)))
+    number = rollouts_for(count, agent.rollout_length * agent.num_envs)
     for rollout in observed(agent, number):
         for t, b in drawn_steps(rollout, math.ceil(count / number), agent.generators["update"]):
             yield rollout, t, b

@@ -58,8 +58,6 @@ class PPOLagrangian(ConstrainedAgent):
         rate = self.config.learning_rate
         self.adam = torch.optim.Adam(policy.parameters(), rate, fused=True)
         self.optimizers["policy"] = self.adam
-        if self.consolidation is not None:
-            self.consolidation.attach(self.adam)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Improve the policy at the present price, then move the price and fit the values."""
@@ -96,9 +94,13 @@ class PPOLagrangian(ConstrainedAgent):
         policy = self.learner.network.policy
         self.adam.zero_grad()
         loss.backward()
+        if self.consolidation is not None:
+            self.consolidation.before_step()
         norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
         check_gradients(policy.named_parameters, loss, norm)
         self.adam.step()
+        if self.consolidation is not None:
+            self.consolidation.after_step()
 
 
 def clipped_loss(ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:

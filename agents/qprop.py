@@ -186,8 +186,6 @@ class QProp(Agent):
         self.modules = {"network": network}
         self.stores = {"replay": self.replay}
         self.consolidation = consolidation_from(config, network.policy.parameters())
-        if self.consolidation is not None:
-            self.consolidation.attach(self.optimizers["policy"])
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Sample actions, or take the means."""
@@ -299,11 +297,15 @@ class QProp(Agent):
         loss = -surrogate(log_pi, output, signal)
         optimizer.zero_grad()
         loss.backward()
+        if self.consolidation is not None:
+            self.consolidation.before_step()
         norm = torch.nn.utils.get_total_norm(
             [p.grad for p in policy.parameters() if p.grad is not None]
         )
         check_gradients(policy.named_parameters, loss, norm)
         optimizer.step()
+        if self.consolidation is not None:
+            self.consolidation.after_step()
         return {"policy_gradient_norm": float(norm)}
 
 

@@ -18,7 +18,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import Tensor
 
 from daedalus.agents.ewc import categorical_outcomes
-from daedalus.agents.tasks import ROLLOUTS, observed
+from daedalus.agents.tasks import observed, rollouts_for
 
 if TYPE_CHECKING:
     from daedalus.agents.sb3_adapter import SB3Agent
@@ -55,34 +55,31 @@ def _observations(agent: SB3Agent, count: int) -> Iterator[Any]:
         with agent.streams.active():
             yield model.replay_buffer.sample(count).observations
         return
-    number = _rollouts(model, count)
+    number = rollouts_for(count, model.n_steps * model.n_envs)
     for _ in observed(agent, number):
         with agent.streams.active():
             drawn = next(model.rollout_buffer.get(math.ceil(count / number)))
         yield drawn.observations
 
 
-def _rollouts(model: Any, count: int) -> int:
-    steps: int = model.n_steps * model.n_envs
-    return min(ROLLOUTS, math.ceil(count / steps))
-
-
 def _unrolled(agent: SB3Agent, count: int) -> Iterator[Outcomes]:
-    """Yield the outcomes of steps of an LSTM, each seen from the start of its rollout."""
-    model, number = agent.model, _rollouts(agent.model, count)
+    """Yield the outcomes of steps of an LSTM, each seen from the start of episode or rollout."""
+    model, number = agent.model, rollouts_for(count, agent.model.n_steps * agent.model.n_envs)
     for _ in observed(agent, number):
         kept = model.rollout_buffer
-        held = [getattr(kept, f"{what}_states_{of}")[0] for of in ("pi", "vf") for what in STATES]
+        held = [getattr(kept, f"{what}_states_{of}") for of in ("pi", "vf") for what in STATES]
         for i in agent.rng.integers(kept.buffer_size * kept.n_envs, size=math.ceil(count / number)):
             t, b = divmod(int(i), kept.n_envs)
             seen = kept.observations
             named = seen if isinstance(seen, dict) else {"": seen}
-            rows = {name: kept.to_torch(value[: t + 1, b]) for name, value in named.items()}
-            starts = kept.to_torch(kept.episode_starts[: t + 1, b])
-            h, c, *others = (kept.to_torch(state[:, b : b + 1]) for state in held)
+            first = max(kept.episode_starts[: t + 1, b].nonzero()[0], default=0)
+            rows = {name: kept.to_torch(value[first : t + 1, b]) for name, value in named.items()}
+            starts = kept.to_torch(kept.episode_starts[first : t + 1, b])
+            h, c, *others = (kept.to_torch(state[first, :, b : b + 1]) for state in held)
             one = rows.get("", rows)
-            found, _ = model.policy.get_distribution(one, (h, c), starts)
-            value = model.policy.predict_values(one, tuple(others), starts)[-1].squeeze()
+            with torch.backends.cudnn.flags(enabled=False):  # which has no gradient in evaluation
+                found, _ = model.policy.get_distribution(one, (h, c), starts)
+                value = model.policy.predict_values(one, tuple(others), starts)[-1].squeeze()
             yield [*_said(agent, found), (model.vf_coef, value)]
 
 

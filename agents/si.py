@@ -58,10 +58,9 @@ class SI(Consolidation):
         self._before = self.vector()
         super().before_step(moved)
 
-    def penalised(self, gradient: Tensor) -> Tensor:
-        """Keep the gradient of the loss and the parameters, then add the penalty's gradient."""
+    def observe(self, gradient: Tensor) -> None:
+        """Keep the gradient of the loss and the parameters."""
         self._gradient, self._before = gradient, self.vector()
-        return super().penalised(gradient)
 
     def after_step(self) -> None:
         """Add to the path integral what the step has done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from daedalus.accelerators.rollout import Rollout
 from daedalus.accelerators.step_replay import StepReplay
 from daedalus.accelerators.transitions import TransitionReplay
 from daedalus.accelerators.vector import make_batch
-from daedalus.agents.task_model import RecognisedTasks, TaskModel, is_inferred
+from daedalus.agents.task_model import RecognisedTasks
 
 if TYPE_CHECKING:
     from daedalus.agents.base import Agent
@@ -47,13 +48,14 @@ def finish_task(agent: Agent, task: str) -> None:
 def open_batch(
     agent: Agent, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
 ) -> Any:
-    """Return the environments as ``agent`` drives them; see `make_batch` for the arguments."""
+    """Return environments, one row for each of their agents; see `make_batch` for the arguments."""
     batch: Any = make_batch(env, num_envs, labels=agent.labels_needed(), env_kwargs=env_kwargs)
-    if has_agents(batch):
-        batch = AgentRows(batch)
-    if is_inferred(batch.observation_spaces):
-        if agent.task_model is None:
-            agent.task_model = TaskModel(batch.observation_spaces)
+    return AgentRows(batch) if has_agents(batch) else batch
+
+
+def driven(agent: Agent, batch: Any) -> Any:
+    """Return ``batch`` as ``agent`` drives it: with tasks recognised, where they are to be."""
+    if agent.task_model is not None:
         batch = RecognisedTasks(batch, agent.task_model)
     return agent.wrapped(batch)
 
@@ -68,14 +70,19 @@ def set_env(
     """
     copies = agent.copies or None if isinstance(env, str) and num_envs is None else num_envs
     batch = open_batch(agent, env, copies, env_kwargs)
+    own = batch is agent.batch
     shapes = (_shapes(batch.observation_spaces), _shapes(agent.spaces.observation))
     if shapes[0] != shapes[1] or batch.action_space != agent.spaces.action:
+        if isinstance(env, str):
+            batch.close()
         raise ValueError(
             f"{env} has observations {shapes[0]} and actions {batch.action_space}, the agent was "
             f"made for {shapes[1]} and {agent.spaces.action}: all tasks need the same spaces"
         )
-    if agent.batch is not None and agent.batch is not batch:
-        agent.batch.close()
+    if not own:
+        batch = driven(agent, batch)
+        if agent.batch is not None:
+            agent.batch.close()
     key = (agent.seed, 1, len(agent.finished_tasks))
     seeds = np.random.SeedSequence(key).generate_state(batch.num_envs)
     agent.batch = batch
@@ -84,6 +91,11 @@ def set_env(
 
 def _shapes(spaces: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
     return {name: (space.shape, str(space.dtype)) for name, space in spaces.items()}
+
+
+def rollouts_for(count: int, steps: int) -> int:
+    """Return how many rollouts of ``steps`` to draw ``count`` steps from, at most `ROLLOUTS`."""
+    return min(ROLLOUTS, math.ceil(count / steps))
 
 
 def observed(agent: Agent, count: int = ROLLOUTS) -> Iterator[Rollout]:

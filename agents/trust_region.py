@@ -20,6 +20,8 @@ from daedalus.agents.policies import Categorical, Gaussian, MultiCategorical
 
 BACKTRACK, TRIALS = 0.8, 15
 """The line search tries 0.8^j of the step, j = 0 .. 14."""
+ROUNDS = 4
+"""How often step and multiplier follow each other where a penalty stiffens the metric."""
 
 Distribution = Categorical | MultiCategorical | Gaussian
 
@@ -124,6 +126,7 @@ class LocalModel:
         self.old_log_std: Tensor | None = None
         if isinstance(self.distribution, Gaussian):
             self.old_log_std = self.distribution.log_std.detach().clone()
+        self.stiffness: Tensor | None = None  # (P,), added to the diagonal of H
         self._slope = self._kl_slope(stride)
 
     def _kl_slope(self, stride: int) -> Tensor:
@@ -148,14 +151,29 @@ class LocalModel:
         return found
 
     def product(self, vector: Tensor) -> Tensor:
-        """Return (H + damping) v, both (P,)."""
+        """Return (H + damping + stiffness) v, both (P,)."""
         slope = (self._slope * vector).sum()
         found = flat(torch.autograd.grad(slope, self.parameters, retain_graph=True))
-        return found + self.damping * vector
+        found = found + self.damping * vector
+        return found if self.stiffness is None else found + self.stiffness * vector
 
     def natural(self, vector: Tensor) -> tuple[Tensor, float]:
-        """Return H^-1 v (P,) and the relative residual."""
-        return conjugate_gradients(self.product, vector, self.iterations)
+        """Return H^-1 v (P,) and the relative residual.
+
+        Where the metric is stiff in some parameters they are measured in smaller units, in which
+        all are about as stiff: conjugate gradients need few iterations only then.
+        """
+        if self.stiffness is None or not vector.any():
+            return conjugate_gradients(self.product, vector, self.iterations)
+        along = self.product(vector) - self.stiffness * vector
+        usual = (along @ vector) / (vector @ vector)
+        unit = (1 + self.stiffness / usual).rsqrt()
+
+        def product(scaled: Tensor) -> Tensor:
+            return unit * self.product(unit * scaled)
+
+        found, residual = conjugate_gradients(product, unit * vector, self.iterations)
+        return unit * found, residual
 
     def search(self, step: Tensor, refuse: Callable[[Trial], str]) -> Search:
         """Take the longest of ``TRIALS`` shares of ``step`` that nothing speaks against.
@@ -209,20 +227,45 @@ def standardised(advantage: Tensor) -> Tensor:
 
 
 class Paid:
-    """The penalty of a consolidation before a step, and what trials would add to it."""
+    """What the penalty of a consolidation has to do with a step within a trust region.
+
+    The step maximises g'x - x'Px/2 - lambda x'Hx/2, P the curvature of the penalty, and so is
+    (H + P / lambda)^-1 g / lambda: P / lambda stiffens the metric where parameters are needed.
+    Without that every step would go to the border of the divergence, and beyond what the penalty
+    allows. lambda follows from the step, and the step from lambda: a few `ROUNDS` of both, in
+    which lambda falls towards its value, so that no step is too long.
+    """
 
     def __init__(self, kept: Consolidation | None) -> None:
         """Note the penalty at the present parameters; ``kept`` may be None, which costs nothing."""
         self.kept = kept
         self.before = 0.0 if kept is None else float(kept.penalty())
+        self.curvature = None if kept is None else kept.curvature()
 
     def added_to(self, gradient: Tensor) -> Tensor:
         """Return the gradient (P,) of a loss of the policy with the penalty's."""
-        return gradient if self.kept is None else self.kept.penalised(gradient)
+        return gradient if self.kept is None else gradient + self.kept.gradient()
+
+    def stiffen(self, model: LocalModel, length: float) -> bool:
+        """Count the penalty's curvature in the metric of ``model``; False where there is none.
+
+        Args:
+            model: At the present policy.
+            length: 1 / lambda, by which directions are multiplied.
+        """
+        if self.curvature is None or not length > 0:
+            return False
+        model.stiffness = self.curvature * length
+        return True
 
     def growth(self) -> float:
         """Return by how much the penalty is now, within a trial, above that before."""
         return 0.0 if self.kept is None else float(self.kept.penalty()) - self.before
+
+    def sees(self, gradient: Tensor) -> None:
+        """Show the consolidation the gradient of the loss, without the penalty's, before a step."""
+        if self.kept is not None:
+            self.kept.observe(gradient)
 
     def taken(self) -> None:
         """Tell the consolidation that the step is over."""
@@ -258,20 +301,29 @@ def trust_region_step(
     """Step up a surrogate to the border of the trust region; return what to log.
 
     x = sqrt(2 delta / g'H^-1 g) H^-1 g, shortened until the sampled divergence is at most ``delta``
-    and the sampled surrogate has grown.
+    and the sampled surrogate has grown. With a consolidation see `Paid`.
 
     Args:
         model: At the present policy.
         gradient: (P,), g, of the surrogate at theta_k.
         gain: By how much the sampled surrogate has grown, from a trial.
         delta: Bound of the mean divergence.
-        kept: Of the policy's parameters; its penalty is subtracted from the surrogate, in the
-            gradient and in what the line search asks.
+        kept: Of the policy's parameters; its penalty is subtracted from the surrogate, in
+            gradient and metric, and in what the line search asks.
     """
     paid = Paid(kept)
+    paid.sees(-gradient)
     gradient = -paid.added_to(-gradient)
     direction, residual = model.natural(gradient)
     q = float(gradient.double() @ direction.double())
+    length = longest = (2 * delta / q) ** 0.5 if q > 0 else 0.0
+    for _ in range(ROUNDS):
+        if not paid.stiffen(model, longest):
+            break
+        length = longest
+        direction, residual = model.natural(gradient)
+        q = float(gradient.double() @ direction.double())
+        longest = (2 * delta / q) ** 0.5 if q > 0 else 0.0
 
     def refuse(trial: Trial) -> str:
         if not trial.kl <= delta:
@@ -280,7 +332,7 @@ def trust_region_step(
 
     search = Search(0.0, 0, None, {})
     if q > 0:
-        search = model.search((2 * delta / q) ** 0.5 * direction, refuse)
+        search = model.search(length * direction, refuse)
     paid.taken()
     return search, {"q": q, "cg_residual": residual, **searched(search)}
 

@@ -169,8 +169,6 @@ class UREX(Agent):
         self.modules = {"network": self.network}
         self.optimizers = {"adam": self.optimizer}
         self.consolidation = consolidation_from(config, self.network.parameters())
-        if self.consolidation is not None:
-            self.consolidation.attach(self.optimizer)
 
     @property
     def rollout_length(self) -> int:
@@ -253,10 +251,14 @@ class UREX(Agent):
         parameters = list(self.network.parameters())
         self.optimizer.zero_grad()
         loss.backward()
+        if self.consolidation is not None:
+            self.consolidation.before_step()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         check_gradients(lambda: self.network.named_parameters("network"), loss, norm)
         nn.utils.clip_grads_with_norm_(parameters, self.config.max_gradient_norm, norm)
         self.optimizer.step()
+        if self.consolidation is not None:
+            self.consolidation.after_step()
         return {"loss": loss.detach(), "gradient_norm": norm}
 
 

@@ -100,12 +100,20 @@ def _default_config(agent_class: Any, name: str, task: Any) -> Any:
 
 def _with_config(agent_class: Any, defaults: Any) -> type[Train]:
     """`Train` with the fields of the agent's Config beside its own."""
+    order_fields(agent_class.Config)
     kind = Annotated[agent_class.Config, tyro.conf.arg(name="")]
     made = dataclasses.make_dataclass(
         "Train", [("config", kind, dataclasses.field(default=defaults))], bases=(Train,)
     )
     made.__doc__ = Train.__doc__
     return made
+
+
+def order_fields(config: type[Any]) -> None:
+    """Put the keyword-only fields of a dataclass last in help, where its signature has them."""
+    known = config.__dataclass_fields__
+    for name in [name for name, field in known.items() if field.kw_only]:
+        known[name] = known.pop(name)
 
 
 class Training:
