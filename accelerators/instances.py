@@ -136,16 +136,11 @@ class SharedInstances:
         ended = self.terminated | self.truncated
         if ended.any():
             self._hold(ended)
-            self._count(ended)
             self._playing &= ~ended
 
     def _pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
         names = ("reward", "cost", "terminated", "truncated")
         return [(getattr(self, name), getattr(self.batch, name)) for name in names]
-
-    def _count(self, rows: np.ndarray) -> None:
-        pairs = zip(self._returns[rows], self._lengths[rows], strict=True)
-        self._episodes += [(float(total), int(length)) for total, length in pairs]
 
     def _hold(self, ended: np.ndarray) -> None:
         """Keep the state of the groups' first environments that have ended."""
@@ -163,7 +158,8 @@ class SharedInstances:
         self.valid[:] = False
         for mine, _ in self._pairs():
             mine[:] = 0
-        self._count(cut)
+        pairs = zip(self._returns, self._lengths, strict=True)
+        self._episodes += [(float(total), int(length)) for total, length in pairs]
         self._adapt(bool(cut.any()))
         self._hold(cut)
         for part, held in zip(self._natives, self._held, strict=True):
@@ -178,7 +174,11 @@ class SharedInstances:
         self.horizon = min(wanted, self.longest)
 
     def pop_episodes(self) -> list[tuple[float, int]]:
-        """Return (return, length) of the episodes that ended or were cut since the last call."""
+        """Return (return, length) of the episodes of the rollouts that ended since the last call.
+
+        They come in the order of the environments: by the time of their ends the last ones, of
+        which agents log the mean, would be the longest.
+        """
         found, self._episodes = self._episodes, []
         return found
 

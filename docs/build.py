@@ -61,6 +61,7 @@ EVIDENCE = {
         "urex-bandit",
         "urex-copy",
         "urex-duplicated-input",
+        "urex-repeat-copy",
         "urex-reverse",
         "urex-reversed-addition",
     ),

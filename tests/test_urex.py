@@ -183,7 +183,7 @@ def test_one_episode_each_then_waiting() -> None:
     assert np.sum(valid, axis=0).tolist() == [target, target, 1]
     assert np.sum(reward, axis=0).tolist() == [target, target, -0.5]
     assert not valid[-1].any()
-    assert sorted(batch.pop_episodes()) == [(-0.5, 1), (target, target), (target, target)]
+    assert batch.pop_episodes() == [(target, target), (target, target), (-0.5, 1)]  # not by time
     assert batch.pop_episodes() == []
 
 
