@@ -48,17 +48,23 @@ def eta_of(kind: str, advantage: Tensor, variate: Tensor) -> Tensor:
 
 
 class Signal(NamedTuple):
-    """What moves the policy, both parts divided by one number."""
+    """What moves the policy."""
 
     residual: Tensor  # (N,), (A - eta Abar) centred: the weight of grad log pi
     pull: Tensor  # (N, A), eta grad_a Q: the weight of grad mu
     eta: Tensor  # (N,)
     variate: Tensor  # (N,), Abar, in units of the return
-    scale: Tensor  # 0-d, what both parts were divided by
+    scale: Tensor  # 0-d, what the residual was divided by
+    unit: Tensor  # 0-d, what the pull was divided by
 
 
 def learning_signal(
-    kind: str, advantage: Tensor, slope: Tensor, action: Tensor, mean: Tensor
+    kind: str,
+    advantage: Tensor,
+    slope: Tensor,
+    action: Tensor,
+    mean: Tensor,
+    one_scale: bool = True,
 ) -> Signal:
     """Return the two parts of Q-Prop's gradient, for a residual with a deviation of 1.
 
@@ -68,13 +74,15 @@ def learning_signal(
         slope: (N, A), gradient of Q by the action at the mean, in units of the return.
         action: (N, A) as sampled.
         mean: (N, A).
+        one_scale: Divide both parts by the residual's deviation; otherwise the residual alone.
     """
     variate = control_variate(slope, action, mean)
     eta = eta_of(kind, advantage, variate)
     residual = advantage - eta * variate
     residual = residual - residual.mean()
     scale = residual.square().mean().sqrt() + 1e-8
-    return Signal(residual / scale, eta.unsqueeze(1) * slope / scale, eta, variate, scale)
+    unit = scale if one_scale else torch.ones_like(scale)
+    return Signal(residual / scale, eta.unsqueeze(1) * slope / unit, eta, variate, scale, unit)
 
 
 def surrogate(weight: Tensor, mean: Tensor, signal: Signal) -> Tensor:
@@ -98,7 +106,7 @@ def improvement(ratio: Tensor, change: Tensor, signal: Signal) -> Tensor:
         change: (N,), Q(s, mu) - Q(s, mu_old), in units of the return.
         signal: Of the batch, before the step.
     """
-    return (ratio * signal.residual + signal.eta * change / signal.scale).mean()
+    return (ratio * signal.residual + signal.eta * change / signal.unit).mean()
 
 
 def diagnostics(

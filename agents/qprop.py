@@ -71,6 +71,9 @@ class Config(Consolidated):
 
     eta: str = "conservative"
     """Weight of the control variate: conservative, aggressive, standard, or none (no critic)."""
+    one_scale: bool = True
+    """Divide the critic's part by the residual's deviation, too; False is the authors' code, whose
+    gradient leans on the critic by as much as returns deviate (Tucker et al. 2018, 1802.10031)."""
     trust_region: bool = True
     """Move the policy within a trust region; otherwise by a step of Adam."""
     n_steps: int = 1000
@@ -259,7 +262,8 @@ class QProp(Agent):
         policy = self.network.policy
         with torch.no_grad():
             mean, std = policy(seen), self.network.gaussian.log_std.exp()
-        signal = learning_signal(self.config.eta, advantage, self._slope(seen, mean), action, mean)
+        slope, one_scale = self._slope(seen, mean), self.config.one_scale
+        signal = learning_signal(self.config.eta, advantage, slope, action, mean, one_scale)
         found = diagnostics(signal, advantage, action, mean, std)
         step = self._within_trust_region if self.config.trust_region else self._by_adam
         return {**found, **step(seen, action, mean, signal), "std": std.mean()}

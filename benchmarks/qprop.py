@@ -28,8 +28,13 @@ from daedalus.evaluation.provenance import commit, hardware, versions
 
 HOME = RESULTS / "qprop"
 BATCHES = (1000, 5000)
-ETAS = {"none": "without critic", "aggressive": "aggressive", "standard": "standard"}
-"""What is run in the smaller batches besides conservative eta, and what it is called."""
+OTHERS: dict[str, dict[str, Any]] = {
+    "without critic": {"eta": "none"},
+    "aggressive": {"eta": "aggressive"},
+    "standard": {"eta": "standard"},
+    "of two scales": {"one_scale": False},
+}
+"""What is run in the smaller batches besides conservative eta and one scale."""
 
 LOGGED = ("correlation", "eta_active", "variance_ratio", "analytic_share", "critic_error")
 """Diagnostics of Q-Prop that are kept: means over the second half of training."""
@@ -117,9 +122,8 @@ def variants(name: str) -> dict[str, Variant]:
         found[f"TRPO, {size}"] = Variant("trpo", steps, task.episodes)
         found[f"Q-Prop, {size}"] = Variant("qprop", steps, task.episodes)
         if batch == BATCHES[0]:
-            for eta, called in ETAS.items():
-                settings = {**steps, "eta": eta}
-                found[f"Q-Prop {called}, {size}"] = Variant("qprop", settings, task.episodes)
+            for called, other in OTHERS.items():
+                found[f"Q-Prop {called}, {size}"] = Variant("qprop", steps | other, task.episodes)
     for agent, episodes in task.off_policy.items():
         found[agent.upper()] = Variant(agent, {}, episodes)
     return found
@@ -280,6 +284,7 @@ def _draw(name: str, task: Task, groups: dict[str, list[dict[str, Any]]]) -> Non
 
     figure, axes = plt.subplots(figsize=(8, 4.5), dpi=120)
     colors = {"TRPO": "tab:blue", "Q-Prop": "tab:red", "Q-Prop without critic": "tab:gray"}
+    colors |= {"Q-Prop of two scales": "tab:brown"}
     colors |= {"Q-Prop aggressive": "tab:purple", "Q-Prop standard": "tab:pink"}
     colors |= {"DDPG": "tab:green", "SAC": "tab:orange"}
     for label, group in groups.items():
