@@ -60,7 +60,7 @@ KINDS = ("conservative", "aggressive", "standard", "none")
 def test_both_parts_have_one_scale() -> None:
     """A = 3, -1 and Abar = 2, 2: A - Abar = 1, -3, centred 2, -2, deviation 2; slope 2 / 2 = 1.
 
-    Dividing the residual alone, as the reference code does, would leave a pull of 2.
+    Dividing the residual alone, as the authors' code does, leaves a pull of 2.
     """
     slope, action, mean = tensor(2, 2)[:, None], tensor(1, 1)[:, None], torch.zeros(2, 1)
     found = learning_signal("standard", tensor(3, -1), slope, action, mean)
@@ -70,6 +70,11 @@ def test_both_parts_have_one_scale() -> None:
     tenfold = learning_signal("standard", tensor(30, -10), 10 * slope, action, mean)
     assert torch.allclose(found.residual, tenfold.residual)
     assert torch.allclose(found.pull, tenfold.pull)
+    code = learning_signal("standard", tensor(3, -1), slope, action, mean, one_scale=False)
+    assert code.residual.tolist() == pytest.approx([1, -1])
+    assert code.pull[:, 0].tolist() == pytest.approx([2, 2])
+    assert float(improvement(tensor(1, 1), tensor(3, 3), code)) == pytest.approx(3)
+    assert float(improvement(tensor(1, 1), tensor(3, 3), found)) == pytest.approx(1.5)
 
 
 def expected_gradient(kind: str, slope: float) -> float:
@@ -144,7 +149,7 @@ def test_the_ratio_multiplies_the_residual_alone_and_q_is_asked_as_it_is() -> No
     """Ratios 2 and 0.5, residuals 1 and -1: 0.75; Q grew by 3 and 5, eta 1 and 0, scale 2: 0.75."""
     zero = torch.zeros(2, 1)
     signal = learning_signal("none", torch.zeros(2), zero, zero, zero)
-    signal = signal._replace(residual=tensor(1, -1), eta=tensor(1, 0), scale=torch.tensor(2.0))
+    signal = signal._replace(residual=tensor(1, -1), eta=tensor(1, 0), unit=torch.tensor(2.0))
     assert float(improvement(tensor(2, 0.5), tensor(3, 5), signal)) == pytest.approx(1.5)
 
 
