@@ -96,7 +96,7 @@ SWIMMER = (
 
 TASKS = {
     "pendulum": Task("pendulum", 120, (-1000, -600, -300), 10, {"ddpg": 40, "sac": 40}, PENDULUM),
-    "hopper": Task("hopper", 600, (50, 100, 200), 20, {"ddpg": 200, "sac": 200}, HOPPER),
+    "hopper": Task("hopper", 600, (50, 100, 200), 20, {"ddpg": 600, "sac": 400}, HOPPER),
     "half-cheetah": Task(
         "half_cheetah", 300, (0, 500, 1000, 2000), 10, {"ddpg": 100, "sac": 100}, HALF_CHEETAH
     ),
