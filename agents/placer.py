@@ -104,7 +104,7 @@ class Drawing:
 class Config(Drawing):
     """Settings of `Placer`."""
 
-    moves: float = 0.75
+    moves: float = 0.5
     """Share of the placements that are moves from an annealed one."""
     temperature_start: float = 0.02
     """Of the annealing at first, in units of the run time (see ``unit`` of `DevicePlacement`; with
@@ -212,7 +212,7 @@ class Placer(Agent):
 
     name = "placer"
     Config: ClassVar[type[Any]] = Config
-    default_num_envs: ClassVar[int] = 64
+    default_num_envs: ClassVar[int] = 32
 
     def build(self) -> None:
         """Make network, optimiser, and the memory of the best placement.

@@ -375,7 +375,7 @@ def test_a_single_move_is_none(twins: str) -> None:
     """Half of two or three rows is one move, which would be its own baseline."""
     for rows, number in ((2, 0), (3, 0), (4, 2), (7, 3)):
         cls, world = make_agent("placer"), {"graph": twins, **WORLD}
-        config = cls.Config(hidden=8, moves=0.5)
+        config = cls.Config(hidden=8)
         agent = cls("daedalus/DevicePlacement-v0", config, num_envs=rows, env_kwargs=world)
         agent.learn(2 * rows)
         keep = torch.cat(list(agent.collector.collect(1).extras["keep"]))
