@@ -59,6 +59,7 @@ EVIDENCE = {
     "distral": ("distral-two-rooms",),
     "urex": (
         "urex-bandit",
+        "urex-binary-search",
         "urex-copy",
         "urex-duplicated-input",
         "urex-repeat-copy",
