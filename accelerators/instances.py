@@ -158,7 +158,8 @@ class SharedInstances:
         self.valid[:] = False
         for mine, _ in self._pairs():
             mine[:] = 0
-        pairs = zip(self._returns, self._lengths, strict=True)
+        order = np.arange(self.num_envs).reshape(-1, self.samples).T.ravel()
+        pairs = zip(self._returns[order], self._lengths[order], strict=True)
         self._episodes += [(float(total), int(length)) for total, length in pairs]
         self._adapt(bool(cut.any()))
         self._hold(cut)
@@ -176,8 +177,8 @@ class SharedInstances:
     def pop_episodes(self) -> list[tuple[float, int]]:
         """Return (return, length) of the episodes of the rollouts that ended since the last call.
 
-        They come in the order of the environments: by the time of their ends the last ones, of
-        which agents log the mean, would be the longest.
+        The first environments of all groups come first, then the second ones: the latest episodes,
+        of which agents log the mean, are of all groups and of all lengths.
         """
         found, self._episodes = self._episodes, []
         return found
@@ -189,9 +190,14 @@ class SharedInstances:
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what ``get_state`` returned."""
+        if f"{OWN}seed" not in state:
+            raise ValueError("these groups of environments were saved by an earlier version")
         self.batch.set_state({k: v for k, v in state.items() if not k.startswith(OWN)})
         numbers = (int(state[f"{OWN}{name}"]) for name in ("horizon", "seed", "rounds"))
         self.horizon, self._seed, self._rounds = numbers
+        if not self._natives and not self.exact_resume:  # begin the same instances again
+            self._rounds -= 1
+            self.batch.reset(self._seeds())
         self._begin()
 
     def render(self, i: int = 0) -> np.ndarray:

@@ -121,9 +121,11 @@ class CPO(ConstrainedAgent):
         b = [model.gradient(a) for a in cost_advantage]
         (x_g, *x_b), residual, q, r, s, dual = self._solve(model, paid, g, b, above)
         paid.sees(lagrangian(dual, loss, b))
-        step, curved = -dual.on_gradient * x_g, -dual.on_gradient * g  # curved: H step
+        step, curved = -dual.on_gradient * x_g, -dual.on_gradient * g  # curved: the metric's step
         for weight, x, slope in zip(dual.on_cost, x_b, b, strict=True):
             step, curved = step - weight * x, curved - weight * slope
+        if model.stiffness is not None:
+            curved = curved - model.stiffness * step  # the divergence's alone
 
         def refuse(trial: Trial) -> str:
             gain = float((trial.ratio * advantage).mean()) - paid.growth()
@@ -147,16 +149,18 @@ class CPO(ConstrainedAgent):
     def _solve(
         self, model: LocalModel, paid: Paid, g: Tensor, b: list[Tensor], above: np.ndarray
     ) -> Solved:
-        """Solve for the step; a penalty stiffens the metric unless nothing allowed is in reach."""
-        first = solved = solve_within(model, g, b, above, self.config.delta)
+        """Solve for the step in a metric as stiff as `Paid` says, or less if a limit needs it.
+
+        Where nothing allowed is in reach even without, the penalty has no say.
+        """
+        paid.stiffen(model, -g, self.config.delta)
         for _ in range(ROUNDS):
-            if not paid.stiffen(model, solved.dual.on_gradient):
-                break
             solved = solve_within(model, g, b, above, self.config.delta)
-        if solved.dual.case > 0:
-            return solved
+            if solved.dual.case > 0 or model.stiffness is None:
+                return solved
+            model.stiffness = model.stiffness / SOFTER
         model.stiffness = None
-        return first
+        return solve_within(model, g, b, above, self.config.delta)
 
     def _dual_metrics(self, dual: Dual) -> dict[str, float]:
         ledger = self.learner.ledger
@@ -164,6 +168,10 @@ class CPO(ConstrainedAgent):
         shares = {f"share_case_{i}": float(n) for i, n in enumerate(share)}
         found = {"A": dual.A, "B": dual.B, "lambda": dual.lam, "nu": dual.nu[0]}
         return {"case": float(dual.case), **found, **shares}
+
+
+SOFTER = 8.0
+"""How much less stiff the metric becomes at a time where a limit is out of reach."""
 
 
 class Solved(NamedTuple):
@@ -199,7 +207,7 @@ def solve_within(
 
 def lagrangian(dual: Dual, loss: Tensor, b: list[Tensor]) -> Tensor:
     """Return the gradient (P,) of what a step lowers: loss and priced costs, or costs alone."""
-    alone = dual.on_gradient == 0
+    alone = dual.case == 0
     prices = np.array(dual.on_cost if alone else dual.nu)
     prices = prices / max(prices.sum(), 1e-12) if alone else prices
     total = torch.zeros_like(loss) if alone else loss.clone()

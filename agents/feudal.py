@@ -137,6 +137,8 @@ class Feudal(Agent):
                 f"feudal needs 1 <= horizon <= n_steps, got {config.horizon} and {config.n_steps}; "
                 "raise n_steps to four horizons or more"
             )
+        if config.shuffle_goals and config.consolidation in ("ewc", "online_ewc"):
+            raise ValueError("EWC cannot tell what shuffled goals are worth: take si or l2")
         self.network = FeudalNetwork(self.spaces, config).to(self.device)
         self.learner = Learner(cast(Any, self.network), config)  # its optimiser; the loss is ours
         self.modules = {"network": self.network}
@@ -182,8 +184,6 @@ class Feudal(Agent):
         """
         config, policy = self.config, self.network.distribution
         weight = config.fisher_value * config.value_weight
-        if config.shuffle_goals:
-            raise ValueError("EWC cannot tell what shuffled goals are worth: take si or l2")
         for rollout, t, b in observed_steps(self):
             inputs, state = history(rollout, t, b)
             inputs = self.learner.clip(inputs)

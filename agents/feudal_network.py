@@ -42,7 +42,8 @@ class Config(A3CConfig):
     random_goal: float = 1e-3
     """Probability, per step of training, of a random goal in place of the Manager's."""
     centre_rate: float = 0.01
-    """Share of each rollout in the mean state that the Manager's LSTM sees subtracted; 0: none."""
+    """Share of each rollout in the mean state that the Manager's LSTM sees subtracted; 0: none. It
+    stands still after the first task where a consolidation protects it."""
     shuffle_goals: bool = False
     """A control: give every Worker the goals of the next environment's Manager."""
 

@@ -16,7 +16,7 @@ from daedalus.accelerators.rollout import Rollout
 from daedalus.accelerators.step_replay import StepReplay
 from daedalus.accelerators.transitions import TransitionReplay
 from daedalus.accelerators.vector import make_batch
-from daedalus.agents.task_model import RecognisedTasks
+from daedalus.agents.task_model import RecognisedTasks, is_inferred
 
 if TYPE_CHECKING:
     from daedalus.agents.base import Agent
@@ -55,7 +55,7 @@ def open_batch(
 
 def driven(agent: Agent, batch: Any) -> Any:
     """Return ``batch`` as ``agent`` drives it: with tasks recognised, where they are to be."""
-    if agent.task_model is not None:
+    if agent.task_model is not None and is_inferred(batch.observation_spaces):
         batch = RecognisedTasks(batch, agent.task_model)
     return agent.wrapped(batch)
 
@@ -78,6 +78,11 @@ def set_env(
         raise ValueError(
             f"{env} has observations {shapes[0]} and actions {batch.action_space}, the agent was "
             f"made for {shapes[1]} and {agent.spaces.action}: all tasks need the same spaces"
+        )
+    if is_inferred(batch.observation_spaces) and agent.task_model is None:
+        raise ValueError(
+            f"{env} leaves it to the agent which task it is, and this one was made to be told: "
+            "make it for task_id inferred"
         )
     if not own:
         batch = driven(agent, batch)

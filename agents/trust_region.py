@@ -7,6 +7,7 @@ matrix), H^-1 v by conjugate gradients, and trial steps whose parameters are put
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from daedalus.agents.policies import Categorical, Gaussian, MultiCategorical
 
 BACKTRACK, TRIALS = 0.8, 15
 """The line search tries 0.8^j of the step, j = 0 .. 14."""
-ROUNDS = 4
+ROUNDS = 8
 """How often step and multiplier follow each other where a penalty stiffens the metric."""
 
 Distribution = Categorical | MultiCategorical | Gaussian
@@ -152,10 +153,13 @@ class LocalModel:
 
     def product(self, vector: Tensor) -> Tensor:
         """Return (H + damping + stiffness) v, both (P,)."""
+        found = self._damped(vector)
+        return found if self.stiffness is None else found + self.stiffness * vector
+
+    def _damped(self, vector: Tensor) -> Tensor:
         slope = (self._slope * vector).sum()
         found = flat(torch.autograd.grad(slope, self.parameters, retain_graph=True))
-        found = found + self.damping * vector
-        return found if self.stiffness is None else found + self.stiffness * vector
+        return found + self.damping * vector
 
     def natural(self, vector: Tensor) -> tuple[Tensor, float]:
         """Return H^-1 v (P,) and the relative residual.
@@ -165,9 +169,8 @@ class LocalModel:
         """
         if self.stiffness is None or not vector.any():
             return conjugate_gradients(self.product, vector, self.iterations)
-        along = self.product(vector) - self.stiffness * vector
-        usual = (along @ vector) / (vector @ vector)
-        unit = (1 + self.stiffness / usual).rsqrt()
+        usual = (self._damped(vector) @ vector) / (vector @ vector)
+        unit = (1 + self.stiffness / usual.clamp(min=max(self.damping, 1e-8))).rsqrt()
 
         def product(scaled: Tensor) -> Tensor:
             return unit * self.product(unit * scaled)
@@ -232,8 +235,7 @@ class Paid:
     The step maximises g'x - x'Px/2 - lambda x'Hx/2, P the curvature of the penalty, and so is
     (H + P / lambda)^-1 g / lambda: P / lambda stiffens the metric where parameters are needed.
     Without that every step would go to the border of the divergence, and beyond what the penalty
-    allows. lambda follows from the step, and the step from lambda: a few `ROUNDS` of both, in
-    which lambda falls towards its value, so that no step is too long.
+    allows. lambda follows from the step, and the step from lambda, in `ROUNDS` of both.
     """
 
     def __init__(self, kept: Consolidation | None) -> None:
@@ -246,17 +248,20 @@ class Paid:
         """Return the gradient (P,) of a loss of the policy with the penalty's."""
         return gradient if self.kept is None else gradient + self.kept.gradient()
 
-    def stiffen(self, model: LocalModel, length: float) -> bool:
-        """Count the penalty's curvature in the metric of ``model``; False where there is none.
+    def stiffen(self, model: LocalModel, gradient: Tensor, delta: float) -> None:
+        """Count the penalty's curvature in the metric of ``model``, for a step up ``gradient``.
 
         Args:
             model: At the present policy.
-            length: 1 / lambda, by which directions are multiplied.
+            gradient: (P,), of the surrogate less the penalty.
+            delta: Bound of x'(H + P / lambda)x / 2.
         """
-        if self.curvature is None or not length > 0:
-            return False
-        model.stiffness = self.curvature * length
-        return True
+        for _ in range(0 if self.curvature is None else ROUNDS):
+            direction, _ = model.natural(gradient)
+            q = float(gradient.double() @ direction.double())
+            if not 0 < q < math.inf:
+                return
+            model.stiffness = self.curvature * (2 * delta / q) ** 0.5
 
     def growth(self) -> float:
         """Return by how much the penalty is now, within a trial, above that before."""
@@ -314,16 +319,9 @@ def trust_region_step(
     paid = Paid(kept)
     paid.sees(-gradient)
     gradient = -paid.added_to(-gradient)
+    paid.stiffen(model, gradient, delta)
     direction, residual = model.natural(gradient)
     q = float(gradient.double() @ direction.double())
-    length = longest = (2 * delta / q) ** 0.5 if q > 0 else 0.0
-    for _ in range(ROUNDS):
-        if not paid.stiffen(model, longest):
-            break
-        length = longest
-        direction, residual = model.natural(gradient)
-        q = float(gradient.double() @ direction.double())
-        longest = (2 * delta / q) ** 0.5 if q > 0 else 0.0
 
     def refuse(trial: Trial) -> str:
         if not trial.kl <= delta:
@@ -332,7 +330,7 @@ def trust_region_step(
 
     search = Search(0.0, 0, None, {})
     if q > 0:
-        search = model.search(length * direction, refuse)
+        search = model.search((2 * delta / q) ** 0.5 * direction, refuse)
     paid.taken()
     return search, {"q": q, "cg_residual": residual, **searched(search)}
 

@@ -398,3 +398,33 @@ def test_a_refused_environment_leaves_the_agent_as_it_was() -> None:
         agent.set_env("daedalus/Sequence", env_kwargs=world)
     assert agent.task_model is None
     agent.learn(40)
+
+
+def test_who_knows_the_task_stays_told_and_who_finds_out_finds_out() -> None:
+    stages = [{"name": str(i), "env": CATCH, "env_kwargs": {}} for i in range(2)]
+    worlds = {
+        task_id: {"stages": stages, "task_id": task_id, "task": "1"}
+        for task_id in ("known", "inferred")
+    }
+    agents = {}
+    for task_id, world in worlds.items():
+        cls = make_agent("actor_critic")
+        config = cls.Config(hidden=16, lstm=0)
+        agents[task_id] = cls("daedalus/Sequence", config, num_envs=2, env_kwargs=world)
+    with pytest.raises(ValueError, match="made to be told"):
+        agents["known"].set_env("daedalus/Sequence", env_kwargs=worlds["inferred"])
+    agents["inferred"].set_env("daedalus/Sequence", env_kwargs=worlds["known"])
+    assert agents["inferred"].batch.observation["task"].tolist() == [[0, 1], [0, 1]]
+
+
+def test_groups_of_other_environments_begin_alike_after_a_resume() -> None:
+    """CartPoles of a group have one seed, and so they have after their state was restored."""
+    pair = [SharedInstances(make_batch("CartPole-v1", 4), 2, 6) for _ in range(2)]
+    for i, batch in enumerate(pair):
+        batch.reset(i)
+        while batch._clock or (i == 0 and batch._rounds < 3):
+            batch.step(np.zeros(4, np.int64))
+    pair[1].set_state({k: np.array(v) for k, v in pair[0].get_state().items()})
+    first, again = (next(iter(batch.observation.values())) for batch in pair)
+    np.testing.assert_array_equal(again[::2], again[1::2])
+    np.testing.assert_array_equal(first, again)
