@@ -191,7 +191,10 @@ class SharedInstances:
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore what ``get_state`` returned."""
         if f"{OWN}seed" not in state:
-            raise ValueError("these groups of environments were saved by an earlier version")
+            raise ValueError(
+                "these groups of environments were saved by an earlier version, whose seeds were "
+                "others: begin a new run"
+            )
         self.batch.set_state({k: v for k, v in state.items() if not k.startswith(OWN)})
         numbers = (int(state[f"{OWN}{name}"]) for name in ("horizon", "seed", "rounds"))
         self.horizon, self._seed, self._rounds = numbers

@@ -66,7 +66,8 @@ def set_env(
     """Put another environment with the same spaces in the place of the agent's.
 
     Raises:
-        ValueError: Its spaces differ from those that the agent was made for.
+        ValueError: Its spaces differ from those that the agent was made for, or it leaves the task
+            to be inferred where the agent was made to be told.
     """
     copies = agent.copies or None if isinstance(env, str) and num_envs is None else num_envs
     batch = open_batch(agent, env, copies, env_kwargs)
@@ -80,6 +81,8 @@ def set_env(
             f"made for {shapes[1]} and {agent.spaces.action}: all tasks need the same spaces"
         )
     if is_inferred(batch.observation_spaces) and agent.task_model is None:
+        if isinstance(env, str):
+            batch.close()
         raise ValueError(
             f"{env} leaves it to the agent which task it is, and this one was made to be told: "
             "make it for task_id inferred"
