@@ -111,15 +111,19 @@ def run(layers: Layers, rows: Tensor, action: Tensor) -> list[Tensor]:
 class TemporalDifference:
     """Steps of Adam on the mean of (Q - target)^2, with the slow copy behind."""
 
-    def __init__(self, critic: ActionValue, learning_rate: float, decay: float) -> None:
+    def __init__(
+        self, critic: ActionValue, learning_rate: float, decay: float, bound: float | None = None
+    ) -> None:
         """Make the optimiser.
 
         Args:
             critic: To be trained.
             learning_rate: Of Adam.
             decay: Share of itself that the slow copy keeps in a step.
+            bound: Largest size of a target, in units of the network; None for any.
         """
         self.critic, self.decay = critic, decay
+        self.bound = float("inf") if bound is None else bound
         critic.vector.grad = torch.zeros_like(critic.vector)
         vectors = (critic.vector.detach(), critic.slow, critic.vector.grad)
         self.layers, self.slow_layers, self.slopes = (critic.layers(v) for v in vectors)
@@ -131,6 +135,9 @@ class TemporalDifference:
     ) -> Tensor:
         """Return r + gamma Q'(s', a'), or r where s' is terminal, (N,) in units of the network.
 
+        A critic whose errors feed on themselves would leave every return behind; within the bound
+        its targets cannot.
+
         Args:
             reward: (N,).
             terminated: bool (N,).
@@ -140,7 +147,8 @@ class TemporalDifference:
         """
         critic = self.critic
         q = critic.mean + critic.std * run(self.slow_layers, following, action)[-1].squeeze(1)
-        return (reward + gamma * q * ~terminated - critic.mean) / critic.std
+        target = (reward + gamma * q * ~terminated - critic.mean) / critic.std
+        return target.clamp_(-self.bound, self.bound)
 
     @torch.no_grad()
     def step(self, rows: Tensor, action: Tensor, target: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ centred, and both terms are divided by its standard deviation. Where this differ
 - the target has the mean of the present policy, which stands still while the critic learns, and a
   slow copy of the critic only; a time limit does not end the value;
 - the critic learns in units of the widest deviation of returns so far, where the paper searches
-  over reward scales;
+  over reward scales, and its targets stay within some of these units of the returns' mean;
 - layers begin orthogonal; tanh follows all hidden layers of the policy, and values are a network,
   fitted by Adam.
 """
@@ -112,6 +112,9 @@ class Config(Consolidated):
     """Transitions in a critic step."""
     target_decay: float = 0.999
     """Share of itself that the critic's slow copy keeps in a critic step."""
+    target_bound: float | None = 6.0
+    """Deviations of the returns that a target of the critic may be from their mean. The paper has
+    no bound (None); without one some critics diverge."""
     replay_size: int = 1_000_000
     """Latest steps held, of all environments together."""
 
@@ -164,7 +167,7 @@ class QProp(Agent):
 
         Raises:
             TypeError: The actions are not continuous, or an observation is an image.
-            ValueError: ``eta`` is unknown.
+            ValueError: ``eta`` is unknown, or ``target_bound`` not above 0.
         """
         config = self.config
         if not isinstance(self.spaces.action, Box):
@@ -174,10 +177,12 @@ class QProp(Agent):
             )
         if config.eta not in ETAS:
             raise ValueError(f"qprop has no eta {config.eta!r}; there are: {', '.join(ETAS)}")
+        if config.target_bound is not None and not config.target_bound > 0:
+            raise ValueError(f"qprop's target_bound must be above 0, not {config.target_bound}")
         network = self.network = Network(self.spaces, config).to(self.device)
         self.replay = TransitionReplay(config.replay_size, self.device)
         self.learning = TemporalDifference(
-            network.critic, config.critic_learning_rate, config.target_decay
+            network.critic, config.critic_learning_rate, config.target_decay, config.target_bound
         )
         self.optimizers = {
             "policy": torch.optim.Adam(network.policy.parameters(), config.learning_rate),
@@ -225,7 +230,7 @@ class QProp(Agent):
     def _criticise(self, number: int) -> dict[str, Any]:
         """Take steps of the critic on draws from the replay; return what to log."""
         config, learning = self.config, self.learning
-        square = torch.zeros((), device=self.device)
+        square, bounded = torch.zeros(2, device=self.device)
         for start in range(0, number, CHUNK):
             count = min(CHUNK, number - start)
             drawn = self.replay.draw((count, config.critic_batch), self.rng)
@@ -233,12 +238,18 @@ class QProp(Agent):
                 then = self.network.policy(drawn.following.flatten(0, 1))
             then = then.view(count, config.critic_batch, -1)
             action = drawn.action.flatten(2)
+            targets = torch.empty_like(drawn.reward)
             for i in range(count):
                 following = drawn.terminated[i], drawn.following[i], then[i]
-                target = learning.target(drawn.reward[i], *following, config.gamma)
-                square += learning.step(drawn.observation[i], action[i], target).square().mean()
-        error = self.network.critic.std * (square / max(number, 1)).sqrt()
-        return {"critic_error": error, "replay_steps": float(self.replay.count)}
+                targets[i] = learning.target(drawn.reward[i], *following, config.gamma)
+                error = learning.step(drawn.observation[i], action[i], targets[i])
+                square += error.square().mean()
+            bounded += (targets.abs() >= learning.bound).sum()
+        return {
+            "critic_error": self.network.critic.std * (square / max(number, 1)).sqrt(),
+            "critic_bounded": bounded / max(number * config.critic_batch, 1),
+            "replay_steps": float(self.replay.count),
+        }
 
     def _slope(self, seen: Tensor, mean: Tensor) -> Tensor:
         """Return the gradient of Q by the action at the mean, (N, A)."""

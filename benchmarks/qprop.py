@@ -28,16 +28,26 @@ from daedalus.evaluation.provenance import commit, hardware, versions
 
 HOME = RESULTS / "qprop"
 BATCHES = (1000, 5000)
+UNBOUNDED = "with unbounded targets"
 OTHERS: dict[str, dict[str, Any]] = {
     "without critic": {"eta": "none"},
     "aggressive": {"eta": "aggressive"},
     "standard": {"eta": "standard"},
     "of two scales": {"one_scale": False},
-    "with a slower copy": {"target_decay": 0.999},
+    UNBOUNDED: {"target_bound": None},
+    "with unbounded targets of a slower copy": {"target_bound": None, "target_decay": 0.999},
 }
-"""What is run in the smaller batches besides conservative eta, one scale, a decay of 0.995."""
+"""What is run besides conservative eta, one scale, a decay of 0.995 and bounded targets; in the
+larger batches unbounded targets alone."""
 
-LOGGED = ("correlation", "eta_active", "variance_ratio", "analytic_share", "critic_error")
+LOGGED = (
+    "correlation",
+    "eta_active",
+    "variance_ratio",
+    "analytic_share",
+    "critic_error",
+    "critic_bounded",
+)
 """Diagnostics of Q-Prop that are kept: means over the second half of training."""
 
 
@@ -131,8 +141,8 @@ def variants(name: str) -> dict[str, Variant]:
         steps, size = {"n_steps": batch // envs}, f"{batch:,} steps"
         found[f"TRPO, {size}"] = Variant("trpo", steps, task.episodes)
         found[f"Q-Prop, {size}"] = Variant("qprop", steps, task.episodes)
-        if batch == BATCHES[0]:
-            for called, other in OTHERS.items():
+        for called, other in OTHERS.items():
+            if batch == BATCHES[0] or called == UNBOUNDED:
                 found[f"Q-Prop {called}, {size}"] = Variant("qprop", steps | other, task.episodes)
     for agent, episodes in task.off_policy.items():
         found[agent.upper()] = Variant(agent, {}, episodes)
@@ -296,7 +306,7 @@ def _draw(name: str, task: Task, groups: dict[str, list[dict[str, Any]]]) -> Non
 
     figure, axes = plt.subplots(figsize=(8, 4.5), dpi=120)
     colors = {"TRPO": "tab:blue", "Q-Prop": "tab:red", "Q-Prop without critic": "tab:gray"}
-    colors |= {"Q-Prop of two scales": "tab:brown", "Q-Prop with a slower copy": "tab:olive"}
+    colors |= {"Q-Prop of two scales": "tab:brown", "Q-Prop with unbounded targets": "tab:olive"}
     colors |= {"Q-Prop aggressive": "tab:purple", "Q-Prop standard": "tab:pink"}
     colors |= {"DDPG": "tab:green", "SAC": "tab:orange"}
     for label, group in groups.items():

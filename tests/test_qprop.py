@@ -260,6 +260,49 @@ def test_targets_end_with_terminal_states_and_not_with_time_limits() -> None:
     assert learning.target(*what).tolist() == pytest.approx([-3.375, -4.5], abs=1e-5)
 
 
+def test_targets_stay_within_the_bound_in_units_of_the_returns() -> None:
+    """In units of 10 about 50: 1 + 0.5 * 200 = 101 is 5.1 of them, -39 and 151 are -8.9 and 10.1.
+
+    So is 6 the bound, and 110 and -10 the least and the most that is learned.
+    """
+    critic = critic_by_hand()
+    critic.renormalise(tensor(40, 60))
+    critic.slow.zero_()
+    critic.layers(critic.slow)[-1][1].fill_(15)  # Q' = 50 + 10 * 15 = 200
+    learning = TemporalDifference(critic, 1e-3, 0.9, bound=6.0)
+    rewards = tensor(1, -139, 51)
+    what = (rewards, torch.zeros(3, dtype=torch.bool), torch.ones(3, 1), torch.zeros(3, 1), 0.5)
+    assert learning.target(*what).tolist() == pytest.approx([5.1, -6, 6], abs=1e-5)
+    free = TemporalDifference(critic, 1e-3, 0.9)
+    assert free.target(*what).tolist() == pytest.approx([5.1, -8.9, 10.1], abs=1e-5)
+
+
+@pytest.mark.parametrize("bound", [6.0, None])
+def test_a_critic_whose_errors_feed_on_themselves_stays_within_its_bound(
+    bound: float | None,
+) -> None:
+    """Q(s') is twice Q(s) by its features alone (Tsitsiklis and Van Roy 1997).
+
+    The step to s is all that is drawn, so that Q grows for ever: w <- w + rate (1.98 w - w).
+    """
+    critic = ActionValue(1, 1, (8,))
+    critic.renormalise(tensor(-1, 1))
+    learning = TemporalDifference(critic, 1e-3, 0.0, bound)
+    seen, following = torch.full((16, 1), 5.0), torch.full((16, 1), 10.0)
+    none, action = torch.zeros(16, dtype=torch.bool), torch.zeros(16, 1)
+    with torch.no_grad():  # Q = 0.1 s
+        for weight, bias in critic.layers(critic.vector):
+            weight.zero_()
+            bias.zero_()
+        critic.layers(critic.vector)[0][0][0, 0] = critic.layers(critic.vector)[1][0][0, 0] = 0.32
+        critic.slow.copy_(critic.vector)
+    for _ in range(4000):
+        target = learning.target(torch.zeros(16), none, following, action, 0.99)
+        learning.step(seen, action, target)
+    value = critic(seen, action)[0].item()
+    assert abs(value - 6) < 0.1 if bound else value > 100
+
+
 def test_the_slow_copy_keeps_its_share() -> None:
     critic = critic_by_hand()
     learning = TemporalDifference(critic, 0.1, 0.75)
@@ -414,6 +457,7 @@ def test_advantages_come_before_the_fit_of_the_values_and_after_that_of_the_crit
     agent.learn(120, log_interval=40)
     assert rows[0]["train/explained_variance"] == 0
     assert rows[0]["train/critic_error"] > 0
+    assert rows[-1]["train/critic_bounded"] < 0.01
     assert rows[0]["train/replay_steps"] == 40
     assert rows[1]["train/explained_variance"] != 0
 
@@ -510,6 +554,8 @@ def test_what_it_cannot_handle_it_says_in_a_line() -> None:
         QProp(SPACES._replace(observation=image))
     with pytest.raises(ValueError, match="no eta 'bold'; there are: conservative, aggressive"):
         QProp(SPACES, Config(eta="bold"))
+    with pytest.raises(ValueError, match="target_bound must be above 0, not -1"):
+        QProp(SPACES, Config(target_bound=-1))
     with pytest.raises(ValueError, match="needs a hidden layer"):
         QProp(SPACES, Config(critic_arch=()))
 
