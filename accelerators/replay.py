@@ -20,11 +20,13 @@ STATE = "state before/"
 
 
 class Sequences(NamedTuple):
-    """``N`` stretches of at most ``T`` consecutive steps, none reaching beyond its episode.
+    """``N`` stretches of ``T`` consecutive steps, to be used within an episode or step by step.
 
-    Sequence n uses steps 0 .. length[n] - 1. It bootstraps from ``inputs[length[n]]`` unless it
-    ``ends`` in a terminal state. A step that was truncated by a time limit is left out: the
-    sequence stops in front of it and bootstraps from the last observation held.
+    Within an episode sequence n uses steps 0 .. length[n] - 1. It bootstraps from
+    ``inputs[length[n]]`` unless it ``ends`` in a terminal state. A step that was truncated by a
+    time limit is left out: the sequence stops in front of it and bootstraps from the last
+    observation held. Step by step all that are ``known`` count, those of following episodes, too,
+    so that no part of an episode counts more than another.
     """
 
     inputs: Inputs  # (T+1, N, ...)
@@ -32,12 +34,14 @@ class Sequences(NamedTuple):
     reward: Tensor  # (T, N)
     length: Tensor  # (N,) int64, 0 .. T
     ends: Tensor  # (N,) bool
+    terminated: Tensor  # (T, N) bool
+    known: Tensor  # (T, N) bool, real steps whose following state is held, or terminal
     state: State  # (N, ...) recurrent state in front of step 0, as it was when acting
     extra: dict[str, Tensor]  # (T, N, ...) further fields that were added
 
     @property
     def mask(self) -> Tensor:
-        """Bool (T, N): the steps that count."""
+        """Bool (T, N): the steps that count within an episode."""
         steps = torch.arange(len(self.reward), device=self.reward.device)
         return steps.unsqueeze(1) < self.length
 
@@ -45,15 +49,19 @@ class Sequences(NamedTuple):
 class SequenceReplay:
     """The ``capacity`` latest steps of each environment."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, device: torch.device) -> None:
         """Make an empty replay; memory is taken when the first rollout arrives.
+
+        Args:
+            capacity: Steps of each environment.
+            device: Where they lie.
 
         Raises:
             ValueError: Too small to hold anything useful.
         """
         if capacity < 8:
             raise ValueError(f"a replay needs at least 8 steps per environment, got {capacity}")
-        self.capacity = capacity
+        self.capacity, self.device = capacity, device
         self.fields: dict[str, Tensor] = {}
         self.count = 0  # rows filled
         self.cursor = 0  # next row to write
@@ -155,28 +163,21 @@ class SequenceReplay:
             if name.startswith(STATE)
         }
         rows, envs = rows[:-1], envs[:-1]
-        used, ends = self._cut(rows, envs)
+        terminated = self._take("terminated", rows, envs)
+        cut = self._take("truncated", rows, envs) & ~terminated
+        known = self._take("valid", rows, envs) & ~cut
+        used, ends = _within_episode(terminated, ~known)
         return Sequences(
             inputs,
             self._take("action", rows, envs),
             self._take("reward", rows, envs),
             used,
             ends,
+            terminated,
+            known,
             state,
             {name: self._take(f"extra/{name}", rows, envs) for name in extra},
         )
-
-    def _cut(self, rows: Tensor, envs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how many steps count (N,), and whether they end in a terminal state."""
-        steps = len(rows)
-        terminated = self._take("terminated", rows, envs)
-        stops = self._take("truncated", rows, envs) & ~terminated
-        stops |= ~self._take("valid", rows, envs)
-        index = torch.arange(steps, device=rows.device).unsqueeze(1)
-        last = torch.where(terminated, index, steps).amin(0)
-        stop = torch.where(stops, index, steps).amin(0)
-        ends = (last < steps) & (last < stop)
-        return torch.minimum(last + 1, stop).clamp(max=steps), ends
 
     def rewarded(
         self, count: int, before: int, rng: np.random.Generator
@@ -241,9 +242,8 @@ class SequenceReplay:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restore what `get_state` returned."""
         self.count, self.cursor = (int(n) for n in torch.as_tensor(state["place"]))
-        device = next(iter(self.fields.values())).device if self.fields else None
         self.fields = {
-            name.removeprefix("field/"): self._allocate(torch.as_tensor(value).to(device))
+            name.removeprefix("field/"): self._allocate(torch.as_tensor(value).to(self.device))
             for name, value in state.items()
             if name.startswith("field/")
         }
@@ -253,3 +253,18 @@ class SequenceReplay:
         field = rows.new_zeros((self.capacity, *rows.shape[1:]))
         field[: len(rows)] = rows
         return field
+
+
+def _within_episode(terminated: Tensor, stops: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how many steps count (N,), and whether they end in a terminal state.
+
+    Args:
+        terminated: bool (T, N).
+        stops: bool (T, N), in front of these a sequence stops.
+    """
+    steps = len(terminated)
+    index = torch.arange(steps, device=terminated.device).unsqueeze(1)
+    last = torch.where(terminated, index, steps).amin(0)
+    stop = torch.where(stops, index, steps).amin(0)
+    ends = (last < steps) & (last < stop)
+    return torch.minimum(last + 1, stop).clamp(max=steps), ends

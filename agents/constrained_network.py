@@ -48,7 +48,7 @@ class TrustRegionConfig(ConstrainedConfig):
     cg_iterations: int = 10
     """Iterations of conjugate gradients, at most."""
     fisher_stride: int = 5
-    """H is the mean over every so many-th step; a fifth of the batch in the authors' code too."""
+    """H is the mean over one of so many steps; a fifth of the batch in the authors' code too."""
 
 
 class Network(VectorNetwork):

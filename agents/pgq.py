@@ -20,7 +20,8 @@ Where this differs from the paper:
 - synchronous, as `daedalus.agents.actor_critic`; one step on the sum of both parts, each summed
   over the steps of a sequence and averaged over sequences, as `daedalus.agents.learner`;
 - the replay gives sequences of one-step targets, so that it also serves an LSTM (from its state
-  when acting); the paper draws 32 transitions per update of 5 steps;
+  when acting); they go on into the next episode, so that all steps are replayed alike; the paper
+  draws 32 transitions per update of 5 steps;
 - until ``replay_start`` steps are held, the first part has weight 1.
 """
 
@@ -34,7 +35,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from daedalus.accelerators.replay import SequenceReplay, Sequences
+from daedalus.accelerators.replay import SequenceReplay
 from daedalus.agents.a3c_network import A3CConfig, Unrolled
 from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.base import Metric, Metrics, Rollout
@@ -143,7 +144,8 @@ class PGQ(ActorCritic):
 
         Raises:
             TypeError: The actions are not finitely many.
-            ValueError: ``eta`` is not a share, or ``entropy_weight`` not positive.
+            ValueError: ``eta`` is not a share, ``entropy_weight`` not positive, or the replay too
+                short for a sequence.
         """
         config = self.config
         if isinstance(self.spaces.action, Box):
@@ -156,8 +158,15 @@ class PGQ(ActorCritic):
                 "pgq needs 0 <= eta <= 1 and entropy_weight > 0, got "
                 f"{config.eta} and {config.entropy_weight}"
             )
+        if config.eta > 0 and config.replay_sequences < 1:
+            raise ValueError(f"pgq needs replay_sequences >= 1, got {config.replay_sequences}")
+        if config.eta > 0 and config.replay_length < config.n_steps + 2:
+            raise ValueError(
+                f"pgq's replay_length of {config.replay_length} holds no sequence of n_steps = "
+                f"{config.n_steps}: it takes {config.n_steps + 2} or more"
+            )
         super().build()
-        self.replay = SequenceReplay(config.replay_length)
+        self.replay = SequenceReplay(config.replay_length, self.device)
         self.stores = {"replay": self.replay}
 
     def update(self, rollout: Rollout) -> Metrics:
@@ -213,22 +222,16 @@ class PGQ(ActorCritic):
             judged = self._judge(unrolled, drawn.action)
             with torch.no_grad():
                 best = self._judge(unrolled, None).q
-            target = bellman_target(drawn.reward, best[1:], terminal_steps(drawn), config.gamma)
-            loss = pgq_loss(judged, target, drawn.mask)
+            target = bellman_target(drawn.reward, best[1:], drawn.terminated, config.gamma)
+            loss = pgq_loss(judged, target, drawn.known)
             total = total + loss.total(config.value_weight)
-        mask, now = drawn.mask, self.num_timesteps
+        mask, now = drawn.known, self.num_timesteps
         greedy = judged.q >= best[:-1]
         return total / config.replay_sequences, {
             "replay_bellman_residual": _mean_size(target - judged.q, mask),
             "replay_greedy_actions": lambda: greedy[mask].float().mean(),
             "replay_age": lambda: (now - drawn.extra["stored"][mask]).float().mean(),
         }
-
-
-def terminal_steps(drawn: Sequences) -> Tensor:
-    """Return bool (T, N): the step ended its episode."""
-    steps = torch.arange(len(drawn.reward), device=drawn.reward.device).unsqueeze(1)
-    return drawn.ends & (steps == drawn.length - 1)
 
 
 def _mean_size(error: Tensor, mask: Tensor) -> Callable[[], Tensor]:

@@ -93,7 +93,7 @@ class Config(Consolidated):
     cg_iterations: int = 10
     """Iterations of conjugate gradients, at most."""
     fisher_stride: int = 1
-    """The Hessian is the mean over every so many-th step."""
+    """The Hessian is the mean over one of so many steps."""
     learning_rate: float = 1e-3
     """Step size of Adam for the policy, without a trust region."""
     value_learning_rate: float = 1e-3

@@ -94,6 +94,18 @@ class Search(NamedTuple):
     rejected: dict[str, int]  # reason -> how often
 
 
+def sample_rows(count: int, stride: int) -> Tensor:
+    """Return one row of ``stride``, at random, int64 in rising order; the same in every call.
+
+    Rows are steps of B environments, so every ``stride``-th would be those of the same few
+    environments wherever B is a multiple of it: a divergence that says nothing of the others.
+    """
+    if stride == 1:
+        return torch.arange(count)
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(count))
+    return drawn[: -(-count // stride)].sort().values
+
+
 class LocalModel:
     """The policy around theta_k; see the module's docstring."""
 
@@ -115,7 +127,7 @@ class LocalModel:
             action: (N, ...).
             damping: Added to the diagonal of H.
             iterations: Of conjugate gradients, at most.
-            stride: H is the mean over every ``stride``-th state.
+            stride: H is the mean over one of so many states.
         """
         self.policy, self.observation, self.action = policy, observation, action
         self.damping, self.iterations = damping, iterations
@@ -132,8 +144,9 @@ class LocalModel:
 
     def _kl_slope(self, stride: int) -> Tensor:
         """Return the gradient (P,) of the mean divergence, with its graph."""
-        output = self.policy(self.observation[::stride])
-        kl = kl_divergence(self.distribution, output, self.old[::stride], self.old_log_std).mean()
+        rows = sample_rows(len(self.observation), stride).to(self.observation.device)
+        output = self.policy(self.observation[rows])
+        kl = kl_divergence(self.distribution, output, self.old[rows], self.old_log_std).mean()
         return flat(torch.autograd.grad(kl, self.parameters, create_graph=True))
 
     def gradient(self, advantage: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class UNREAL(ActorCritic):
             )
         self.tasks = nn.ModuleDict(tasks)
         self.learn_with(network, self.tasks)
-        self.replay = SequenceReplay(config.replay_length)
+        self.replay = SequenceReplay(config.replay_length, self.device)
         self.stores = {"replay": self.replay}
 
     def _can_control_pixels(self, network: A3CNetwork) -> bool:

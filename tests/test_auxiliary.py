@@ -75,8 +75,11 @@ def rollout(data: dict[str, np.ndarray], first: int, last: int, **more: Any) -> 
     )
 
 
+CPU = torch.device("cpu")
+
+
 def filled(data: dict[str, np.ndarray], capacity: int, length: int = 5) -> SequenceReplay:
-    replay = SequenceReplay(capacity)
+    replay = SequenceReplay(capacity, CPU)
     for first in range(0, len(data["reward"]), length):
         part = rollout(data, first, first + length)
         replay.add(part, {"twice": 2 * part.reward})
@@ -108,6 +111,10 @@ def test_sequences_by_hand() -> None:
     assert sequences.length.tolist() == [6, 4, 3, 6]
     assert sequences.ends.tolist() == [False, True, False, False]
     assert sequences.mask[:, 1].tolist() == [True] * 4 + [False] * 2
+    # step by step: 1 goes on in the next episode, 2 leaves out the step that was cut
+    assert sequences.known[:, 1].tolist() == [True] * 6
+    assert sequences.known[:, 2].tolist() == [True] * 3 + [False] + [True] * 2
+    assert sequences.terminated[:, 1].tolist() == [False] * 3 + [True] + [False] * 2
     assert torch.equal(sequences.extra["twice"], 2 * sequences.reward)
     before = torch.from_numpy(data["reward"][4:11])
     expected = before * ~torch.from_numpy(data["start"][5:12])
@@ -133,10 +140,11 @@ def test_a_step_that_only_resets_begins_no_sequence() -> None:
     data = stream(20, 1, ends=0.0)
     valid = torch.ones(20, 1, dtype=torch.bool)
     valid[7] = False
-    replay = SequenceReplay(20)
+    replay = SequenceReplay(20, CPU)
     replay.add(rollout(data, 0, 20, valid=valid))
     assert replay.at(torch.tensor([7]), 5).length.tolist() == [0]
     assert replay.at(torch.tensor([5]), 5).length.tolist() == [2]
+    assert replay.at(torch.tensor([5]), 5).known.T.tolist() == [[True, True, False, True, True]]
 
 
 def test_too_few_steps_are_refused() -> None:
@@ -308,6 +316,8 @@ def replayed(
         torch.tensor(reward).unsqueeze(1),
         torch.tensor([length]),
         torch.tensor([ends]),
+        torch.zeros(steps, 1, dtype=torch.bool),
+        torch.ones(steps, 1, dtype=torch.bool),
         {"h": torch.zeros(1, 16), "c": torch.zeros(1, 16)},
         extra or {},
     )
@@ -403,7 +413,7 @@ def test_depth_heads_read_what_they_say(source: str) -> None:
 
 @pytest.mark.parametrize("steps", [5, 20, 33])
 def test_a_restored_replay_goes_on_as_the_old_one(steps: int) -> None:
-    old, new = filled(stream(steps, 2), capacity=20), SequenceReplay(20)
+    old, new = filled(stream(steps, 2), capacity=20), SequenceReplay(20, CPU)
     state = old.get_state()
     assert len(state["field/reward"]) == min(steps, 20)  # only what is filled is saved
     new.set_state({name: np.asarray(value) for name, value in state.items()})

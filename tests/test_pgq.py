@@ -10,11 +10,10 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
-from daedalus.accelerators.replay import Sequences
 from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.actor_critic import Config as ActorCriticConfig
 from daedalus.agents.base import Rollout, Spaces
-from daedalus.agents.pgq import PGQ, Config, bellman_target, judge, pgq_loss, terminal_steps
+from daedalus.agents.pgq import PGQ, Config, bellman_target, judge, pgq_loss
 from daedalus.agents.policies import policy_for
 
 SMALL: dict[str, Any] = {"n_steps": 5, "hidden": 32, "replay_length": 300, "replay_start": 20}
@@ -121,17 +120,6 @@ def test_a_small_alpha_needs_logits_far_apart_and_steps_of_their_own_size() -> N
         torch.testing.assert_close(logits.grad, torch.tensor([[[-1.5, 1.5]]]))
 
 
-def test_only_the_step_into_a_terminal_state_stops_the_bootstrap() -> None:
-    steps: Any = {"reward": torch.zeros(3, 3), "length": torch.tensor([3, 2, 2])}
-    unused: Any = {"inputs": None, "action": None, "state": {}, "extra": {}}
-    drawn = Sequences(ends=torch.tensor([True, True, False]), **steps, **unused)
-    assert terminal_steps(drawn).T.tolist() == [
-        [False, False, True],
-        [False, True, False],
-        [False, False, False],
-    ]
-
-
 # ---------------------------------------------------------------------------------- the agent
 
 
@@ -218,6 +206,24 @@ def test_replay_takes_its_share_from_acting() -> None:
     assert shares[-1] == pytest.approx([0.75, 0.25], rel=1e-3)
 
 
+def test_all_parts_of_an_episode_are_replayed_alike() -> None:
+    """Catch has nine steps: each is a ninth of what sequences of six count, the last one, too."""
+    agent = made(replay_length=60, n_steps=6)
+    agent.total_timesteps = 10_000
+    assert agent.collector is not None
+    for _ in range(10):
+        rollout = agent.collector.collect(6)
+        assert rollout is not None
+        agent.replay.add(rollout, {"stored": rollout.reward})
+    steps = terminal = 0.0
+    for start in range(1, 55):
+        drawn = agent.replay.at(torch.full((4,), start), 6)
+        steps += float(drawn.known.sum())
+        terminal += float((drawn.known & drawn.terminated).sum())
+    assert steps == 54 * 6 * 4
+    assert terminal / steps == pytest.approx(1 / 9, abs=0.005)
+
+
 def gradient_of_loss(agent: PGQ, loss: torch.Tensor) -> torch.Tensor:
     agent.learner.optimizer.zero_grad()
     loss.backward()
@@ -253,6 +259,16 @@ def test_continuous_actions_are_refused_in_one_line() -> None:
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="pgq needs 0 <= eta <= 1 and entropy_weight > 0"):
         made(**wrong)
+
+
+def test_a_replay_that_holds_no_sequence_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"replay_length of 21 holds no .+ 20: it takes 22 or more"
+    ):
+        made(replay_length=21, n_steps=20)
+    with pytest.raises(ValueError, match="replay_sequences >= 1, got 0"):
+        made(replay_sequences=0)
+    made(replay_length=21, n_steps=20, eta=0.0)
 
 
 @pytest.mark.parametrize("lstm", [0, 8])

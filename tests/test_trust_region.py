@@ -17,7 +17,13 @@ from torch import nn
 
 from daedalus import scenarios
 from daedalus.agents.policies import Gaussian
-from daedalus.agents.trust_region import LocalModel, kl_divergence, standardised, trpo_step
+from daedalus.agents.trust_region import (
+    LocalModel,
+    kl_divergence,
+    sample_rows,
+    standardised,
+    trpo_step,
+)
 from daedalus.agents.vector_network import Policy
 
 ACTIONS, STEPS = 3, 64
@@ -111,3 +117,31 @@ def test_a_step_is_that_of_sb3_contrib_with_a_bound_of_as_many_components() -> N
 def test_scenarios_give_both_the_same_trust_region(name: str, components: int) -> None:
     agents = scenarios.load(name).agents
     assert agents["qprop"]["delta"] == pytest.approx(components * agents["trpo"]["target_kl"])
+
+
+@pytest.mark.parametrize("envs", [5, 20, 50, 100])
+def test_a_fifth_of_the_batch_is_of_all_environments_and_times(envs: int) -> None:
+    """Every fifth row would be of envs / 5 environments alone."""
+    rows = sample_rows(200 * envs, 5)
+    assert len(rows) == len(set(rows.tolist())) == 40 * envs
+    assert len(set((rows % envs).tolist())) == envs
+    times = torch.bincount(rows // envs // 50, minlength=4) / len(rows)
+    assert times.tolist() == pytest.approx([0.25] * 4, abs=0.06)
+    assert torch.equal(rows, sample_rows(200 * envs, 5))
+    assert sample_rows(7, 3).shape == (3,)
+    assert sample_rows(4, 1).tolist() == [0, 1, 2, 3]
+
+
+def test_the_divergence_speaks_of_all_environments() -> None:
+    """Ten environments, of which only the first has s = 1: H of the weight is E[s^2] / var = 0.1.
+
+    Every tenth row would have said 1.
+    """
+    torch.manual_seed(0)
+    policy = Policy(1, Box(-1, 1, (1,)), (), 0.0)
+    seen = torch.zeros(500, 10, 1)
+    seen[:, 0] = 1.0
+    rows = seen.flatten(0, 1)
+    model = LocalModel(policy, rows, torch.zeros(5000, 1), damping=0.0, iterations=10, stride=10)
+    weight = torch.cat([torch.full_like(p, float(p.ndim == 2)).flatten() for p in model.parameters])
+    assert float(model.product(weight) @ weight) == pytest.approx(0.1, abs=0.03)
