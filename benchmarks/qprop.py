@@ -14,10 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import qprop_notes
 from evidence import DOCS, RESULTS, show, with_interval
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -25,6 +27,7 @@ from daedalus import scenarios
 from daedalus.accelerators.files import write_file
 from daedalus.agents import make_agent
 from daedalus.evaluation.provenance import commit, hardware, versions
+from daedalus.evaluation.statistics import bootstrap_interval, probability_of_improvement
 
 HOME = RESULTS / "qprop"
 BATCHES = (1000, 5000)
@@ -62,65 +65,24 @@ class Task(NamedTuple):
     note: str = ""
 
 
-PENDULUM = (
-    "DDPG and SAC learn from every step as it is taken: they need a quarter of Q-Prop's episodes "
-    "to -300, at some 17 times its time a step (one run on the same machine; the others are of "
-    "a faster one). "
-    "Most of the distance to TRPO is there without the critic, too. A likely reason, not isolated "
-    "by runs of its own, are values that are fitted in units of their targets' deviation, where "
-    "TRPO's have to reach returns of some -100 in units of 1. Where the values are that good, "
-    "little of an advantage's noise is left that a critic could explain (a correlation of 0.19 is "
-    "4 % of the variance), and the critic's own share, the distance between Q-Prop's two lines, is "
-    "within the seeds' spread. So are the three weights of it among themselves."
-)
-"""What the figures of Pendulum mean."""
-
-HALF_CHEETAH = (
-    "Nothing is between Q-Prop and TRPO in 300 episodes: a median of 101 and 174 to returns of 0 "
-    "and 500 against 73 and 160, and seeds that end from 780 to 1,860 against 830 to 2,270; in "
-    "batches of 5,000 steps the two are level as well. Q-Prop without its critic does no worse: "
-    "the critic explains next to nothing of the advantage (0.06). DDPG and SAC learn from every "
-    "step (layers of 100 and 100 units, batches of 64): they pass 2,000 after a median of 47 and "
-    "59 episodes, at nine and fifteen times Q-Prop's time a step. The paper's threshold of 4,700, "
-    "not reached here, takes Q-Prop 20,785 episodes there, TRPO 26,370, DDPG 600. Values are "
-    "fitted with a tenth of the default's learning rate, 1e-4: without the critic seed 0 ended "
-    "300 episodes at 757, 562, 856, 1,431 and 407 with 1e-5, 3e-5, 1e-4, 3e-4 and 1e-3, seed 2 at "
-    "445, 833 and 1,698 with the first three (those with other rates not kept)."
-)
-"""What the figures of HalfCheetah mean."""
-
-HOPPER = (
-    "In batches of 1,000 steps Q-Prop needs fewer episodes than TRPO to 100 and to 200, and more "
-    "to 50; its own code without the critic does as well, so the gain is not the critic's, whose "
-    "correlation with the advantage is 0.05. In batches of 5,000 steps nothing is between the two. "
-    "DDPG and SAC, by steps as they are taken, need about as many episodes to 50 and to 100, SAC "
-    "fewer to 200, at eight and thirteen times Q-Prop's time a step. 600 episodes are a tenth of "
-    "the paper's."
-)
-"""What the figures of Hopper mean."""
-
-SWIMMER = (
-    "In batches of 1,000 steps Q-Prop is behind TRPO: two of five runs reach 90, four of TRPO's. "
-    "In batches of 5,000 four of five do, after a median of 193 episodes to TRPO's 242, and the "
-    "fifth fails. What fails is the critic: in the three runs that end below 15 its errors grew "
-    "to 7, 25 and 97, where they are 0.2 to 3 in all others but one (13), and the gradient's "
-    "variance by a factor of 10,000 and more. A slower copy for its targets (a decay of 0.999, "
-    "the paper's) is no cure: two of five diverge as well, and in batches of 5,000 steps, where "
-    "none did, five runs ended at 41, 107, 46, 47 and 44 (not kept). Targets bounded to six "
-    "deviations of the returns so far took seed 2 from 12 to 84 (one run, not kept). Without the "
-    "critic Q-Prop is behind TRPO, too. DDPG and SAC end below 40 after 60 episodes, at nine and "
-    "fourteen times the time a step. The paper's 90 takes Q-Prop 2,045 episodes there, TRPO "
-    "3,025, DDPG 500."
-)
-"""What the figures of Swimmer mean."""
-
 TASKS = {
-    "pendulum": Task("pendulum", 120, (-1000, -600, -300), 10, {"ddpg": 40, "sac": 40}, PENDULUM),
-    "hopper": Task("hopper", 600, (50, 100, 200), 20, {"ddpg": 400, "sac": 400}, HOPPER),
-    "half-cheetah": Task(
-        "half_cheetah", 300, (0, 500, 1000, 2000), 10, {"ddpg": 100, "sac": 100}, HALF_CHEETAH
+    "pendulum": Task(
+        "pendulum", 120, (-1000, -600, -300), 10, {"ddpg": 40, "sac": 40}, qprop_notes.PENDULUM
     ),
-    "swimmer": Task("swimmer", 500, (20, 30, 40, 90), 10, {"ddpg": 60, "sac": 60}, SWIMMER),
+    "hopper": Task(
+        "hopper", 600, (50, 100, 200), 20, {"ddpg": 400, "sac": 400}, qprop_notes.HOPPER
+    ),
+    "half-cheetah": Task(
+        "half_cheetah",
+        300,
+        (0, 500, 1000, 2000),
+        10,
+        {"ddpg": 100, "sac": 100},
+        qprop_notes.HALF_CHEETAH,
+    ),
+    "swimmer": Task(
+        "swimmer", 500, (20, 30, 40, 90), 10, {"ddpg": 60, "sac": 60}, qprop_notes.SWIMMER
+    ),
 }
 
 
@@ -175,9 +137,9 @@ def run(name: str, label: str, seed: int) -> dict[str, Any]:
     scenario, variant = scenarios.load(TASKS[name].scenario), variants(name)[label]
     agent_class = make_agent(variant.agent)
     envs = scenario.num_envs if variant.agent in ("qprop", "trpo") else 1
-    known = {**scenario.agents.get(variant.agent, {}), **variant.settings}
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items()}
-    config = agent_class.Config(**settings)
+    settings = _settings(name, label)
+    known = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    config = agent_class.Config(**known)
     agent = agent_class(scenario.env, config, num_envs=envs, seed=seed, device="cpu")
     rows: list[dict[str, float]] = []
     agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
@@ -190,6 +152,7 @@ def run(name: str, label: str, seed: int) -> dict[str, Any]:
         "label": label,
         "agent": variant.agent,
         "settings": settings,
+        "config": asdict(config),
         "num_envs": envs,
         "seed": seed,
         "returns": episodes.returns,
@@ -204,6 +167,24 @@ def run(name: str, label: str, seed: int) -> dict[str, Any]:
     }
 
 
+def _settings(name: str, label: str) -> dict[str, Any]:
+    """Return what a line sets of its agent's Config."""
+    variant = variants(name)[label]
+    return {
+        **scenarios.load(TASKS[name].scenario).agents.get(variant.agent, {}),
+        **variant.settings,
+    }
+
+
+def _check(path: Path, settings: dict[str, Any]) -> None:
+    """See that a kept run is of the settings that its line has now."""
+    kept = json.loads(path.read_text())["settings"]
+    if kept != settings:
+        raise SystemExit(
+            f"{path} was run with {kept}, not with {settings}: delete it, then it is run anew"
+        )
+
+
 def run_all(name: str, seeds: int, only: list[str], minutes: float) -> None:
     """Run what is missing, all lines of a seed before the next seed."""
     end = time.monotonic() + 60 * minutes
@@ -211,6 +192,7 @@ def run_all(name: str, seeds: int, only: list[str], minutes: float) -> None:
         for label in only or variants(name):
             path = _file(name, label, seed)
             if path.exists():
+                _check(path, _settings(name, label))
                 continue
             if time.monotonic() > end:
                 print("the time is over; the same command goes on from here")
@@ -261,8 +243,15 @@ def summarise(name: str) -> None:
         print(f"{name} has no line with two runs yet: nothing to summarise")
         return
     rows = {label: _row(group, task) for label, group in groups.items()}
-    first = next(iter(groups.values()))[0]["provenance"]
-    found = {"task": task._asdict(), "variants": rows, "provenance": first}
+    sources = [run["provenance"] for group in groups.values() for run in group]
+    found = {
+        "task": task._asdict(),
+        "variants": rows,
+        "fewer_episodes_than_trpo": _ahead(groups, task),
+        "versions": sources[-1]["versions"],
+        "hardware": sorted({source["hardware"]["processor"] for source in sources}),
+        "commits": sorted({source["commit"][:10] for source in sources}),
+    }
     (HOME / name / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
     _draw(name, task, groups)
 
@@ -291,6 +280,35 @@ def _row(group: list[dict[str, Any]], task: Task) -> dict[str, Any]:
             float(np.mean([1000 * run["cpu_seconds"] / sum(run["lengths"]) for run in group])), 3
         ),
     }
+
+
+def _ahead(groups: dict[str, list[dict[str, Any]]], task: Task) -> dict[str, dict[str, Any]]:
+    """Return the chance that a run of a line needs fewer episodes than one of TRPO's batches.
+
+    Two runs that never reach a threshold are level.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for label, group in groups.items():
+        theirs = groups.get(f"TRPO, {label.rpartition(', ')[2]}")
+        if theirs is None or label.startswith("TRPO"):
+            continue
+        found[label] = {}
+        for threshold in task.thresholds:
+            pair = tuple(
+                -np.minimum([episodes_to(r["returns"], threshold, task.window) for r in runs], 1e9)
+                for runs in (group, theirs)
+            )
+            if max(map(np.max, pair)) == -1e9:
+                continue  # nobody reached it
+            interval = bootstrap_interval(
+                pair, np.random.default_rng(0), probability_of_improvement
+            )
+            found[label][f"{threshold:g}"] = {
+                "iqm": round(probability_of_improvement(*pair), 3),
+                "low": round(interval.low, 3),
+                "high": round(interval.high, 3),
+            }
+    return found
 
 
 def _finite(value: float) -> float | None:
@@ -337,30 +355,7 @@ def write_page() -> None:
         "    grad J = E[grad log pi (A - eta Abar)] + E[eta grad_a Q(s, mu) grad mu],"
         "  eta = 1[A Abar > 0]",
         "",
-        "Conservative [Q-Prop](agents/qprop.md) within a trust region, sb3-contrib's TRPO with the "
-        "same networks, batches, discounts and trust region, and Q-Prop's own code without its "
-        "critic (`eta: none`), which tells what the critic does from what the rest of the code "
-        "does; on Pendulum also with the two other weights of the paper, aggressive (the sign of "
-        "the covariance) and standard (1). "
-        "Of a Gaussian policy's divergence sb3-contrib takes the mean over the components "
-        "of an action and not the sum, so its bound of 0.02 is one of 0.12 for six of them: "
-        "`delta` and `damping` are that much larger here, and the two steps on one batch are then "
-        "equal, parameter by parameter (`tests/test_trust_region.py`). "
-        "Lines are medians over seeds, bands all seeds; dashed lines have batches of 5,000 "
-        "steps.\n\n"
-        "The goal, fewer episodes than TRPO, is met on Pendulum and, in batches of 1,000 steps, on "
-        "Hopper beyond the first of its thresholds, and there without the critic, too; in batches "
-        "of 5,000 steps on Swimmer to 90, by four of five runs. Nowhere is it clearly the critic "
-        "that helps. That is what four of Q-Prop's authors found with Tucker "
-        "et al. 2018 ([1802.10031](https://arxiv.org/abs/1802.10031)): learnt control variates "
-        "that see the action do not lower the variance in tasks like these, and the gains of the "
-        "published code come from its departures from the paper. A reason, not measured by itself: "
-        "with a decay of 0.97 an advantage sums the noise of some thirty later actions, of which a "
-        "function of the present one knows nothing. One departure is a setting here, `one_scale: "
-        "false` (only the residual is divided by its deviation): its seeds 0, not kept, ended at "
-        "997 on HalfCheetah and 313 on Hopper, where those with one scale ended at 776 and 391. "
-        "What the control variate does to the gradient alone is in "
-        "[another page](qprop-variance.md).",
+        qprop_notes.INTRO,
     ]
     for name, task in TASKS.items():
         if (HOME / name / "summary.json").is_file():
@@ -370,7 +365,7 @@ def write_page() -> None:
 
 def _section(name: str, task: Task) -> list[str]:
     summary = json.loads((HOME / name / "summary.json").read_text())
-    scenario, source = scenarios.load(task.scenario), summary["provenance"]
+    scenario = scenarios.load(task.scenario)
     thresholds = " | ".join(f"episodes to {t:g}" for t in task.thresholds)
     lines = ["", f"## {task.scenario}", "", scenario.description, ""]
     lines += [f"![returns](images/qprop-{name}.png)", ""]
@@ -380,18 +375,27 @@ def _section(name: str, task: Task) -> list[str]:
         "|---|" + "---:|" * (len(task.thresholds) + 7),
     ]
     lines += [_line(label, row) for label, row in summary["variants"].items()]
+    lines += ["", "Chance that a run needs fewer episodes than one of TRPO's in equal batches:", ""]
+    lines += [
+        "| agent | " + " | ".join(f"to {t:g}" for t in task.thresholds) + " |",
+        "|---|" + "---:|" * len(task.thresholds),
+    ]
+    for label, chances in summary["fewer_episodes_than_trpo"].items():
+        cells = [show(chances.get(f"{t:g}"), ".2f") for t in task.thresholds]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
     lines += ["", task.note] if task.note else []
-    packages = ", ".join(f"{k} {v}" for k, v in source["versions"].items())
+    packages = ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
     lines += [
         "",
         f"*Episodes to*: median over seeds until the mean of the last {task.window} returns "
         "reaches it, and how many seeds did. *Mean return*: of all episodes of training; *at the "
         f"end*: of the last {task.window}; interquartile means with 95 % bootstrap intervals. "
         "*corr(A, Abar)* and *variance* (of the gradient by the policy's mean, with the control "
-        "variate, of that without): means over the second half of training. "
-        f"`python benchmarks/qprop.py {name}`; {source['hardware']['processor']}, one thread, "
-        f"other work beside it; {packages}; commit `{source['commit'][:10]}`. Every run is in "
-        f"`results/qprop/{name}/`.",
+        "variate, of that without): means over the second half of training. *Chance*: over all "
+        "pairs of seeds, with 95 % bootstrap intervals; 0.5 is none. "
+        f"`python benchmarks/qprop.py {name}`; {' and '.join(summary['hardware'])}, one thread, "
+        f"other work beside it; {packages}; commits {', '.join(summary['commits'])}. Every run is "
+        f"in `results/qprop/{name}/`.",
     ]
     return lines
 
