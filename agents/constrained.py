@@ -13,6 +13,7 @@ A constraint is J_C = E[sum_t C_t] <= d: the undiscounted cost of an *episode*. 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -24,9 +25,10 @@ from daedalus.accelerators.returns import gae
 from daedalus.accelerators.rollout import Inputs, Outputs, Rollout, State
 from daedalus.agents.base import Acted, Agent
 from daedalus.agents.consolidation import Likelihoods, consolidation_from
-from daedalus.agents.constrained_network import ConstrainedConfig, Network
+from daedalus.agents.constrained_network import ConstrainedConfig, Network, TrustRegionConfig
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policy_fisher import row_likelihoods
+from daedalus.agents.settings import above_zero, at_least
 from daedalus.agents.vector_network import fit_values, minibatches
 
 
@@ -130,7 +132,16 @@ class ConstrainedAgent(Agent):
     costs = 1
 
     def build(self) -> None:
-        """Make policy and values, one for the return and each of ``costs``."""
+        """Make policy and values, one for the return and each of ``costs``.
+
+        Raises:
+            ValueError: A setting is out of its range.
+        """
+        counts: dict[str, float] = {"n_steps": 1, "value_epochs": 1, "value_batch": 1}
+        at_least(self.name, self.config, **counts, cost_limit=0)
+        if isinstance(self.config, TrustRegionConfig):
+            at_least(self.name, self.config, cg_iterations=1, fisher_stride=1, damping=0)
+            above_zero(self.name, self.config, "delta")
         network = Network(self.spaces, self.config, self.costs).to(self.device)
         self.learner = Learner(network, self.config, self.num_envs)
         self.modules = {"network": network, "ledger": self.learner.ledger}
@@ -164,7 +175,8 @@ class EpisodeLengths:
     def update(self, rollout: Rollout) -> float:
         """Count the steps of ``rollout`` and return the mean length.
 
-        Before any episode has ended it is that of the running ones so far: a lower bound.
+        Before any episode has ended it is that of the running ones so far: a lower bound, of which
+        a warning tells.
         """
         counted = rollout.valid.cpu().numpy().cumsum(0)
         if len(self.running) != counted.shape[1]:  # another task's environments
@@ -177,6 +189,12 @@ class EpisodeLengths:
         self.running = counted[-1] - base
         if lengths:
             self.mean = float(np.mean(lengths))
+        if not self.mean:
+            warnings.warn(
+                f"no episode has ended in {len(counted)} steps: its cost counts as that of so many "
+                "until one does, so the limit is taken for a wider one; set n_steps to an episode",
+                stacklevel=2,
+            )
         return self.mean or float(self.running.mean())
 
     def forget(self) -> None:

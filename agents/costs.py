@@ -16,19 +16,30 @@ from daedalus.accelerators.rollout import Rollout
 NAMES = ("cost", "effort", "failure")
 
 
-def costs_of(rollout: Rollout, names: tuple[str, ...], space: Space[Any]) -> Tensor:
-    """Return costs per step, (K, T, B).
-
-    ``cost`` is the environment's, ``effort`` the squared length of the action as the environment
-    gets it, ``failure`` 1 where the episode terminates.
+def check_costs(names: tuple[str, ...], space: Space[Any]) -> None:
+    """See that costs can be taken of actions of ``space``.
 
     Raises:
         ValueError: There is no such cost, or ``effort`` of actions that are not continuous.
     """
-    found = []
     for name in names:
         if name not in NAMES:
             raise ValueError(f"there is no cost {name!r}; there are: {', '.join(NAMES)}")
+        if name == "effort" and not isinstance(space, Box):
+            raise ValueError(
+                "the cost 'effort' is of continuous actions; limit 'cost' or 'failure'"
+            )
+
+
+def costs_of(rollout: Rollout, names: tuple[str, ...], space: Space[Any]) -> Tensor:
+    """Return costs per step, (K, T, B).
+
+    ``cost`` is the environment's, ``effort`` the squared length of the action as the environment
+    gets it, ``failure`` 1 where the episode terminates. Names are those that `check_costs` lets
+    through.
+    """
+    found = []
+    for name in names:
         if name == "effort":
             found.append(_effort(rollout, space))
         else:
@@ -37,8 +48,7 @@ def costs_of(rollout: Rollout, names: tuple[str, ...], space: Space[Any]) -> Ten
 
 
 def _effort(rollout: Rollout, space: Space[Any]) -> Tensor:
-    if not isinstance(space, Box):
-        raise ValueError("the cost 'effort' is of continuous actions; limit 'cost' or 'failure'")
+    assert isinstance(space, Box)
     device = rollout.action.device
     low, high = (torch.as_tensor(end, device=device) for end in (space.low, space.high))
     return rollout.action.clamp(low, high).square().flatten(2).sum(2)

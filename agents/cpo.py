@@ -33,7 +33,7 @@ from torch import Tensor
 from daedalus.agents.base import Metrics, Rollout
 from daedalus.agents.constrained import ConstrainedAgent, Experience
 from daedalus.agents.constrained_network import TrustRegionConfig
-from daedalus.agents.costs import FailurePredictor, costs_of
+from daedalus.agents.costs import FailurePredictor, check_costs, costs_of
 from daedalus.agents.dual import Dual, solve
 from daedalus.agents.trust_region import ROUNDS, LocalModel, Paid, Trial, searched, standardised
 
@@ -68,6 +68,7 @@ class CPO(ConstrainedAgent):
                 f"cpo needs a limit for each extra cost: {len(config.extra_costs)} costs and "
                 f"{len(config.extra_limits)} limits were given"
             )
+        check_costs(config.extra_costs, self.spaces.action)
         self.costs = 1 + len(config.extra_costs)
         super().build()
         self.predictor = None

@@ -19,22 +19,29 @@ from torch import Tensor, nn
 from daedalus.agents.recurrent import LSTM
 
 
-def lagged(past: Tensor, x: Tensor, episode_start: Tensor, lag: int) -> Tensor:
-    """Return x_{t - lag}, zero where step t - lag belongs to another episode.
+def summed(past: Tensor, x: Tensor, episode_start: Tensor, count: int) -> Tensor:
+    """Return x_{t - count + 1} + ... + x_t, of the steps of the same episode alone.
+
+    A product with a matrix of ones and zeros (B, T, N + T): an eighth of the arithmetic of an LSTM,
+    where a sum of shifted copies moves all of ``x`` through memory for each of its terms.
 
     Args:
-        past: (N, B, D), the N >= ``lag`` steps before the first of ``x``, oldest first; zero where
-            they were before the start of the episode that was going on.
+        past: (N, B, D), the N >= ``count`` - 1 steps before the first of ``x``, oldest first; zero
+            where they were before the start of the episode that was going on.
         x: (T, B, D).
         episode_start: bool (T, B).
-        lag: Steps back, 0 or more.
+        count: Steps, 1 or more.
 
     Returns:
         (T, B, D).
     """
-    first = len(past) - lag
-    there = torch.cat([past, x])[first : first + len(x)]
-    return there * same_episode(episode_start, lag).unsqueeze(-1)
+    device, steps = x.device, len(x)
+    now = torch.arange(steps, device=device).view(-1, 1, 1)
+    then = torch.arange(-len(past), steps, device=device)
+    begun = torch.where(episode_start, now[..., 0], -len(past)).cummax(0).values.unsqueeze(-1)
+    within = (then <= now) & (then > now - count) & (then >= begun)  # (T, B, N + T)
+    rows = torch.cat([past, x]).transpose(0, 1)
+    return (within.transpose(0, 1).to(rows.dtype) @ rows).transpose(0, 1)
 
 
 def same_episode(episode_start: Tensor, lag: int) -> Tensor:
@@ -104,4 +111,4 @@ class DilatedLSTM(nn.Module):
         past, cell = (s.detach().transpose(0, 1) for s in (h, c))  # (r, B, H)
         rows = (s.reshape(radius * batch, hidden) for s in (past, cell))
         own = self.lstm(x, *rows, restart).view(-1, batch, hidden)[:steps]
-        return torch.stack([lagged(past, own, episode_start, i) for i in range(radius)]).sum(0)
+        return summed(past, own, episode_start, radius)

@@ -29,6 +29,7 @@ with g' those of other environments and times, estimated with the actions taken.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -38,7 +39,7 @@ from torch import Tensor
 from daedalus.accelerators.returns import n_step_return
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, State
 from daedalus.agents.consolidation import Likelihoods
-from daedalus.agents.dilated import lagged
+from daedalus.agents.dilated import same_episode
 from daedalus.agents.feudal_network import Config, FeudalNetwork, Unrolled
 from daedalus.agents.learner import Learner, joined, sequence_inputs
 from daedalus.agents.losses import (
@@ -48,6 +49,7 @@ from daedalus.agents.losses import (
     masked_value_loss,
 )
 from daedalus.agents.policy_fisher import history, observed_steps, policy_outcomes
+from daedalus.agents.settings import at_least
 
 __all__ = ["Config", "Feudal"]
 
@@ -109,12 +111,17 @@ def intrinsic_reward(
     Returns:
         (T, B) in [-1, 1]; a goal that there was not yet, and a state that did not move, count 0.
     """
-    latents, goals = (past[name].transpose(0, 1) for name in ("latents", "goals"))
+    horizon, steps = past["goals"].shape[1], len(latent)
+    latents, goals = (
+        torch.cat([past[name].transpose(0, 1), x])
+        for name, x in (("latents", latent), ("goals", given))
+    )
     total = torch.zeros_like(start, dtype=latent.dtype)
-    for i in range(len(goals)):
-        move = following - lagged(latents, latent, start, i)
-        total += F.cosine_similarity(move, lagged(goals, given, start, i), dim=-1)
-    return total / len(goals)
+    for i in range(horizon):
+        then = slice(horizon - i, horizon - i + steps)
+        cosine = F.cosine_similarity(following - latents[then], goals[then], dim=-1)
+        total += cosine * same_episode(start, i)
+    return total / horizon
 
 
 class Feudal(Agent):
@@ -137,6 +144,11 @@ class Feudal(Agent):
                 f"feudal needs 1 <= horizon <= n_steps, got {config.horizon} and {config.n_steps}; "
                 "raise n_steps to four horizons or more"
             )
+        at_least("feudal", config, dilation=1, goal_size=1, embedding=1)
+        if config.task_gains:
+            raise ValueError("feudal has no gains of each task: leave task_gains off")
+        if config.shuffle_goals and self.num_envs == 1:
+            raise ValueError("shuffled goals are those of another environment: take num_envs >= 2")
         if config.shuffle_goals and config.consolidation in ("ewc", "online_ewc"):
             raise ValueError("EWC cannot tell what shuffled goals are worth: take si or l2")
         self.network = FeudalNetwork(self.spaces, config).to(self.device)
@@ -293,6 +305,12 @@ class Feudal(Agent):
             unrolled.goal, unrolled.latent, future.latent, ended, config.horizon
         )
         mask = known & rollout.valid[: len(known)]
+        if self.num_updates == 0 and not mask.any():
+            warnings.warn(
+                f"no step of the first rollout was followed by {config.horizon} more of its "
+                "episode: of episodes that short the Manager learns nothing; lower the horizon",
+                stacklevel=2,
+            )
         advantage = (returns - value.detach())[: len(known)]
         loss = manager_loss(cosine, advantage, mask)
         critic = masked_value_loss(value, returns, rollout.valid)
@@ -303,7 +321,8 @@ class Feudal(Agent):
             "manager_advantage": advantage.mean,
             "manager_advantage_std": advantage.std,
             "manager_explained_variance": lambda: explained_variance(judged, returns),
-            "goal_cosine": lambda: seen[mask].mean(),
+            "manager_steps": lambda: mask.sum() / rollout.valid.sum(),
+            "goal_cosine": lambda: seen[mask].sum() / mask.sum().clamp(min=1),
             **_goal_metrics(unrolled, future, rollout.episode_start[:-1]),
         }
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.a3c_network import A3CConfig, LSTMCore
 from daedalus.agents.base import Spaces
-from daedalus.agents.dilated import DilatedLSTM, lagged
+from daedalus.agents.dilated import DilatedLSTM, summed
 from daedalus.agents.networks import Encoder, Known, dtype_of
 from daedalus.agents.policies import policy_for
 
@@ -156,8 +156,7 @@ class FeudalNetwork(nn.Module):
         set_goal = goal if through else goal.detach()
         given = set_goal if drawn is None else _in_force(set_goal, drawn)
         past = state["goals"].transpose(0, 1)
-        lags = range(self.horizon + 1)
-        told = self.tell(torch.stack([lagged(past, given, start, i) for i in lags]).sum(0))
+        told = self.tell(summed(past, given, start, self.horizon + 1))
         hidden = self.core.unroll(features, inputs, state, known)
         heads = self._heads(features, hidden, told)
         return Unrolled(**heads, latent=latent, goal=goal, given=given)

@@ -41,6 +41,7 @@ from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.base import Metric, Metrics, Rollout
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import Policy
+from daedalus.agents.settings import at_least
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,7 @@ class PGQ(ActorCritic):
                 "pgq needs 0 <= eta <= 1 and entropy_weight > 0, got "
                 f"{config.eta} and {config.entropy_weight}"
             )
-        if config.eta > 0 and config.replay_sequences < 1:
-            raise ValueError(f"pgq needs replay_sequences >= 1, got {config.replay_sequences}")
+        at_least("pgq", config, replay_sequences=1)
         if config.eta > 0 and config.replay_length < config.n_steps + 2:
             raise ValueError(
                 f"pgq's replay_length of {config.replay_length} holds no sequence of n_steps = "

@@ -61,6 +61,7 @@ from daedalus.agents.control_variate import (
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import Gaussian
 from daedalus.agents.policy_fisher import row_likelihoods
+from daedalus.agents.settings import above_zero, at_least
 from daedalus.agents.trust_region import LocalModel, Trial, trust_region_step
 from daedalus.agents.vector_network import VectorNetwork, fit_values, minibatches
 
@@ -167,7 +168,7 @@ class QProp(Agent):
 
         Raises:
             TypeError: The actions are not continuous, or an observation is an image.
-            ValueError: ``eta`` is unknown, or ``target_bound`` not above 0.
+            ValueError: ``eta`` is unknown, or a setting out of its range.
         """
         config = self.config
         if not isinstance(self.spaces.action, Box):
@@ -177,8 +178,10 @@ class QProp(Agent):
             )
         if config.eta not in ETAS:
             raise ValueError(f"qprop has no eta {config.eta!r}; there are: {', '.join(ETAS)}")
-        if config.target_bound is not None and not config.target_bound > 0:
-            raise ValueError(f"qprop's target_bound must be above 0, not {config.target_bound}")
+        counts: dict[str, float] = {"n_steps": 1, "cg_iterations": 1, "fisher_stride": 1}
+        counts |= {"value_epochs": 1, "value_batch": 1, "critic_batch": 1, "critic_ratio": 0}
+        at_least("qprop", config, **counts, damping=0)
+        above_zero("qprop", config, "delta", *["target_bound"] * (config.target_bound is not None))
         network = self.network = Network(self.spaces, config).to(self.device)
         self.replay = TransitionReplay(config.replay_size, self.device)
         self.learning = TemporalDifference(

@@ -16,7 +16,7 @@ from daedalus.agents import make_agent
 from daedalus.agents.base import Spaces
 from daedalus.agents.constrained import EpisodeLengths, Experience, Learner, Ledger
 from daedalus.agents.constrained_network import ConstrainedConfig, Network
-from daedalus.agents.costs import FailurePredictor, costs_of, unsafe_within
+from daedalus.agents.costs import FailurePredictor, check_costs, costs_of, unsafe_within
 from daedalus.agents.cpo import CPO, refusal
 from daedalus.agents.policies import Categorical, Gaussian, MultiCategorical
 from daedalus.agents.ppo_lagrangian import clipped_loss
@@ -104,7 +104,8 @@ def test_the_cost_is_that_of_the_present_batch_alone() -> None:
 def test_episodes_longer_than_a_rollout() -> None:
     """Episodes of 4 steps in rollouts of 2 (or 3): the length goes on from batch to batch."""
     lengths = EpisodeLengths(1)
-    assert lengths.update(rollout(column(0, 0))) == 2  # nothing has ended: so far
+    with pytest.warns(UserWarning, match="no episode has ended"):
+        assert lengths.update(rollout(column(0, 0))) == 2  # nothing has ended: so far
     assert lengths.update(rollout(column(0, 0), ((1, 0),))) == 4
     assert lengths.update(rollout(column(0, 0, 0))) == 4  # none ended: the last one known
     assert lengths.update(rollout(column(0, 0, 0), ((0, 0),))) == 4
@@ -329,6 +330,37 @@ def test_the_multiplier_of_one_limit_by_hand() -> None:
     assert row["case"] == 2
 
 
+def test_the_gradient_of_the_cost_is_an_episodes_in_the_step_too() -> None:
+    """Three steps an episode: x_1 costs three times as much, so 1/10 of room is 1/30 again."""
+    agent, rest = cpo(), math.sqrt(0.025)
+    start_again(agent)
+    row = agent._step(experience(-0.1)._replace(length=3.0))
+    with torch.no_grad():
+        mean = agent.learner.network.policy(torch.eye(3)).ravel()
+    assert (mean / row["step_scale"]).tolist() == pytest.approx([0.1, rest, rest], rel=1e-4)
+    assert row["nu"] == pytest.approx((1 - 0.1 / rest) / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["pdo", "ppo_lagrangian"])
+def test_a_price_turns_away_from_what_costs(name: str) -> None:
+    """+1 pays 1 in all states and costs 1 in the first: at a price of 3 it is worth -2, 1, 1."""
+    kind = make_agent(name)
+    exact = {"fisher_stride": 1, "damping": 0.0} if name == "pdo" else {}
+    config = kind.Config(net_arch=(), log_std=0.0, multiplier_start=3.0, **exact)
+    spaces = SPACES._replace(observation={"state": Box(0, 1, (3,), np.float32)})
+    agent: Any = kind(spaces, config, device="cpu")
+    start_again(agent)
+    agent.learner.judge = lambda rollout: experience(0.0)
+    agent.learner.fit = lambda *_: {}
+    agent.update(None)
+    with torch.no_grad():
+        first, second, third = agent.learner.network.policy(torch.eye(3)).ravel().tolist()
+    assert first < 0 < second
+    assert second == pytest.approx(third, rel=0.05)
+    if name == "pdo":  # one natural step; PPO's are Adam's, of one length each
+        assert first == pytest.approx(-2 * second, rel=1e-3)
+
+
 def test_the_multipliers_of_several_limits_by_hand() -> None:
     """Both bind: x_1 = x_2 = 0.1, x_3 = sqrt(0.06 - 0.02) = 0.2, lambda = 5, nu = (0.5, 0.5).
 
@@ -402,7 +434,12 @@ def test_costs_by_name() -> None:
     found = costs_of(made, ("cost", "effort", "failure"), Box(-2, 2, (1,)))
     assert found[..., 0].tolist() == [[1, 2], [0.25, 4], [0, 1]]
     with pytest.raises(ValueError, match="no cost 'costs'; there are: cost, effort, failure"):
-        costs_of(made, ("costs",), Box(-1, 1, (1,)))
+        check_costs(("costs",), Box(-1, 1, (1,)))
+    with pytest.raises(ValueError, match="'effort' is of continuous actions; limit 'cost' or"):
+        CPO(
+            SPACES._replace(action=Discrete(2)),
+            CPO.Config(extra_costs=("effort",), extra_limits=(1.0,)),
+        )
 
 
 def test_renormalising_changes_no_value() -> None:
@@ -498,3 +535,28 @@ def test_scenarios_tell_agents_the_limit_that_they_are_judged_by() -> None:
     assert len(specs) == len(limited) * len(AGENTS) >= 16
     for spec in specs:
         assert spec.config["cost_limit"] == spec.cost_limit, (spec.scenario, spec.agent)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "told"),
+    [
+        ("cpo", {"fisher_stride": 0}, "cpo needs fisher_stride >= 1, got 0"),
+        ("cpo", {"delta": 0.0}, "cpo needs delta > 0, got 0.0"),
+        ("cpo", {"cg_iterations": 0}, "cpo needs cg_iterations >= 1, got 0"),
+        ("pdo", {"cost_limit": math.nan}, "pdo needs cost_limit >= 0, got nan"),
+        ("ppo_lagrangian", {"value_epochs": 0}, "ppo_lagrangian needs value_epochs >= 1, got 0"),
+        ("trpo_penalty", {"value_batch": 0}, "trpo_penalty needs value_batch >= 1, got 0"),
+    ],
+)
+def test_settings_out_of_their_range_are_refused(
+    name: str, wrong: dict[str, Any], told: str
+) -> None:
+    kind = make_agent(name)
+    with pytest.raises(ValueError, match=told):
+        kind(SPACES, kind.Config(**wrong), device="cpu")
+
+
+def test_episodes_longer_than_a_rollout_are_warned_of_until_one_ends() -> None:
+    lengths = EpisodeLengths(2)
+    with pytest.warns(UserWarning, match="no episode has ended in 2 steps.+set n_steps"):
+        lengths.update(rollout(column(1, 2)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from daedalus.agents.dilated import DilatedLSTM, lagged, same_episode
+from daedalus.agents.dilated import DilatedLSTM, same_episode, summed
 from daedalus.agents.recurrent import LSTM
 
 
@@ -17,13 +17,14 @@ def starts(*rows: int, steps: int = 6) -> Tensor:
     return result
 
 
-def test_lags_stay_within_the_episode() -> None:
+def test_sums_stay_within_the_episode() -> None:
+    """An episode that began before the first of 1 .. 6 after 10, 20; the next one with 4."""
     x = torch.arange(1.0, 7.0).view(6, 1, 1)
-    past = torch.tensor([-2.0, -1.0]).view(2, 1, 1)
+    past = torch.tensor([10.0, 20.0]).view(2, 1, 1)
     start = starts(3)
-    assert lagged(past, x, start, 0).ravel().tolist() == [1, 2, 3, 4, 5, 6]
-    assert lagged(past, x, start, 1).ravel().tolist() == [-1, 1, 2, 0, 4, 5]
-    assert lagged(past, x, start, 2).ravel().tolist() == [-2, -1, 1, 0, 0, 4]
+    assert summed(past, x, start, 1).ravel().tolist() == [1, 2, 3, 4, 5, 6]
+    assert summed(past, x, start, 2).ravel().tolist() == [21, 3, 5, 4, 9, 11]
+    assert summed(past, x, start, 3).ravel().tolist() == [31, 23, 6, 4, 9, 15]
     assert same_episode(start, 9).ravel().tolist() == [True] * 3 + [False] * 3
 
 

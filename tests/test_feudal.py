@@ -99,6 +99,54 @@ def test_the_managers_loss_by_hand() -> None:
     assert cosine.grad.ravel().tolist() == [-2.0, 1.0, 0.0]
 
 
+def test_the_manager_is_taught_by_what_came_of_its_own_goals() -> None:
+    """A^M_t, s_t, s_{t+c} and g_t of the same t, one by one, over ends of episodes."""
+    agent = catch(value_weight=0.0, manager_weight=1.0, manager_gamma=0.9, n_steps=14)
+    rollout = rollout_of(agent, skip=1)
+    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    future = agent._future(rollout, unrolled)
+    loss, metrics = agent._manager_loss(rollout, unrolled, future)
+    ended, value = rollout.terminated | rollout.truncated, unrolled.manager_value.detach()
+    assert ended.any()
+    total, counted = 0.0, 0
+    for b in range(4):
+        later = 0.0
+        returns = [0.0] * 14
+        for t in reversed(range(14)):
+            goes_on = not bool(rollout.terminated[t, b])
+            if t == 13 or bool(rollout.truncated[t, b]):
+                later = float(future.manager_value[t, b])
+            later = returns[t] = float(rollout.reward[t, b]) + 0.9 * later * goes_on
+        for t in range(12):
+            if not ended[t : t + 2, b].any():
+                move = future.latent[t + 2, b] - unrolled.latent[t, b]
+                cosine = torch.cosine_similarity(move, unrolled.goal[t, b], dim=0).detach()
+                total -= (returns[t] - float(value[t, b])) * float(cosine) / 4
+                counted += 1
+    assert float(loss.detach()) == pytest.approx(total, rel=1e-4)
+    assert float(metrics["manager_steps"]()) == pytest.approx(counted / 56)  # type: ignore[operator]
+
+
+def test_what_followed_an_end_is_the_episodes_last_observation() -> None:
+    agent = catch(n_steps=14)
+    rollout = rollout_of(agent, skip=1)
+    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    future, net = agent._future(rollout, unrolled), agent.network
+    assert len(rollout.final_index) > 0
+    for (t, b), latent in zip(rollout.final_index.tolist(), _latents(net, rollout), strict=True):
+        torch.testing.assert_close(future.latent[t, b], latent)
+        assert not torch.equal(unrolled.latent[min(t + 1, 13), b], latent)
+    going_on = ~(rollout.terminated | rollout.truncated)[:-1]
+    assert torch.equal(future.latent[:-1][going_on], unrolled.latent[1:][going_on])
+
+
+@torch.no_grad()
+def _latents(net: Any, rollout: Rollout) -> Tensor:
+    seen = net.encoder(net.encoder.encode(rollout.final_observation))
+    latent: Tensor = net.space(seen).relu()
+    return latent
+
+
 def test_the_intrinsic_reward_by_hand() -> None:
     """One dimension apart, c = 2. Goals in force: right, up; the agent goes right, right, up.
 
@@ -353,6 +401,21 @@ def test_settings_that_cannot_work_are_refused() -> None:
         Feudal(spaces, Config(n_steps=5, horizon=10))
     with pytest.raises(ValueError, match="dilation"):
         Feudal(spaces, Config(dilation=0))
+    with pytest.raises(ValueError, match="feudal needs embedding >= 1, got 0"):
+        Feudal(spaces, Config(embedding=0))
+    with pytest.raises(ValueError, match="no gains of each task"):
+        Feudal(spaces, Config(task_gains=True))
+    with pytest.raises(ValueError, match="another environment: take num_envs >= 2"):
+        Feudal("daedalus/Catch-v0", Config(shuffle_goals=True), num_envs=1)
+
+
+def test_a_horizon_that_no_episode_lasts_is_warned_of_and_logs_numbers() -> None:
+    agent = catch(horizon=10, n_steps=20)
+    with pytest.warns(UserWarning, match="no step .+ followed by 10 more .+ lower the horizon"):
+        row = agent.update(rollout_of(agent))
+    values = {k: float(v() if callable(v) else v) for k, v in row.items()}
+    assert all(np.isfinite(v) for v in values.values()), values
+    assert values["manager_steps"] == values["manager_loss"] == 0.0
 
 
 @pytest.mark.parametrize("env", ["tests/Steer-v0", "tests/Pixels-v0"])
@@ -385,7 +448,7 @@ def test_it_learns_catch_and_uses_its_goals() -> None:
     """A random policy scores -0.57; goals from elsewhere change the policy by a tenth of a nat."""
     better = {"hidden": 32, "lstm": 32, "n_steps": 9, "learning_rate": 5e-3, "random_goal": 1e-3}
     config = Config(**(SMALL | better | {"intrinsic_weight": 0.1, "gamma": 0.99}))
-    agent = Feudal("daedalus/Catch-v0", config, num_envs=16, seed=1, device="cpu")
+    agent = Feudal("daedalus/Catch-v0", config, num_envs=16, seed=3, device="cpu")
     rows: list[dict[str, float]] = []
     agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
     agent.learn(60_000)

@@ -554,7 +554,7 @@ def test_what_it_cannot_handle_it_says_in_a_line() -> None:
         QProp(SPACES._replace(observation=image))
     with pytest.raises(ValueError, match="no eta 'bold'; there are: conservative, aggressive"):
         QProp(SPACES, Config(eta="bold"))
-    with pytest.raises(ValueError, match="target_bound must be above 0, not -1"):
+    with pytest.raises(ValueError, match="qprop needs target_bound > 0, got -1"):
         QProp(SPACES, Config(target_bound=-1))
     with pytest.raises(ValueError, match="needs a hidden layer"):
         QProp(SPACES, Config(critic_arch=()))
