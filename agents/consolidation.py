@@ -32,14 +32,19 @@ class Consolidated:
 
     consolidation: str = "none"
     """What protects earlier tasks of a sequence: "none", "l2", "ewc", "online_ewc" or "si"."""
-    consolidation_weight: float = 100.0
-    """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)."""
+    consolidation_weight: float | None = None
+    """lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2); None for 100,
+    0.01 and 1, from where a search may begin: what is best differs by tasks."""
     fisher_samples: int = 512
     """Steps, at the end of a task or of its replay, that tell EWC the Fisher information."""
     ewc_decay: float = 1.0
     """gamma of "online_ewc": what remains of the Fisher information with each further task."""
     si_damping: float = 0.1
     """xi of "si": keeps parameters that hardly moved from being all-important."""
+
+
+WEIGHTS = {"l2": 0.01, "ewc": 100.0, "online_ewc": 100.0, "si": 1.0}
+"""Weights where none is given, of the order of those that kept tasks here."""
 
 
 class Term(NamedTuple):
@@ -212,6 +217,8 @@ def consolidation_from(settings: Any, parameters: Iterable[nn.Parameter]) -> Con
     name, weight = settings.consolidation, settings.consolidation_weight
     if name == "none":
         return None
+    if weight is None:
+        weight = WEIGHTS.get(name, 0.0)
     if name == "l2":
         return L2(parameters, weight)
     if name == "ewc":

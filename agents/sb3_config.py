@@ -44,9 +44,10 @@ CONSOLIDATION = (
     ),
     (
         "consolidation_weight",
-        float,
-        100.0,
-        "lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2)",
+        float | None,
+        None,
+        "lambda of EWC and L2 (penalty lambda/2 sum I d^2), c of SI (c sum Omega d^2); None for "
+        "100, 0.01 and 1",
     ),
     ("fisher_samples", int, 512, "observations from which EWC estimates the Fisher information"),
     (

@@ -428,3 +428,17 @@ def test_groups_of_other_environments_begin_alike_after_a_resume() -> None:
     first, again = (next(iter(batch.observation.values())) for batch in pair)
     np.testing.assert_array_equal(again[::2], again[1::2])
     np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("name", ["cpo", "dqn"])
+def test_each_method_has_a_weight_of_its_own(name: str) -> None:
+    """One of EWC's size would let nothing move under SI."""
+    found = {}
+    for method in ("l2", "ewc", "online_ewc", "si"):
+        consolidation = made(name, consolidation=method).consolidation
+        assert consolidation is not None
+        found[method] = consolidation.scale
+    assert found == {"l2": 0.01, "ewc": 100.0, "online_ewc": 100.0, "si": 2 * 1.0}  # 2 c
+    given = made(name, consolidation="si", consolidation_weight=0.0).consolidation
+    assert given is not None
+    assert given.scale == 0.0
