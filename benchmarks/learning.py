@@ -389,6 +389,31 @@ CLAIMS |= {
 }
 
 
+_APART: dict[str, Any] = {"c_kl": 0.0, "c_entropy": 0.01}
+_TOGETHER: dict[str, Any] = {"c_kl": 0.01, "c_entropy": 0.0}
+
+CLAIMS |= {
+    "distral-tasks": Claim(
+        question="Do networks of several tasks learn sooner by what they have in common?",
+        scenario="two_rooms_together",
+        total_timesteps=360_000,
+        baseline="A3C, one for each task",
+        variants={
+            "A3C, one for each task": Variant("distral", {**_APART, "columns": 1}),
+            "A3C, one for all": Variant("distral", {**_APART, "columns": 1, "shared": True}),
+            "A3C, two columns": Variant("distral", {**_APART, "columns": 2}),
+            "KL, one column": Variant("distral", {**_TOGETHER, "columns": 1}),
+            "KL, two columns": Variant("distral", {**_TOGETHER, "columns": 2}),
+            "KL and entropy, one column": Variant("distral", {"columns": 1}),
+            "KL and entropy, two columns": Variant("distral"),
+        },
+        equation="R_i + (alpha/beta) log pi_0(a|s) - (1/beta) log pi_i(a|s), "
+        "pi_i = softmax(f_i) or softmax(alpha h_0 + f_i)",
+        note="",
+    ),
+}
+
+
 _REPLAYS: dict[str, Any] = {
     "baseline": "iql, plain replay",
     "variants": {
