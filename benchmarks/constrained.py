@@ -29,7 +29,7 @@ from daedalus.evaluation.store import ResultStore
 RETURN, COST = "train/episode_return", "train/cost_return"
 HOME = RESULTS / "constrained"
 SETTLED = 10
-"""Updates after which an agent is asked to keep its limit."""
+"""Logged updates after which an agent is asked to keep its limit."""
 
 
 class Task(NamedTuple):
@@ -75,7 +75,7 @@ GATHER = (
 ANT = (
     "One seed of each, some ten minutes a run: a million steps, a tenth of the scenario's, are too "
     "few for an ant to learn to walk. Nobody runs around the circle, and all cost about what a "
-    "random policy does (5.7), below the limit."
+    "random policy does (5.7), on average below the limit."
 )
 """What the figures of AntCircle mean."""
 
@@ -267,10 +267,11 @@ def write_page() -> None:
     lines = [
         "# Which agents keep a limit on cost while they learn?",
         "",
-        "Return and undiscounted cost of an episode, measured on the batch of every update. Thin "
-        "lines are seeds, thick ones their medians; the dashed line is the limit (the cost axis is "
-        "logarithmic above twice the limit). TRPO here is `trpo_penalty` with a price of 0: the "
-        "same batches, networks and trust region, and no constraint. CPO's step x of the policy:",
+        "Return and undiscounted cost of an episode, measured on the batches of up to a hundred "
+        "updates a run. Thin lines are seeds, thick ones their medians; the dashed line is the "
+        "limit (the cost axis is logarithmic above twice the limit). TRPO here is `trpo_penalty` "
+        "with a price of 0: the same batches, networks and trust region, and no constraint. CPO's "
+        "step x of the policy:",
         "",
         "    min g'x  subject to  (J_C - d) + b'x <= 0  and  x'Hx / 2 <= delta",
         "",
@@ -297,11 +298,11 @@ def _section(name: str, task: Task) -> list[str]:
     lines += [
         "",
         f"Limit {scenario.cost_limit:g}. Interquartile means with 95 % bootstrap intervals over "
-        f"seeds. *Final*: last tenth of training. *Highest cost*: of any batch after the first "
-        f"{SETTLED} updates. *Mean excess*: area between the cost and the limit where it is above, "
-        f"per step. *Held out*: {EPISODES} episodes on seeds that training never saw. "
-        f"{task.total_timesteps:,} steps a run; "
-        f"`python benchmarks/constrained.py {name}`; {' and '.join(summary['hardware'])}; "
+        "seeds. *Final*: last tenth of training. *Highest cost*: of any of these batches after "
+        f"the first {SETTLED}. *Mean excess*: area between the cost and the limit where it is "
+        f"above, per step. *Held out*: {EPISODES} episodes on seeds that training never saw. "
+        f"{task.total_timesteps:,} steps a run; `python benchmarks/constrained.py {name}`; "
+        f"{' and '.join(summary['hardware'])}; "
         f"{', '.join(f'{k} {v}' for k, v in source['versions'].items())}. Every run is in "
         f"`results/constrained/{name}/`, with its commit and processor.",
     ]

@@ -86,16 +86,20 @@ _EARLY_ENDS = (
 )
 
 _SOLVED = (
-    "Everyone solves it. Goals are used (another goal changes the policy by a KL of 0.75, of 0.26 "
-    "where goals were shuffled in training, with intervals that overlap), but this task needs "
-    "none: nobody is faster than the actor-critic."
+    "Everyone solves it. Another goal changes the policy by a KL of 0.75, of 0.26 where goals were "
+    "shuffled in training and of 1.12 without the intrinsic reward, with intervals that overlap: "
+    "the Worker listens, but to directions of the Manager no more than to any other signal. This "
+    "task needs none: nobody is faster than the actor-critic. Rates are the best of five draws "
+    "each on seed 0, which is one of these five."
 )
 
 _NEEDLESS = (
-    "Both learn to fetch keys and open doors from pixels, still rising after a million steps; "
-    "goals are used, and feudal is neither ahead nor behind, with the intrinsic reward and without "
-    "(alpha = 0). With shuffled goals it comes to less than half of that held out, with intervals "
-    "that overlap. Matched in parameters, at rates that were not searched. A random policy has 2.4."
+    "Both learn to fetch keys and open doors from pixels, still rising after a million steps. The "
+    "policy depends on goals, on shuffled ones (KL 1.11) no less than on its own (0.48), so that "
+    "they are used as directions is not shown; feudal is neither ahead nor behind, with the "
+    "intrinsic reward and without (alpha = 0). With shuffled goals it comes to less than half of "
+    "that held out, with intervals that overlap. Matched in parameters, at rates that were not "
+    "searched. A random policy has 2.4."
 )
 
 _FAR = (
@@ -361,10 +365,11 @@ CLAIMS |= {
         scenario="binary_search",
         total_timesteps=3_000_000,
         **{**_TAPES, "diagnostics": {}},
-        note="The order is not the paper's, where UREX solves this in 20 % of its 60 trials and "
-        "MENT in 1.6 %: held out MENT without entropy comes to 2.4 to 8.1 of a perfect 9.6 here, "
-        "the two others to 0.6 to 2.2. One setting (rate 0.01 of the paper's grid, clip 50 of the "
-        "authors' code); with rewards of 10 a tau of 0.1 weighs one sequence of ten alone.",
+        note="Held out MENT without entropy comes to 2.4 to 8.1 of a perfect 9.6, the two others "
+        "to 0.6 to 2.2. That is no judgement on UREX: with rewards of 10 a tau of 0.1 gives all "
+        "weight to one sequence of ten. In the paper UREX solves this in 20 % of its 60 trials, "
+        "MENT in 1.6 %; on which scale of rewards is not known here. One setting (rate 0.01 of "
+        "the paper's grid, clip 50 of the authors' code).",
     ),
     "urex-duplicated-input": Claim(
         question="Does UREX learn to write every symbol of a tape of doubles once?",
@@ -463,8 +468,10 @@ CLAIMS |= {
             "comm": Variant("comm"),
             "comm without signalling": Variant("comm", {"signalling_weight": 0.0}),
         },
-        note="Two learners of their own are ahead of one policy for both; the reward for signals "
-        "that tell situations apart helps in some seeds, and its interval holds the other's mean.",
+        note="Two learners of their own are ahead of one policy for both. A listener that hears "
+        "nothing can get -15.9 (the scenario's *silent*): three of comm's five runs are above it, "
+        "at -9.5, -13.4 and -14.6, none of those without the reward for signals that tell "
+        "situations apart.",
     ),
 }
 
@@ -619,11 +626,12 @@ def _write_page(name: str, summary: dict[str, Any]) -> None:
     source = summary["provenance"]
     lines += [
         "",
-        f"Interquartile means with 95 % bootstrap intervals over seeds. The baseline is "
-        f"*{summary['baseline']}*, whose final return (last tenth of training, interquartile mean) "
-        f"is {summary['baseline_final_return']:.2f}. A run that never reached it counts with the "
-        f"whole budget of {summary['total_timesteps']:,} steps. The held-out return is the mean of "
-        f"{EPISODES} episodes on seeds that training never saw, actions drawn from the policy.",
+        "Interquartile means with 95 % bootstrap intervals over seeds. The baseline is "
+        f"*{summary['baseline']}*, whose final return (last tenth of training, interquartile "
+        f"mean) is {summary['baseline_final_return']:.2f}. A run that never reached it counts "
+        f"with the whole budget of {summary['total_timesteps']:,} steps. The held-out return is "
+        f"the mean of {EPISODES} episodes on seeds that training never saw, with actions as the "
+        "agent takes them outside training: drawn from a policy, the best of Q-values.",
         "",
         f"Scenario `{summary['scenario']}`; `{summary['command']}`; {source['hardware']}; "
         f"{', '.join(f'{k} {v}' for k, v in source['versions'].items())}; commit "
