@@ -21,8 +21,9 @@ differs from it:
   group's, times a learned number, ``near`` at the start: groups begin as runs of neighbours. A
   grouper that begins undecided mixes all operations into all groups, and no placement of such
   groups is good;
-- entropy bonus, advantages, learning rate, attention and pieces as in `daedalus.agents.placer`;
-  no noise on the logits.
+- groups that no operation is in count neither in log p(d | g) nor in the entropy;
+- entropy bonus, advantages, learning rate, attention and pieces as in `daedalus.agents.placer`, so
+  that B matters only through the samples that are cut off; no noise on the logits.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ from daedalus.agents.placement_search import (
     reinforce_loss,
     samples_that_count,
 )
-from daedalus.agents.placer import MEMORY, Drawing
+from daedalus.agents.placer import MEMORY, Drawing, check_drawing
 from daedalus.agents.placer import Network as PlacerNetwork
 from daedalus.agents.policies import Categorical
+from daedalus.agents.settings import at_least
 
 NEIGHBOURS = 10
 """Neighbours of an operation that its embedding names: their places, and which way tensors go."""
@@ -70,7 +72,8 @@ class Config(Drawing):
     near: float = 2.0
     """Weight of an operation's squared distance to a group, in groups; 0 for groups at random."""
     placements: int = 4
-    """k: placements of each grouping; the environments must be a multiple of it."""
+    """k: placements of each grouping, at most one for each environment; more environments must be a
+    multiple of it. Where k in a row do not show one graph, each has a grouping of its own."""
 
 
 # -------------------------------------------------------------------------------------- embeddings
@@ -163,17 +166,34 @@ class HierarchicalPlacer(Agent):
     Config: ClassVar[type[Any]] = Config
     default_num_envs: ClassVar[int] = 64
 
+    def wrapped(self, batch: Any) -> Any:
+        """Return environments as they are, if each grouping has its k.
+
+        Raises:
+            ValueError: Some would not.
+        """
+        each, count = self.config.placements, batch.num_envs
+        if count > each > 0 and count % each:
+            raise ValueError(
+                f"placements={each} of each grouping need a multiple of {each} environments, got "
+                f"num_envs={count}: take {count - count % each}, or placements that divide {count}"
+            )
+        return batch
+
     def build(self) -> None:
         """Make network, optimiser, and the memory of the best placement.
 
         Raises:
             TypeError: The environment is no placement world; names one.
+            ValueError: A setting is out of its range.
         """
         config = self.config
         operations, columns, devices = check_placement(self.spaces, self.name, MultiDiscrete)
+        check_drawing(self.name, config)
+        at_least(self.name, config, groups=0, grouper_hidden=1, placements=1)
         groups = config.groups or min(256, 20 * devices, operations)
         self.network = Network(columns, groups, devices, config).to(self.device)
-        self.best = Best(operations).to(self.device)
+        self.best = Best(operations, columns).to(self.device)
         self.baseline = Baseline(config.baseline_decay).to(self.device)
         self.grouping, self.draws = Categorical(Discrete(groups)), Categorical(Discrete(devices))
         self.optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
@@ -194,7 +214,7 @@ class HierarchicalPlacer(Agent):
 
     def _copies(self, *arrays: Tensor) -> int:
         """Return k if each k rows of ``arrays`` (N, ...) are one graph, else 1."""
-        each = self.config.placements
+        each = min(self.config.placements, len(arrays[0]))
         if len(arrays[0]) % each:
             return 1
         blocks = [array.unflatten(0, (-1, each)) for array in arrays]
@@ -211,9 +231,10 @@ class HierarchicalPlacer(Agent):
         seen = {name: value[:-1].flatten(0, 1) for name, value in rollout.observation.items()}
         group, device = (torch.cat(rollout.extras[name]) for name in ("group", "device"))
         cost, failed = -rollout.reward.flatten(), rollout.cost.flatten() > 0
-        self.best.note(-cost, rollout.action.flatten(0, 1))
+        valid, action = rollout.valid.flatten(), rollout.action.flatten(0, 1)
+        self.best.note(seen["nodes"][valid], -cost[valid], action[valid])
         drops = self.num_updates >= config.drop_failing_after
-        counts = samples_that_count(rollout.valid.flatten(), failed, drops)
+        counts = samples_that_count(valid, failed, drops)
         usual = counts & ~failed
         advantage = advantages(cost, self.baseline.of(cost, usual), counts, failed, config.clip)
         self.baseline.update(cost, usual)
@@ -231,6 +252,16 @@ class HierarchicalPlacer(Agent):
             "groups_used": lambda: F.one_hot(group).any(1).sum(-1).float().mean(),
             **{name: value.detach() for name, value in entropies.items()},
         }
+
+    def set_env(
+        self,
+        env: Any,
+        num_envs: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Go on in another environment; what was found in the one before counts no more."""
+        super().set_env(env, num_envs, env_kwargs)
+        self.best.forget()
 
     def _log_probs(
         self, seen: Mapping[str, Tensor], group: Tensor, device: Tensor

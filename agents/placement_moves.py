@@ -15,16 +15,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from daedalus.agents.placement_search import NOTHING, Found
 
 BARRED = 500.0
 """What the logit of a device that a move leaves loses: less than that of a full one."""
 
 COOLED = 1e-2
 """Temperature at the end of training, as a share of that at the start."""
-
-NOTHING = torch.finfo(torch.float32).min
-"""Reward of an incumbent that there is not yet."""
 
 RUNS = 0.5
 """Share of the moves that change a run of groups, log-uniform in length; the others change one."""
@@ -89,23 +88,14 @@ def together(placement: Tensor, reward: Tensor, action: Tensor, least: Tensor) -
     return made if number > 1 else None
 
 
-class Incumbent(nn.Module):
-    """The placement that moves start from; a module, so that it is saved with the networks.
+class Incumbent(Found):
+    """The placement that moves start from, of the first graph that all rows of a batch showed."""
 
-    It is one of the first graph that all rows of a batch showed, and no other graph's.
-    """
-
-    nodes: Tensor
-    reward: Tensor
-    placement: Tensor
     joint: Tensor
 
     def __init__(self, groups: int, columns: int) -> None:
         """Know nothing yet of a graph of ``groups`` with ``columns`` each."""
-        super().__init__()
-        self.register_buffer("nodes", torch.zeros(groups, columns))
-        self.register_buffer("reward", torch.tensor(NOTHING))
-        self.register_buffer("placement", torch.zeros(groups, dtype=torch.int64))
+        super().__init__(groups, columns)
         self.register_buffer("joint", torch.full((groups,), -1))  # to be tried next, or -1
 
     def serves(self, nodes: Tensor) -> bool:
@@ -141,9 +131,7 @@ class Incumbent(nn.Module):
             temperature: In units of the run time; 0 takes nothing slower.
             generator: Of the random number.
         """
-        if self.reward == NOTHING and len(nodes):
-            self.nodes.copy_(nodes[0])
-        if not len(nodes) or not bool((nodes == self.nodes).all()):
+        if not len(nodes) or not bool(self.own(nodes).all()):
             return
         joint = together(self.placement, reward[moved], action[moved], self.reward)
         self.joint.fill_(-1) if joint is None else self.joint.copy_(joint)

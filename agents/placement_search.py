@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from daedalus.accelerators.guards import check_gradients
 from daedalus.agents.base import Spaces
 
+NOTHING = torch.finfo(torch.float32).min
+"""Reward of a placement that there is not yet."""
+
 
 def check_placement(spaces: Spaces, agent: str, action: type[Space[Any]]) -> tuple[int, int, int]:
     """Return groups, columns and devices of a placement world.
@@ -69,23 +72,46 @@ def one_or_all(*arrays: Tensor) -> list[Tensor]:
     return list(arrays)
 
 
-class Best(nn.Module):
-    """The best placement that was tried; a module, so that it is saved with the networks."""
+class Found(nn.Module):
+    """A placement and its reward; a module, so that it is saved with the networks.
 
+    It is one of the first graph that was shown: rewards of different graphs do not compare.
+    """
+
+    nodes: Tensor
     reward: Tensor
     placement: Tensor
 
-    def __init__(self, groups: int) -> None:
-        """Know nothing yet."""
+    def __init__(self, groups: int, columns: int) -> None:
+        """Know nothing yet of a graph of ``groups`` with ``columns`` each."""
         super().__init__()
-        self.register_buffer("reward", torch.tensor(torch.finfo(torch.float32).min))
+        self.register_buffer("nodes", torch.zeros(groups, columns))
+        self.register_buffer("reward", torch.tensor(NOTHING))
         self.register_buffer("placement", torch.zeros(groups, dtype=torch.int64))
 
-    def note(self, reward: Tensor, action: Tensor) -> None:
-        """Look at rewards (N,) of placements (N, G)."""
-        if not len(reward):
+    def forget(self) -> None:
+        """Know nothing again: what comes next is another graph, or the same on other devices."""
+        self.reward.fill_(NOTHING)
+
+    def own(self, nodes: Tensor) -> Tensor:
+        """Return which of ``nodes`` (N, G, columns) are its graph's, bool (N,).
+
+        Before there is a placement that graph is the one of the first row.
+        """
+        if self.reward == NOTHING and len(nodes):
+            self.nodes.copy_(nodes[0])
+        return (nodes == self.nodes).flatten(1).all(1)
+
+
+class Best(Found):
+    """The best placement that was tried of one graph; ``nodes`` says of which."""
+
+    def note(self, nodes: Tensor, reward: Tensor, action: Tensor) -> None:
+        """Look at rewards (N,) of placements (N, G) of ``nodes`` (N, G, columns)."""
+        own = self.own(nodes)
+        if not own.any():
             return
-        best = int(reward.argmax())
+        best = int(torch.where(own, reward, NOTHING).argmax())
         if reward[best] > self.reward:
             self.reward.copy_(reward[best])
             self.placement.copy_(action[best])
@@ -136,7 +162,8 @@ def advantages(
         clip: Divide by the standard deviation of the samples that did not fail, cut off beyond this
             many of them, so that a failing signal far away does not drown the others, and take the
             mean off: where most samples fail, those that do not then stand out, instead of all
-            being pushed away; 0 for B - R as it is.
+            being pushed away. With the mean B goes, too: it matters only by what it cuts off.
+            0 for B - R as it is.
     """
     gain = (baseline - cost) * counts
     if clip <= 0:

@@ -18,7 +18,8 @@ device, and attends to all groups. Samples that fail are dropped from loss and b
 - B is the average of samples that do not fail; advantages are divided by the standard deviation of
   those, cut off at ``clip`` and centred, so that the failing signal warns and does not drown the
   rest (it must be worse than any placement that fits: a milder one is preferred to a bad start, and
-  learnt);
+  learnt). Centring takes B out again: the baseline is the mean over the batch, and B matters only
+  through the samples that are cut off, mostly those that fail. ``clip: 0`` is the equation above;
 - a learned number is added to the logit of the last device. At the start it makes a placement
   change its device ``changes`` times for each device, so that the search begins among placements
   in few pieces. Drawn group by group they send nearly every tensor, and where memory is short
@@ -30,7 +31,8 @@ device, and attends to all groups. Samples that fail are dropped from loss and b
   (`daedalus.agents.placement_moves`), with the gradient of what was drawn and a baseline of their
   own, their mean. ``moves: 0`` is the paper's search.
 
-The agent keeps the best placement that it has tried, `Placer.best`: what a search is for.
+The agent keeps the best placement that it has tried, `Placer.best`: what a search is for. It is one
+of the first graph that was shown, where there are several; `Placer.set_env` begins it anew.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ from daedalus.agents.placement_search import (
     samples_that_count,
 )
 from daedalus.agents.policies import Categorical
+from daedalus.agents.settings import at_least
 from daedalus.envs.placement.packing import STATIC
 
 MEMORY = STATIC.index("memory")
@@ -75,7 +78,7 @@ class Drawing:
     n_steps: int = 1
     """Steps per rollout and environment; an episode is one step."""
     hidden: int = 64
-    """Units of the LSTMs; the paper has 1024."""
+    """Units of the LSTMs, an even number; the paper has 1024."""
     embedding: int = 16
     """Units of a device's embedding."""
     changes: float = 2.0
@@ -87,7 +90,7 @@ class Drawing:
     baseline_decay: float = 0.9
     """Share of the old baseline that each update keeps."""
     clip: float = 3.0
-    """Standard deviations at which advantages are cut off; 0 for B - R as it is, the paper's."""
+    """Standard deviations at which advantages are cut off and then centred; 0 for the paper's."""
     drop_failing_after: int = 5000
     """Updates after which samples that run out of memory are dropped."""
     entropy_weight: float = 0.002
@@ -95,7 +98,7 @@ class Drawing:
     logit_bound: float = 5.0
     """C: logits are C tanh(l / T)."""
     temperature: float = 1.0
-    """T."""
+    """T, above 0."""
     max_gradient_norm: float = 1.0
     """Longer gradients are scaled to this norm."""
 
@@ -109,6 +112,19 @@ class Config(Drawing):
     temperature_start: float = 0.02
     """Of the annealing at first, in units of the run time (see ``unit`` of `DevicePlacement`; with
     "single" those of one device); falls to a hundredth."""
+
+
+def check_drawing(agent: str, config: Drawing) -> None:
+    """Raise ValueError where nothing can be drawn, or learnt, with these settings."""
+    at_least(agent, config, n_steps=1, hidden=2, embedding=1)
+    if config.hidden % 2:
+        raise ValueError(f"hidden is halved for the encoder's two ways, got {config.hidden}: odd")
+    if not config.temperature > 0:
+        raise ValueError(
+            f"temperature divides logits: it must be above 0, got {config.temperature}"
+        )
+    if not 0 <= config.baseline_decay <= 1:
+        raise ValueError(f"baseline_decay is a share, 0 to 1, got {config.baseline_decay}")
 
 
 def stay_logit(changes: float, groups: int, devices: int) -> float:
@@ -219,13 +235,14 @@ class Placer(Agent):
 
         Raises:
             TypeError: The environment is no placement world; names one.
-            ValueError: ``moves`` is no share.
+            ValueError: A setting is out of its range.
         """
         groups, columns, self.devices = check_placement(self.spaces, self.name, MultiDiscrete)
+        check_drawing(self.name, self.config)
         if not 0 <= self.config.moves <= 1:
             raise ValueError(f"moves is a share of the placements, 0 to 1, got {self.config.moves}")
         self.network = Network(groups, columns, self.devices, self.config).to(self.device)
-        self.best = Best(groups).to(self.device)
+        self.best = Best(groups, columns).to(self.device)
         self.incumbent = Incumbent(groups, columns).to(self.device)
         self.draws = Categorical(Discrete(self.devices))
         self.baseline = Baseline(self.config.baseline_decay).to(self.device)
@@ -285,11 +302,11 @@ class Placer(Agent):
         keep, bar = (torch.cat(rollout.extras[name]) for name in Moves._fields)
         cost, failed = -rollout.reward.flatten(), rollout.cost.flatten() > 0
         moved, valid = ((keep >= 0) | (bar >= 0)).any(1), rollout.valid.flatten()
-        tried = -cost[valid], action[valid]
+        tried = seen["nodes"][valid], -cost[valid], action[valid]
         self.best.note(*tried)
         temperature = config.temperature_start * COOLED**self.progress
         chance = temperature, self.generators["update"]
-        self.incumbent.consider(seen["nodes"][valid], *tried, moved[valid], *chance)
+        self.incumbent.consider(*tried, moved[valid], *chance)
         counts = samples_that_count(valid, failed, self._drops())
         whole, near = counts & ~moved, counts & moved
         usual = whole & ~failed
@@ -316,6 +333,17 @@ class Placer(Agent):
             "best_reward": self.best.reward,
             **({"incumbent_reward": self.incumbent.reward} if moved.any() else {}),
         }
+
+    def set_env(
+        self,
+        env: Any,
+        num_envs: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Go on in another environment; what was found in the one before counts no more."""
+        super().set_env(env, num_envs, env_kwargs)
+        self.best.forget()
+        self.incumbent.forget()
 
     def _drops(self) -> bool:
         return bool(self.num_updates >= self.config.drop_failing_after)

@@ -35,6 +35,7 @@ from daedalus.accelerators.returns import gae
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
 from daedalus.agents.placement_search import adjacency, check_placement, descend
 from daedalus.agents.policies import Categorical
+from daedalus.agents.settings import at_least
 from daedalus.envs.placement.kernels import CURRENT, PLACED, START, VISITED
 from daedalus.envs.placement.packing import STATIC
 
@@ -166,6 +167,16 @@ def _two(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
+def normalised(advantage: Tensor, valid: Tensor) -> Tensor:
+    """Return advantages (T, B) with mean 0 and standard deviation 1 over the valid ones, else 0.
+
+    A single one is its own mean: nothing is learnt from it, and nothing if none is valid.
+    """
+    count = valid.sum().clamp(min=1)
+    away = (advantage - (advantage * valid).sum() / count) * valid
+    return away / ((away.square().sum() / count).sqrt() + 1e-8)
+
+
 class Graphs:
     """The graphs of a batch, each only once: adjacency and what can be reached."""
 
@@ -207,6 +218,7 @@ class Placeto(Agent):
 
         Raises:
             TypeError: The environment does not improve placements; names one that does.
+            ValueError: A setting is out of its range.
         """
         _, columns, devices = check_placement(self.spaces, self.name, Discrete)
         if columns != PLACED + devices:
@@ -214,6 +226,7 @@ class Placeto(Agent):
                 f"{self.name} needs {PLACED} columns and one for each device, as "
                 f"daedalus/PlacementImprovement-v0 has them; got {columns} for {devices} devices"
             )
+        at_least(self.name, self.config, n_steps=1, rounds=1, embedding=1, hidden=1)
         self.network = Network(self.config).to(self.device)
         self.draws = Categorical(Discrete(devices))
         self._graphs: Graphs | None = None
@@ -249,8 +262,7 @@ class Placeto(Agent):
         target = advantage + value[:-1].detach()
         weight = rollout.valid.flatten().float()
         if config.normalise:
-            few = advantage[rollout.valid]
-            advantage = (advantage - few.mean()) / (few.std() + 1e-8)
+            advantage = normalised(advantage, rollout.valid)
         log_pi, entropy = self.draws.log_prob_entropy(
             logits[: steps * envs], rollout.action.flatten(0, 1)
         )

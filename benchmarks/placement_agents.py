@@ -7,8 +7,9 @@
 `placer` and `hierarchical_placer` search one graph with the budget of `placement.py`'s annealing,
 and their best placement counts. `placeto` learns on synthetic graphs of 64 operations and is then
 read on every shipped graph, which it never saw, without further training: the best placement on the
-way of one greedy and four drawn episodes. Each finished run is kept at once in
-results/placement_agents.json and not run again; writes docs/placement-agents.md from all of them.
+way of one greedy and four drawn episodes. What an agent learns in, and for how long, is said by its
+scenario. Each finished run is kept at once in results/placement_agents.json and not run again;
+writes docs/placement-agents.md from all of them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import gymnasium
 import numpy as np
 import torch
 
+from daedalus import scenarios
 from daedalus.accelerators.files import write_file
 from daedalus.agents import make_agent
 from daedalus.envs.batch import Batch
@@ -33,8 +35,13 @@ from daedalus.evaluation.provenance import commit, hardware, versions
 ROOT = Path(__file__).parents[1]
 RESULT, PAGE = ROOT / "results" / "placement_agents.json", ROOT / "docs" / "placement-agents.md"
 BASELINES = ROOT / "results" / "placement.json"
-EVALUATIONS, COPIES = 20_000, 64
 SEARCHERS = ("placer", "hierarchical_placer")
+SCENARIOS = {
+    "placer": "placement_resnet_training",
+    "hierarchical_placer": "placement_resnet_hierarchical",
+    "placeto": "placement_transfer",
+}
+EPISODES = 5
 RULES = ("single device", "HEFT", "min-cut", "METIS", "chain", "pipeline", "experts")
 MARKS = {
     "annealing": ("x", "0.4"),
@@ -42,30 +49,22 @@ MARKS = {
     "hierarchical_placer": ("s", "tab:blue"),
     "placeto": ("^", "tab:green"),
 }
-FAILING = 100.0
-TRAINING = [f"{family}:64:{i}" for family in ("inception", "seq2seq") for i in range(8)]
-LEARNING_STEPS, EPISODES = 800_000, 5
-SLOW_LINKS = 0.2  # GB/s: tensors of synthetic graphs cost as much, beside their work, as real ones
+
+
+def learnt(name: str, seed: int, **world: Any) -> Any:
+    """Train an agent as its scenario says; ``world`` comes before the scenario's."""
+    task = scenarios.load(SCENARIOS[name])
+    made = {**task.env_kwargs, **world}
+    agent = make_agent(name)(task.env, num_envs=task.num_envs, seed=seed, env_kwargs=made)
+    return agent.learn(task.total_timesteps)
 
 
 def search(name: str, graph: str, seed: int) -> dict[str, Any]:
     """Let an agent search one graph; return the ms of its best placement."""
-    cls = make_agent(name)
-    world = {"graph": graph, "unit": "single", "failing": FAILING}
-    agent = cls("daedalus/DevicePlacement-v0", seed=seed, env_kwargs=world)
-    agent.learn(EVALUATIONS)
+    agent = learnt(name, seed, graph=graph)
     problem = agent.batch.family.world.problems[0]
     step = problem.run(agent.best.placement.cpu().numpy())
     return {"ms": step.time, "oom": step.oom}
-
-
-def learn_placeto(seed: int, devices: int) -> Any:
-    """Train on the synthetic graphs; a device holds less than each needs, and tensors cost."""
-    cls = make_agent("placeto")
-    world = {"graph": TRAINING, "unit": "single", "devices": devices, "memory_gb": 0.2}
-    world |= {"memory_penalty": 20.0, "bandwidth_gb": SLOW_LINKS}
-    agent = cls("daedalus/PlacementImprovement-v0", num_envs=COPIES, seed=seed, env_kwargs=world)
-    return agent.learn(LEARNING_STEPS)
 
 
 def read(agent: Any, graph: str, seed: int) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def run(result: dict[str, Any], agents: list[str], graphs: list[str], seeds: int
                     keep(result, f"{name} {graph} {seed}", lambda: search(name, graph, seed))  # noqa: B023
         missing = [g for g in graphs if f"placeto {g} {seed}" not in runs]
         if "placeto" in agents and missing:
-            agent = learn_placeto(seed, 6)
+            agent = learnt("placeto", seed)
             for graph in missing:
                 other = transferred(agent, graph)
                 keep(result, f"placeto {graph} {seed}", lambda: read(other, graph, seed))  # noqa: B023
@@ -143,16 +142,19 @@ def table(result: dict[str, Any], baselines: dict[str, Any]) -> str:
 
 
 def shown(runs: list[dict[str, Any]]) -> str:
-    """Write the median of some runs, their range and number; struck through where memory ends."""
+    """Write the median of the runs that fit, their range and number.
+
+    Where memory ends in all of them, theirs is struck through.
+    """
     if not runs:
         return ""
-    times = sorted(run["ms"] for run in runs)
+    fits = [run for run in runs if not run["oom"]]
+    times = sorted(run["ms"] for run in fits or runs)
     text = f"{statistics.median(times):.1f}"
-    if any(run["oom"] for run in runs):
-        text = f"~~{text}~~"
-    return (
-        text if len(runs) == 1 else f"{text} ({times[0]:.1f} to {times[-1]:.1f}, n = {len(runs)})"
-    )
+    text = text if fits else f"~~{text}~~"
+    some = 0 < len(fits) < len(runs)
+    number = f"{len(fits)} of {len(runs)} fit" if some else f"n = {len(runs)}"
+    return text if len(runs) == 1 else f"{text} ({times[0]:.1f} to {times[-1]:.1f}, {number})"
 
 
 def found(result: dict[str, Any], name: str, graph: str) -> list[dict[str, Any]]:
@@ -210,9 +212,10 @@ def page(result: dict[str, Any]) -> str:
     packages = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
     machine = f"{result['hardware']['processor']}, {result['hardware']['cores']} cores"
     text = text.replace("{where}", f"{machine}; {packages}; the commit of each run is kept with it")
-    return text.replace("{evaluations}", f"{EVALUATIONS:,}").replace(
-        "{steps}", f"{LEARNING_STEPS:,}"
-    )
+    budgets = {"evaluations": SCENARIOS["placer"], "steps": SCENARIOS["placeto"]}
+    for name, scenario in budgets.items():
+        text = text.replace(f"{{{name}}}", f"{scenarios.load(scenario).total_timesteps:,}")
+    return text
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Agents that place computations: losses and sets by hand, learning where the answer is known."""
+"""Agents that place computations: graphs, networks and moves by hand, learning a known answer."""
 
 from __future__ import annotations
 
@@ -20,14 +20,9 @@ from daedalus.agents.hierarchical_placer import Network as HierarchicalNetwork
 from daedalus.agents.hierarchical_placer import distance, group_embedding, operation_embedding
 from daedalus.agents.placement_moves import Incumbent, barred, moves_from, together
 from daedalus.agents.placement_search import (
-    Baseline,
-    Best,
     adjacency,
-    advantages,
     check_placement,
     one_or_all,
-    reinforce_loss,
-    samples_that_count,
 )
 from daedalus.agents.placer import FULL, stay_logit
 from daedalus.agents.placer import Config as PlacerConfig
@@ -40,63 +35,6 @@ from daedalus.envs.placement.kernels import CURRENT, PLACED, START, VISITED
 
 DIAMOND = torch.tensor([[[0, 1], [0, 2], [1, 3], [2, 3], [-1, -1]]])
 """a -> (b, c) -> d."""
-
-
-# ---------------------------------------------------------------------------- costs and baselines
-
-
-def test_advantages_by_hand() -> None:
-    """B - R; in standard deviations of what did not fail (here 1/2), cut off at 3, centred."""
-    cost = torch.tensor([1.0, 2.0, 9.0])
-    every, failed = torch.tensor([True, True, True]), torch.tensor([False, False, True])
-    assert advantages(cost, 2.0, every, failed, clip=0).tolist() == [1, 0, -7]
-    assert advantages(cost, 2.0, ~failed, failed, clip=0).tolist() == [1, 0, 0]
-    assert advantages(cost, 2.0, every, failed, clip=3.0).tolist() == pytest.approx(
-        [2 + 1 / 3, 1 / 3, -3 + 1 / 3]
-    )
-
-
-def test_where_most_samples_fail_those_that_fit_stand_out() -> None:
-    """The failing ones are not all pushed away: together they lose what the others gain."""
-    cost = torch.tensor([1.0, 3.0, *[10.0] * 14])
-    failed = cost > 9
-    found = advantages(cost, 2.0, torch.ones(16, dtype=torch.bool), failed, clip=3.0)
-    assert found[:2].tolist() == pytest.approx([1 + 42 / 16, -1 + 42 / 16])
-    assert found[2:].tolist() == pytest.approx([-3 + 42 / 16] * 14)
-    assert advantages(cost, 2.0, failed & ~failed, failed, clip=3.0).tolist() == [0.0] * 16
-
-
-def test_failing_samples_are_dropped_when_it_is_time() -> None:
-    valid, failed = torch.tensor([True, True, False]), torch.tensor([True, False, False])
-    assert samples_that_count(valid, failed, drop=False).tolist() == [True, True, False]
-    assert samples_that_count(valid, failed, drop=True).tolist() == [False, True, False]
-
-
-def test_the_baseline_moves_by_hand() -> None:
-    baseline, every = Baseline(0.9), torch.ones(2, dtype=torch.bool)
-    first = torch.tensor([1.0, 3.0])
-    assert baseline.of(first, every) == 2
-    baseline.update(first, every)
-    assert float(baseline.value) == 2
-    baseline.update(torch.tensor([10.0, 14.0]), every)
-    assert float(baseline.value) == pytest.approx(0.9 * 2 + 0.1 * 12)
-    baseline.update(torch.tensor([99.0, 99.0]), ~every)
-    assert float(baseline.value) == pytest.approx(3.0)
-
-
-def test_the_gradient_raises_what_is_better_than_the_baseline() -> None:
-    log_prob = torch.tensor([-1.0, -2.0, -3.0], requires_grad=True)
-    counts = torch.tensor([True, True, False])
-    reinforce_loss(log_prob, torch.tensor([2.0, -4.0, 8.0]), counts).backward()
-    assert log_prob.grad is not None
-    assert log_prob.grad.tolist() == [-1, 2, 0]  # descent raises the first, lowers the second
-
-
-def test_the_best_placement_is_kept() -> None:
-    best = Best(2)
-    best.note(torch.tensor([-3.0, -1.0]), torch.tensor([[0, 0], [1, 0]]))
-    best.note(torch.tensor([-2.0]), torch.tensor([[1, 1]]))
-    assert (float(best.reward), best.placement.tolist()) == (-1, [1, 0])
 
 
 # ----------------------------------------------------------------------------------------- graphs
