@@ -20,24 +20,42 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from daedalus.accelerators.gymnasium_batch import Arrays
+from daedalus.accelerators.sequence import TaskBatch
 from daedalus.envs.batch import Batch
 
 INDICATOR = "agent"
 """Name of the observation that says which agent a row is, one-hot."""
 
 
-def has_agents(batch: Any) -> TypeGuard[Batch]:
-    """Tell whether several agents act in each environment of a batch."""
+def has_agents(batch: Any) -> TypeGuard[Batch | TaskBatch]:
+    """Tell whether several agents act in each environment of a batch, and share its rows."""
+    if isinstance(batch, TaskBatch):
+        return batch.agents > 1
     return isinstance(batch, Batch) and batch.family.agents > 1
 
 
-def row_spaces(batch: Batch) -> tuple[dict[str, Space[Any]], Discrete]:
+def by_agent(batch: Any) -> Any:
+    """Return a batch with a row for each agent, where several act in an environment."""
+    if not has_agents(batch):
+        return batch
+    if isinstance(batch, Batch):
+        return AgentRows(batch)
+    parts = [AgentRows(part) for part in batch.parts]
+    spaces = [_rows(part, batch.agents) for part in batch.spaces]
+    return TaskBatch(parts, batch.tasks, spaces, batch.task_id, batch.stages)
+
+
+def row_spaces(batch: Batch | TaskBatch) -> tuple[dict[str, Space[Any]], Discrete]:
     """Return the spaces of one agent, as all of them have them: observations by name, actions."""
-    agents, space = batch.family.agents, batch.action_space
+    space = batch.action_space
     assert isinstance(space, MultiDiscrete)
-    spaces = {name: _row(part) for name, part in batch.observation_spaces.items()}
-    spaces[INDICATOR] = Box(0.0, 1.0, (agents,), np.float32)
-    return spaces, Discrete(int(space.nvec.max()))
+    return _rows(batch.observation_spaces, len(space.nvec)), Discrete(int(space.nvec.max()))
+
+
+def _rows(spaces: Mapping[str, Space[Any]], agents: int) -> dict[str, Space[Any]]:
+    """Return what one of ``agents`` observes: its part of ``spaces``, and who it is."""
+    who = Box(0.0, 1.0, (agents,), np.float32)
+    return {name: _row(space) for name, space in spaces.items()} | {INDICATOR: who}
 
 
 def _row(space: Space[Any]) -> Space[Any]:
@@ -82,7 +100,7 @@ class AgentRows:
         Raises:
             ValueError: It has one agent, or the batch does not reset in the same step.
         """
-        if not has_agents(batch) or batch.autoreset != "same_step":
+        if isinstance(batch, TaskBatch) or not has_agents(batch) or batch.autoreset != "same_step":
             raise ValueError("rows of agents need a native family of several, reset in the step")
         self.batch, self.agents, self.copies = batch, batch.family.agents, batch.num_envs
         self.num_envs, self.autoreset = self.copies * self.agents, batch.autoreset

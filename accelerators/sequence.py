@@ -5,6 +5,7 @@ parameters. `make_batch` gives it a `TaskBatch`: environments of one task or, wi
 (and by default), of every task in equal shares, which is how tasks are trained jointly. Where the
 task is known, observations have an array ``task``, float32 (N,), one-hot over the N tasks. Where it
 is to be inferred the array is there too, and holds -1: an agent of `daedalus.agents` fills it in.
+Where several agents act in an environment it is, as all arrays, one for each: (B, agents, N).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box
 
 from daedalus.accelerators.gymnasium_batch import Arrays
+from daedalus.envs.batch import Batch
 from daedalus.scenarios import SEQUENCE
 
 ALL = "all"
@@ -82,7 +84,8 @@ def sequence_batch(
         raise ValueError(f"{len(wanted)} tasks side by side need as many environments or more")
     spaces = [_made(make, stages[name], 1, ()).observation_spaces for name in names]
     parts = [_made(make, stages[n], count, labels) for n, count in zip(wanted, shares, strict=True)]
-    return TaskBatch(parts, [names.index(n) for n in wanted], spaces, task_id)
+    staged = [str(stage["name"]) for stage in env_kwargs["stages"]]
+    return TaskBatch(parts, [names.index(n) for n in wanted], spaces, task_id, staged)
 
 
 def _made(
@@ -92,7 +95,12 @@ def _made(
 
 
 class TaskBatch:
-    """Batches of several tasks as one, with the face of `daedalus.accelerators.vector.EnvBatch`."""
+    """Batches of several tasks as one, with the face of `daedalus.accelerators.vector.EnvBatch`.
+
+    Attributes:
+        agents: Agents that act in each environment and share its row; 1 where each has a row.
+        copies: Environments; ``num_envs`` counts rows.
+    """
 
     def __init__(
         self,
@@ -100,6 +108,7 @@ class TaskBatch:
         tasks: Sequence[int],
         spaces: Sequence[Mapping[str, Space[Any]]],
         task_id: str = "known",
+        stages: Sequence[str] = (),
     ) -> None:
         """Put ``parts`` side by side.
 
@@ -108,14 +117,18 @@ class TaskBatch:
             tasks: Number of the task of each part.
             spaces: Observation spaces of every task of the sequence, present or not.
             task_id: ``"known"`` or ``"inferred"``: add the array ``task`` to observations.
+            stages: Name of the task of every stage of the sequence, in the order of training.
 
         Raises:
             ValueError: The tasks' spaces differ in more than their bounds.
         """
-        self.parts, self.tasks = list(parts), list(tasks)
+        self.parts, self.tasks, self.spaces = list(parts), list(tasks), list(spaces)
+        self.task_id, self.stages = task_id, tuple(stages)
         first = self.parts[0]
+        self.agents = first.family.agents if isinstance(first, Batch) else 1
         self.counts = [part.num_envs for part in self.parts]
         self.num_envs, self.autoreset = sum(self.counts), first.autoreset
+        self.copies = sum(getattr(part, "copies", part.num_envs) for part in self.parts)
         self.action_space, self.label_spaces = first.action_space, dict(first.label_spaces)
         if any(part.action_space != self.action_space for part in self.parts):
             raise ValueError("tasks of a sequence need the same actions")
@@ -123,9 +136,11 @@ class TaskBatch:
         self._task: Arrays = {}
         if task_id != "hidden":
             told = task_id == "known"
-            low = 0.0 if told else UNKNOWN
-            self.observation_spaces["task"] = Box(low, 1.0, (len(spaces),), np.float32)
             one_hot = np.repeat(np.eye(len(spaces), dtype=np.float32)[tasks], self.counts, 0)
+            if self.agents > 1:
+                one_hot = np.repeat(one_hot[:, None], self.agents, 1)
+            low, shape = 0.0 if told else UNKNOWN, one_hot.shape[1:]
+            self.observation_spaces["task"] = Box(low, 1.0, shape, np.float32)
             self._task["task"] = one_hot if told else np.full_like(one_hot, UNKNOWN)
         self.exact_resume = all(getattr(part, "exact_resume", True) for part in self.parts)
 

@@ -16,15 +16,19 @@ class StepReplay:
     Everything lies on the learner's device. Draws come from a generator that the caller passes.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, device: torch.device) -> None:
         """Make an empty replay; memory is taken when the first steps arrive.
+
+        Args:
+            capacity: Steps.
+            device: Where they lie.
 
         Raises:
             ValueError: It could hold nothing.
         """
         if capacity < 1:
             raise ValueError(f"a replay needs room for at least 1 step, got {capacity}")
-        self.capacity = capacity
+        self.capacity, self.device = capacity, device
         self.fields: dict[str, Tensor] = {}
         self.count = 0  # steps held
         self.cursor = 0  # next place to write
@@ -34,13 +38,13 @@ class StepReplay:
         count = len(next(iter(steps.values())))
         if not self.fields:
             self.fields = {
-                name: value.new_zeros((self.capacity, *value.shape[1:]))
-                for name, value in steps.items()
+                name: self._allocate(value[:0].to(self.device)) for name, value in steps.items()
             }
         keep = min(count, self.capacity)
         places = (self.cursor + torch.arange(count - keep, count)) % self.capacity
+        places = places.to(self.device)
         for name, value in steps.items():
-            self.fields[name][places.to(value.device)] = value[count - keep :].detach()
+            self.fields[name][places] = value[count - keep :].detach()
         self.cursor = (self.cursor + count) % self.capacity
         self.count = min(self.count + count, self.capacity)
 
@@ -52,11 +56,8 @@ class StepReplay:
         """
         if not self.count:
             raise ValueError("the replay is empty")
-        places = torch.from_numpy(rng.integers(0, self.count, count))
-        return {
-            name: field.index_select(0, places.to(field.device))
-            for name, field in self.fields.items()
-        }
+        places = torch.from_numpy(rng.integers(0, self.count, count)).to(self.device)
+        return {name: field.index_select(0, places) for name, field in self.fields.items()}
 
     def clear(self) -> None:
         """Forget all steps."""
@@ -70,11 +71,14 @@ class StepReplay:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restore what `get_state` returned."""
         self.count, self.cursor = (int(n) for n in torch.as_tensor(state["place"]))
-        device = next(iter(self.fields.values())).device if self.fields else None
-        self.fields = {}
-        for name, value in state.items():
-            if name.startswith("field/"):
-                held = torch.as_tensor(value).to(device)
-                field = held.new_zeros((self.capacity, *held.shape[1:]))
-                field[: len(held)] = held
-                self.fields[name.removeprefix("field/")] = field
+        self.fields = {
+            name.removeprefix("field/"): self._allocate(torch.as_tensor(value).to(self.device))
+            for name, value in state.items()
+            if name.startswith("field/")
+        }
+
+    def _allocate(self, steps: Tensor) -> Tensor:
+        """Return all places of a field: ``steps``, then zeros."""
+        field = steps.new_zeros((self.capacity, *steps.shape[1:]))
+        field[: len(steps)] = steps
+        return field

@@ -233,9 +233,9 @@ class Agent(ABC):
 
     @property
     def progress(self) -> float:
-        """Share of the present task's training that is done, 0 to 1."""
-        steps = self.total_timesteps - self.task_started
-        return float(np.clip((self.num_timesteps - self.task_started) / max(steps, 1), 0.0, 1.0))
+        """Share of the present task's training that is done, 0 to 1; 1 also between two tasks."""
+        total, done = (n - self.task_started for n in (self.total_timesteps, self.num_timesteps))
+        return float(np.clip(done / total, 0, 1) if total > 0 else self.num_timesteps > 0)
 
     # ------------------------------------------------------------------ one task after another
 

@@ -28,7 +28,9 @@ Where this differs from the paper:
 - the baselines are values, learned from what each role sees, where the paper and EGG (Kharitonov et
   al. 2019, 1907.00852) have running means of the reward; so rollouts may cut episodes, and lambda
   below 1 gives the advantages of actor-critics;
-- images are the world's vectors of features, not those of a convolutional network.
+- images are the world's vectors of features, not those of a convolutional network;
+- tau is 1: all evidence of the informed sender here was made with it, and the paper's 10 has not
+  been compared with it.
 """
 
 from __future__ import annotations
@@ -312,9 +314,10 @@ class Comm(Agent):
         loss, metrics = self._roles(acted, action, parts)
         if self.config.signalling_weight > 0:
             said = output[counted & (acted["agent"].argmax(-1) == 0)].softmax(-1)
-            information = mutual_information(said)
-            loss = loss - self.config.signalling_weight * information
-            metrics["information_0"] = information.detach()
+            if len(said):  # a short rollout may have none of the sender's turns
+                information = mutual_information(said)
+                loss = loss - self.config.signalling_weight * information
+                metrics["information_0"] = information.detach()
         error = (returns - value[:-1])[rollout.valid]
         value_loss = 0.5 * error.square().mean()
         norms = self._apply(loss + self.config.value_weight * value_loss)
@@ -345,6 +348,8 @@ class Comm(Agent):
                 own = (own - own.mean()) / (own.std() + 1e-8)
             beta = self.config.entropy_weight
             total = total + reinforce_loss(log_pi[mine], entropy[mine], own, beta)
+            if not len(own):  # no turn in a rollout shorter than an episode: nothing to report
+                continue
             metrics[f"entropy_{i}"] = entropy[mine].detach().mean
             if action.dim() == 1 and not action.is_floating_point():
                 metrics[f"symbols_{i}"] = self._used(action[mine])

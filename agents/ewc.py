@@ -21,7 +21,7 @@ parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,7 @@ class EWC(Consolidation):
         """Estimate F where the parameters stand, and put the anchor there."""
         fisher, anchor = diagonal_fisher(self.parameters, likelihoods), self.vector()
         if self.decay is None:
+            self.terms.pop(task, None)  # a task that comes again is the latest
             self.put(task, fisher, anchor)
         else:
             before = self.terms.get("online")
@@ -67,6 +68,17 @@ class EWC(Consolidation):
             *_, before, last = (term.importance for term in self.terms.values())
             found["fisher_overlap"] = lambda: torch.tensor(fisher_overlap(before, last))
         return found
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Return the terms, and the place of each among them: files sort by name."""
+        places = {f"place/{name}": torch.tensor(i) for i, name in enumerate(self.terms)}
+        return {**super().get_state(), **places}
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `get_state` returned; those of earlier versions had no places."""
+        super().set_state(state)
+        order = sorted(self.terms, key=lambda name: int(state.get(f"place/{name}", 0)))
+        self.terms = {name: self.terms[name] for name in order}
 
 
 def diagonal_fisher(parameters: Iterable[nn.Parameter], likelihoods: Likelihoods) -> Tensor:

@@ -41,6 +41,9 @@ from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout,
 from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
 from daedalus.agents.roles import MASK, MLP, Observation, Roles, agents_in, allowed
 
+LEAST = -87.0
+"""What counts as the log of probability 0: about that of the least float32; sums stay finite."""
+
 FINGERPRINT = "fingerprint"
 OBSERVED, FOLLOWING = "observation/", "next/"
 
@@ -111,8 +114,9 @@ def probability(q: Tensor, action: Tensor, mask: Tensor | None, epsilon: Tensor 
 
 
 def others(log_probability: Tensor) -> Tensor:
-    """Return the sum over all other agents (N, n) of log pi(u) (N, n)."""
-    return log_probability.sum(-1, keepdim=True) - log_probability
+    """Return the sum over all other agents (N, n) of log pi(u) (N, n), each at least `LEAST`."""
+    finite = log_probability.clamp(min=LEAST)  # or one's own -inf would leave -inf - -inf
+    return finite.sum(-1, keepdim=True) - finite
 
 
 class ImportanceWeights(nn.Module):
@@ -198,7 +202,7 @@ class IQL(Agent):
         self.weights = ImportanceWeights(self.agents).to(self.device)
         parameters = self.network.parameters()
         self.optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
-        self.replay = StepReplay(config.buffer_size if config.replay else 1)
+        self.replay = StepReplay(config.buffer_size if config.replay else 1, self.device)
         self.modules = {"network": self.network, "target": self.target, "weights": self.weights}
         self.optimizers = {"adam": self.optimizer}
         self.stores = {"replay": self.replay}

@@ -11,9 +11,9 @@ reaches them, and each column has an optimiser of its own, so an earlier task is
 to the bit. Learning within a column is the synchronous A3C of `daedalus.agents.learner`.
 
 The column is that of the task which observations show in the array ``task`` (a scenario with
-``task_id: known``); without that array it is the one after the last finished task. Differences:
-feed-forward only (the paper does not say where laterals enter an LSTM), and policy and value share
-the V of their layer.
+``task_id: known``). Without that array every stage of training has a column of its own, and what is
+played between two of them is the last one, on whatever task. Differences: feed-forward only (the
+paper does not say where laterals enter an LSTM), and policy and value share the V of their layer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import torch
+from gymnasium import Space
 from torch import Tensor, nn
 
 from daedalus.accelerators.rollout import Inputs, State
@@ -41,6 +42,7 @@ from daedalus.agents.networks import (
     orthogonal,
 )
 from daedalus.agents.policies import policy_for
+from daedalus.agents.tasks import between_tasks
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Config(A3CConfig):
     lstm: int = 0
     """Must be 0: columns are feed-forward."""
     columns: int = 0
-    """Columns at most; 0 for as many as observations tell tasks apart."""
+    """Columns: one for each task, or each stage that nothing tells apart; 0 for as many as
+    observations tell tasks apart, and for 4 where they do not."""
     alpha: float = 1.0
     """What adapters' scalars start from; the paper draws it from 1, 0.1 and 0.01."""
 
@@ -207,7 +210,8 @@ class Progressive(Agent):
         """Make all columns, each with its optimiser; those of later tasks wait.
 
         Raises:
-            ValueError: A setting asks for memory, or for a consolidation beside frozen columns.
+            ValueError: A setting asks for memory, or for a consolidation beside frozen columns; or
+                there are too few columns, or stages to which a frozen one would come back.
         """
         config = self.config
         if config.lstm or config.consolidation != "none":
@@ -221,11 +225,34 @@ class Progressive(Agent):
         seen = {n: s for n, s in self.spaces.observation.items() if n != "task"}
         spaces = self.spaces._replace(observation=seen)
         columns: list[Column] = []
-        for _ in range(config.columns or (told.shape[0] if told is not None else 4)):  # type: ignore[index]
+        for _ in range(self._count(told)):
             columns.append(Column(spaces, config, columns).to(self.device))
         self.learners = [Learner(cast(Any, column), config) for column in columns]
         self.modules = {"columns": nn.ModuleList(columns)}
         self.optimizers = {f"column {i}": part.optimizer for i, part in enumerate(self.learners)}
+
+    def _count(self, told: Space[Any] | None) -> int:
+        """Return how many columns there are, where observations show ``told`` of the task.
+
+        Raises:
+            ValueError: The stages of a sequence need more, or come back to one that is frozen.
+        """
+        tasks = 0 if told is None else (told.shape or (0,))[0]
+        count = self.config.columns or tasks or 4
+        stages = getattr(self.batch, "stages", ())
+        needed = tasks or len(stages)
+        if count < needed:
+            raise ValueError(
+                f"progressive needs a column for each of {needed} {'tasks' if tasks else 'stages'},"
+                f" and has {count}: set columns to {needed}"
+            )
+        again = [name for i, name in enumerate(stages) if name in stages[:i]]
+        if told is not None and again:
+            raise ValueError(
+                f"progressive cannot train {again[0]!r} again: its column is frozen; give every "
+                "task one stage, or take actor_critic"
+            )
+        return count
 
     def begin_with(self, observation: Mapping[str, Tensor]) -> None:
         """Show each column the observations (B, ...) that its own task begins with."""
@@ -254,26 +281,26 @@ class Progressive(Agent):
 
     def _columns(self, observation: dict[str, Tensor]) -> Tensor:
         """Return the column of every row of ``observation``, int64 (B,)."""
-        last = len(self.learners) - 1
         if "task" in observation:
-            return observation["task"].argmax(-1).clamp(max=last)
-        rows = len(next(iter(observation.values())))
-        column = torch.full((rows,), min(len(self.finished_tasks), last))
-        return column.to(self.device)
+            return observation["task"].argmax(-1)
+        rows, last = len(next(iter(observation.values()))), len(self.learners) - 1
+        stage = len(self.finished_tasks) - between_tasks(self)
+        return torch.full((rows,), min(stage, last), device=self.device)
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step with the column of the present task.
 
         Raises:
-            ValueError: The rollout shows several tasks, or one that is finished.
+            ValueError: The rollout shows several tasks, or one that is finished; or every column
+                has had its stage.
         """
         flat = {n: v.flatten(0, 1) for n, v in rollout.observation.items()}
         found = self._columns(flat).unique().tolist()
-        finished = len(set(self.finished_tasks))
+        finished = len(set(self.finished_tasks) if "task" in flat else self.finished_tasks)
         if len(found) > 1 or found[0] < finished:
             raise ValueError(
                 f"progressive learns one task after another, and column {found[-1]} cannot be the "
-                f"{finished + 1}. to learn: give tasks in turn, or take actor_critic"
+                f"{finished + 1}. to learn: give tasks in turn, each a column, or take actor_critic"
             )
         learner = self.learners[found[0]]
         loss, _, metrics = learner.loss(learner.prepare(rollout))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from daedalus.accelerators.agent_rows import AgentRows, has_agents
+from daedalus.accelerators.agent_rows import by_agent
 from daedalus.accelerators.collector import Collector
 from daedalus.accelerators.replay import SequenceReplay
 from daedalus.accelerators.rollout import Rollout
@@ -42,15 +42,20 @@ def finish_task(agent: Agent, task: str) -> None:
         if isinstance(store, SequenceReplay | StepReplay | TransitionReplay):
             store.clear()
     agent.finished_tasks = [*agent.finished_tasks, task]
-    agent.task_started = agent.num_timesteps
+    agent.task_started = agent.total_timesteps = agent.num_timesteps
+
+
+def between_tasks(agent: Agent) -> bool:
+    """Tell whether a task is finished and the training of the next one has not begun."""
+    return bool(agent.finished_tasks) and agent.total_timesteps <= agent.task_started
 
 
 def open_batch(
     agent: Agent, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
 ) -> Any:
     """Return environments, one row for each of their agents; see `make_batch` for the arguments."""
-    batch: Any = make_batch(env, num_envs, labels=agent.labels_needed(), env_kwargs=env_kwargs)
-    return AgentRows(batch) if has_agents(batch) else batch
+    batch = make_batch(env, num_envs, labels=agent.labels_needed(), env_kwargs=env_kwargs)
+    return by_agent(batch)
 
 
 def driven(agent: Agent, batch: Any) -> Any:

@@ -122,6 +122,21 @@ def test_overlap_by_hand() -> None:
     assert fisher_overlap(a, b) == pytest.approx(math.sqrt(0.5), rel=1e-6)
 
 
+def test_the_overlap_is_of_the_two_latest_tasks_even_if_one_came_again() -> None:
+    """F is (1, 0) for b and a, and (0, 1) for c: a and b need the same, c shares with neither."""
+    p = numbers(1.0, 1.0)
+    kept, again = EWC([p], 1.0), EWC([p], 1.0)
+    for task, needed in (("b", [1.0, 0.0]), ("c", [0.0, 1.0]), ("a", [1.0, 0.0])):
+        kept.finish(task, [[(1.0, (torch.tensor(needed) * p).sum())]])
+    assert kept.metrics()["fisher_overlap"]().item() == pytest.approx(0.0)  # type: ignore[operator]
+    kept.finish("b", [[(1.0, (torch.tensor([1.0, 0.0]) * p).sum())]])
+    again.set_state(dict(sorted(kept.get_state().items())))  # as files have it
+    for consolidation in (kept, again):
+        assert list(consolidation.terms) == ["c", "a", "b"]
+        overlap = consolidation.metrics()["fisher_overlap"]()  # type: ignore[operator]
+        assert overlap.item() == pytest.approx(1.0)
+
+
 # -------------------------------------------------------------------------------------- penalties
 
 
@@ -481,6 +496,7 @@ def test_the_end_of_a_task_starts_optimiser_replay_and_annealing_anew() -> None:
     assert agent.progress == 1.0
     agent.finish_task("a")
     optimizer = agent.learner.optimizer
+    assert agent.progress == 1.0
     assert agent.replay.count == 0
     assert all(not v.any() for s in optimizer.state.values() for v in s.values())
     agent.total_timesteps = 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from daedalus.agents.roles import FORBIDDEN, Roles, allowed, choices
 from daedalus.evaluation.cooperative import purity
 from daedalus.evaluation.evaluate import evaluate
 
+CPU = torch.device("cpu")
 GAME = "daedalus/ReferentialGame-v0"
 SMALL = {"features": 8, "concepts": 4, "symbols": 4, "spread": 0.2}
 
@@ -125,6 +127,26 @@ def test_what_the_sender_tells_by_hand() -> None:
     slope = logits.grad
     assert slope[0, 0] > 0 > slope[0, 1]
     assert slope[:, 2].tolist() == [0.0, 0.0]
+
+
+def test_a_rollout_without_the_senders_turn_has_no_signalling_term() -> None:
+    """With one step a rollout, the sender speaks in the first and the receiver points in the next.
+
+    What was said in the first rollout is log 4 nats at most; the second has nobody's words.
+    """
+    settings = CommConfig(n_steps=1, signalling_weight=1.0)
+    agent = Comm(GAME, settings, num_envs=4, env_kwargs=SMALL, device="cpu")
+    assert agent.collector is not None
+    found = []
+    for _ in range(2):
+        rollout = agent.collector.collect(1)
+        assert rollout is not None
+        found.append(agent.update(rollout))
+    spoken, heard = found
+    assert 0.0 <= float(spoken["information_0"]) < math.log(4)  # type: ignore[arg-type]
+    assert {"entropy_0", "symbols_0"} <= set(spoken)
+    assert {"entropy_1", "symbols_1"} <= set(heard)
+    assert not {"information_0", "entropy_0", "symbols_0"} & set(heard)
 
 
 def test_signalling_moves_the_sender_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +250,100 @@ def test_what_the_others_did_leaves_oneself_out() -> None:
     assert others(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[6.0, 5.0, 3.0]]
 
 
+def test_an_action_that_is_not_taken_any_more_weighs_least_for_the_others() -> None:
+    """The second of three has probability 0 now: a ratio of 0 for the others, clipped to 0.01."""
+    now = torch.tensor([[1.0, 0.0, 0.5]]).log()
+    then = torch.tensor([[0.5, 0.5, 0.5]]).log()
+    weights = ImportanceWeights(3)
+    found = weights(others(now), others(then))
+    raw = [0.1, math.sqrt(2.0), 0.1]  # the second: 1 / 0.5 * 0.5 / 0.5, to the power 1 / 2
+    average = 0.99 + 0.01 * sum(raw) / 3
+    assert found[0].tolist() == pytest.approx([value / average for value in raw], rel=1e-5)
+
+
+def test_without_exploration_at_the_end_importance_weights_stay_finite() -> None:
+    """At epsilon 0 old steps hold actions whose probability is exactly 0 now."""
+    config = IQLConfig(
+        n_steps=2, learning_starts=8, batch_size=16, importance=True,
+        exploration_end=0.0, exploration_fraction=0.1,
+    )  # fmt: skip
+    agent = IQL("daedalus/ClimbingGame-v0", config, num_envs=4, seed=1, device="cpu").learn(800)
+    assert agent.epsilon == 0.0
+    assert all(torch.isfinite(p).all() for p in agent.network.parameters())
+    assert math.isfinite(agent.weights.average.item())
+
+
+class _Tells(torch.nn.Module):
+    """Prefers the action that the observation names, and the one after it at another age than 0.7.
+
+    The values are those of three actions: 1 for the preferred one, 0 for the others.
+    """
+
+    def forward(self, seen: dict[str, Tensor]) -> Tensor:
+        old = (seen["fingerprint"][:, 1] - 0.7).abs() > 1e-6
+        best = (seen["observation"][:, 0].long() + old.long()) % 3
+        return torch.eye(3)[best]
+
+
+def test_importance_weights_compare_now_with_then_by_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At epsilon 0.3 of 3 actions: 0.8 for the greedy one and 0.1 for another.
+
+    The first step was (greedy, another) by the networks of now, with 0.4 and 0.2 then; the second
+    one (another, greedy), with 0.5 and 0.64 then. Each agent's weight is the other's ratio.
+    """
+    settings = IQLConfig(importance=True, exploration_end=0.0, exploration_fraction=1.0)
+    agent = IQL("daedalus/ClimbingGame-v0", settings, num_envs=2, device="cpu")
+    agent.network = _Tells()
+    agent.num_timesteps, agent.total_timesteps = 70, 100  # e = 0.7, epsilon = 0.3
+    best = torch.tensor([[1.0, 0.0], [2.0, 2.0]])
+    batch = {
+        "observation/observation": best.unsqueeze(-1),
+        "observation/agent": torch.eye(2).expand(2, 2, 2),
+        "next/observation": best.unsqueeze(-1) + 1,
+        "next/agent": torch.eye(2).expand(2, 2, 2),
+        "action": torch.tensor([[1, 1], [0, 2]]),
+        "reward": torch.zeros(2, 2),
+        "terminated": torch.zeros(2, 2, dtype=torch.bool),
+        "fingerprint": torch.tensor([0.9, 0.1]).expand(2, 2, 2),
+        "log_probability": torch.tensor([[0.4, 0.2], [0.5, 0.64]]).log(),
+    }
+    seen = {"observation": batch["observation/observation"].flatten(0, 1)}
+    found = agent._weights(batch, seen)
+    raw = torch.tensor([[0.1 / 0.2, 0.8 / 0.4], [0.8 / 0.64, 0.1 / 0.5]])
+    average = 0.99 + 0.01 * raw.mean()
+    torch.testing.assert_close(found, raw / average)
+    shown = []  # what a gradient step hands over: the observations, not those that follow
+
+    def watched(batch: Any, seen: Any) -> Tensor:
+        shown.append(seen["observation"])
+        return torch.ones(2, 2)
+
+    monkeypatch.setattr(agent, "_weights", watched)
+    monkeypatch.setattr(agent, "target", _Tells())
+    monkeypatch.setattr(agent, "_apply", lambda loss: loss)
+    agent._learn(batch)
+    assert torch.equal(shown[0], seen["observation"])
+
+
+def test_the_probability_kept_is_that_of_the_moment_of_acting() -> None:
+    """Both acted at epsilon 0.3, where the first action was greedy; later it is another one."""
+    config = IQLConfig(importance=True, exploration_end=0.0, exploration_fraction=1.0)
+    agent = IQL("daedalus/ClimbingGame-v0", config, num_envs=8, seed=1, device="cpu")
+    assert agent.collector is not None
+    agent.network = _Tells()
+    agent.num_timesteps, agent.total_timesteps = 70, 100
+    rollout = agent.collector.collect(8)
+    assert rollout is not None
+    agent.num_timesteps = 100  # nobody explores any more, and the greedy action has changed
+    steps = agent._steps(rollout)
+    best = rollout.observation["observation"][0, 0, 0].long()
+    expected = torch.where(steps["action"] == best, 0.8, 0.1)
+    assert {0.1, 0.8} == {round(x, 3) for x in expected.unique().tolist()}
+    torch.testing.assert_close(steps["log_probability"].exp(), expected)
+
+
 def test_importance_weights_are_clipped_rooted_and_averaged() -> None:
     weights = ImportanceWeights(3)
     ratio = torch.tensor([[100.0, 1e-9, 1.0, 0.25]])
@@ -277,6 +393,31 @@ def test_fingerprints_are_those_of_the_step_also_behind_the_bootstrap(
     assert all(torch.equal(f, batch["fingerprint"].flatten(0, 1)) for f in shown)
 
 
+def test_a_finished_task_is_played_at_the_age_at_which_it_was_learnt(tmp_path: Path) -> None:
+    """Also after saving; the next task begins with random actions and a share of 0 again."""
+    config = IQLConfig(n_steps=5, hidden=8, learning_starts=20)
+    agent = IQL("daedalus/Catch-v0", config, num_envs=4, seed=1, device="cpu").learn(100)
+    end = agent.now(1)
+    assert end[0].tolist() == pytest.approx([0.02, 1.0])
+    agent.finish_task("a")
+    assert torch.equal(agent.now(1), end)
+    agent.save(tmp_path / "saved")
+    assert torch.equal(IQL.load(tmp_path / "saved", device="cpu").now(1), end)
+    agent.learn(100, reset_num_timesteps=False)
+    ages = agent.replay.fields["fingerprint"][: agent.replay.count, 0]
+    assert ages[0].tolist() == [1.0, 0.0]
+    assert ages[-1, 1].item() == pytest.approx(0.96)  # of the last of 25 steps
+
+
+def test_a_task_that_was_stopped_early_is_finished_all_the_same() -> None:
+    config = IQLConfig(n_steps=5, hidden=8, learning_starts=20)
+    agent = IQL("daedalus/Catch-v0", config, num_envs=4, seed=1, device="cpu")
+    agent.learn(100, callback=lambda *_: agent.num_timesteps < 60)
+    assert agent.progress == 0.6
+    agent.finish_task("a")
+    assert agent.now(1)[0].tolist() == pytest.approx([0.02, 1.0])
+
+
 def learned_from_two_ages(**settings: Any) -> Tensor:
     """Return Q(row player's actions) now, from steps with a random and steps with a settled other.
 
@@ -324,7 +465,7 @@ def test_iql_says_which_actions_it_can_take() -> None:
 
 
 def test_the_replay_keeps_the_latest_steps() -> None:
-    replay = StepReplay(4)
+    replay = StepReplay(4, CPU)
     with pytest.raises(ValueError, match="empty"):
         replay.sample(1, np.random.default_rng(0))
     replay.add({"x": torch.arange(3)})
@@ -332,14 +473,35 @@ def test_the_replay_keeps_the_latest_steps() -> None:
     assert sorted(replay.fields["x"].tolist()) == [2, 3, 4, 5]
     replay.add({"x": torch.arange(10, 20)})
     assert sorted(replay.fields["x"].tolist()) == [16, 17, 18, 19]
-    again = StepReplay(4)
+    again = StepReplay(4, CPU)
     again.set_state(replay.get_state())
     for held in (replay, again):
         held.add({"x": torch.tensor([99])})
     drawn = [held.sample(20, np.random.default_rng(1))["x"] for held in (replay, again)]
     assert torch.equal(*drawn)
     with pytest.raises(ValueError, match="at least 1"):
-        StepReplay(0)
+        StepReplay(0, CPU)
+
+
+def test_steps_from_a_checkpoint_come_to_the_learners_device() -> None:
+    """A fresh agent has no field yet that could tell where they belong."""
+    saved = StepReplay(4, CPU)
+    saved.add({"x": torch.arange(3)})
+    elsewhere = StepReplay(4, torch.device("meta"))
+    elsewhere.set_state({name: value.numpy() for name, value in saved.get_state().items()})
+    assert (elsewhere.fields["x"].device.type, elsewhere.count) == ("meta", 3)
+    agent = IQL("daedalus/Catch-v0", num_envs=1, device="cpu")
+    assert agent.replay.device is agent.device
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_on_a_gpu_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    config = IQLConfig(n_steps=5, hidden=8, learning_starts=20)
+    agent = IQL("daedalus/Catch-v0", config, num_envs=4, seed=1, device="cuda").learn(100)
+    agent.save(tmp_path / "saved")
+    again = IQL.load(tmp_path / "saved", env="daedalus/Catch-v0", device="cuda")
+    assert {field.device.type for field in again.replay.fields.values()} == {"cuda"}
+    again.learn(100, reset_num_timesteps=False)
 
 
 # -------------------------------------------------------------------------------------- learning

@@ -16,6 +16,7 @@ from daedalus.accelerators.rollout import Inputs
 from daedalus.accelerators.sequence import at_stage
 from daedalus.agents.base import Spaces
 from daedalus.agents.progressive import Adapter, Column, Config, Progressive
+from daedalus.evaluation.sequence import train_sequence
 from daedalus.scenarios import SEQUENCE
 
 SMALL: dict[str, Any] = {"hidden": 4, "n_steps": 5}
@@ -193,6 +194,66 @@ def test_training_continues_bit_for_bit(tmp_path: Path) -> None:
     for column in (0, 1):
         pairs = zip(states(whole, column), states(again, column), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def hidden(*names: str) -> dict[str, Any]:
+    """Return a sequence of tasks that nothing tells apart."""
+    (first, *_) = TASKS["stages"]
+    return {"task_id": "hidden", "stages": [{**first, "name": name} for name in names]}
+
+
+def test_what_is_scored_after_a_stage_is_its_own_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns by stage: all of training and all of the scores behind it, that of the stage.
+
+    The task that comes again has a column of its own, as any stage. A checkpoint knows, too.
+    """
+    kwargs = hidden("a", "b", "a")
+    agent = Progressive(
+        SEQUENCE, Config(**SMALL), num_envs=4, seed=1, device="cpu",
+        env_kwargs=at_stage(SEQUENCE, kwargs, 0),
+    )  # fmt: skip
+    used: set[int] = set()
+    real = Progressive._columns
+
+    def watched(self: Progressive, observation: dict[str, torch.Tensor]) -> torch.Tensor:
+        column = real(self, observation)
+        used.update(column.tolist())
+        return column
+
+    monkeypatch.setattr(Progressive, "_columns", watched)
+    found = []
+
+    def log(*_: Any) -> None:
+        found.append(set(used))
+        used.clear()
+
+    train_sequence(agent, kwargs, 60, log, episodes=4)
+    assert found == [{0}, {0}, {1}, {2}]
+    again = Progressive.from_state(*agent.get_state(), device="cpu")  # type: ignore[arg-type]
+    board = {"board": torch.zeros(2, 10, 5)}
+    assert again._columns(board).tolist() == [2, 2]
+    agent.learn(20, reset_num_timesteps=False)
+    assert agent._columns(board).tolist() == [3, 3]
+    agent.finish_task("b")
+    with pytest.raises(ValueError, match=r"column 3 cannot be the 5\. to learn"):
+        agent.learn(20, reset_num_timesteps=False)
+
+
+def test_a_sequence_that_cannot_be_learnt_to_its_end_is_refused_at_its_start() -> None:
+    def start(kwargs: dict[str, Any], **settings: Any) -> Progressive:
+        config, first = Config(**(SMALL | settings)), at_stage(SEQUENCE, kwargs, 0)
+        return Progressive(SEQUENCE, config, num_envs=4, device="cpu", env_kwargs=first)
+
+    five = hidden(*"abcde")
+    with pytest.raises(ValueError, match=r"each of 5 stages, and has 4: set columns to 5"):
+        start(five)
+    assert len(start(five, columns=5).learners) == 5
+    with pytest.raises(ValueError, match=r"each of 2 tasks, and has 1: set columns to 2"):
+        start(TASKS, columns=1)
+    plain, mirrored = TASKS["stages"]
+    back = {**TASKS, "stages": [plain, mirrored, plain]}
+    with pytest.raises(ValueError, match="cannot train 'plain' again: its column is frozen"):
+        start(back)
 
 
 class Images(gymnasium.Env[Any, Any]):

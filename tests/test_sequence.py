@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 
+from daedalus.accelerators.agent_rows import by_agent, has_agents, row_spaces
 from daedalus.accelerators.sequence import at_stage, stage_ends, task_names
 from daedalus.accelerators.vector import make_batch
 from daedalus.agents import make_agent
@@ -105,6 +107,63 @@ def test_what_does_not_fit_is_said_in_one_line() -> None:
     mixed = load_text("env: CartPole-v1\nstages: [{name: a}, {name: b, env: Acrobot-v1}]", name="m")
     with pytest.raises(ValueError, match="same observations"):
         make_batch(SEQUENCE, 2, env_kwargs={**mixed.env_kwargs, "task": "a"})
+
+
+PAIRS: dict[str, Any] = {
+    "task_id": "known",
+    "stages": [
+        {
+            "name": game,
+            "env": "daedalus/ClimbingGame-v0",
+            "env_kwargs": {"game": game},
+            "total_timesteps": 64,
+        }
+        for game in ("climbing", "penalty")
+    ],
+}
+"""Two games of two agents: the diagonals pay 11, 7, 5 and 10, 2, 10."""
+
+
+def test_the_agents_of_every_task_have_rows_of_their_own() -> None:
+    """Two copies of each game are eight rows; seeds and arrays go by copy, actions by row."""
+    joint = make_batch(SEQUENCE, 4, env_kwargs={**PAIRS, "task": "all"})
+    rows = by_agent(joint)
+    assert (rows.num_envs, rows.copies, rows.action_space) == (8, 4, Discrete(3))
+    assert has_agents(joint)
+    assert not has_agents(rows)
+    assert row_spaces(joint) == (rows.observation_spaces, rows.action_space)
+    rows.reset(list(range(8)))
+    assert rows.observation["task"].argmax(1).tolist() == [0] * 4 + [1] * 4
+    assert rows.observation["agent"].argmax(1).tolist() == [0, 1] * 4
+    assert joint.observation["task"].shape == (4, 2, 2)  # every array is by agent
+    rows.step(np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    assert rows.reward.tolist() == [11, 11, 7, 7, 10, 10, 2, 2]
+    assert len(rows.pop_episodes()) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "task_id"), [("comm", "known"), ("iql", "inferred"), ("actor_critic", "hidden")]
+)
+def test_several_agents_go_through_stages(name: str, task_id: str, tmp_path: Path) -> None:
+    cls, kwargs, rows = make_agent(name), {**PAIRS, "task_id": task_id}, []
+    config = cls.Config(n_steps=4, hidden=8)
+    given = {"num_envs": 4, "seed": 1, "device": "cpu"}
+    agent = cls(SEQUENCE, config, **given, env_kwargs=at_stage(SEQUENCE, kwargs, 0))
+    assert (agent.num_envs, agent.copies, agent.spaces.action) == (8, 4, Discrete(3))
+    last = train_sequence(agent, kwargs, 128, lambda *row: rows.append(row), episodes=8)
+    assert agent.finished_tasks == ["climbing", "penalty"]
+    assert [step for step, _ in rows] == [0, 64, 128]
+    assert set(last[0].returns) <= {11, -30, 0, 7, 6, 5}
+    assert set(last[1].returns) <= {10, 0, -100, 2}
+    agent.save(tmp_path / "saved")
+    second = at_stage(SEQUENCE, kwargs, 1)
+    again = cls.load(
+        tmp_path / "saved", env=make_batch(SEQUENCE, 4, env_kwargs=second), device="cpu"
+    )
+    for twin in (agent, again):
+        twin.learn(32, reset_num_timesteps=False)
+    ours, theirs = (a.get_state()[0] for a in (agent, again))
+    assert all(np.array_equal(np.asarray(ours[k]), np.asarray(theirs[k])) for k in ours)
 
 
 def made(method: str = "ewc") -> ActorCritic:
