@@ -79,16 +79,19 @@ OWN: dict[str, dict[str, Any]] = {"progressive": {"lstm": 0}, "distral": {"lstm"
 every_agent = pytest.mark.parametrize("name", agent_names())
 
 
-def new(name: str, seed: int = 3) -> Agent:
-    """Make a small agent in two worlds of the kind that it can act in."""
+def worlds(name: str) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    """Make two worlds of the kind that an agent can act in."""
+    kind, mode = KINDS.get(name, {}), gymnasium.vector.AutoresetMode.SAME_STEP
+    return gymnasium.vector.SyncVectorEnv([lambda: World(**kind)] * 2, autoreset_mode=mode)
+
+
+def new(name: str, seed: int = 3, device: str = "cpu") -> Agent:
+    """Make a small agent in two worlds."""
     cls = make_agent(name)
     known = {field.name for field in fields(cls.Config)}
     settings = {key: value for key, value in SMALL.items() if key in known}
     config = cls.Config(**(settings | OWN.get(name, {})))
-    kind = KINDS.get(name, {})
-    mode = gymnasium.vector.AutoresetMode.SAME_STEP
-    envs = gymnasium.vector.SyncVectorEnv([lambda: World(**kind)] * 2, autoreset_mode=mode)
-    made = cls(envs, config, seed=seed, device="cpu")
+    made = cls(worlds(name), config, seed=seed, device=device)
     assert isinstance(made, Agent)
     return made
 
@@ -149,6 +152,19 @@ def test_a_saved_agent_is_the_same_agent(name: str, tmp_path: Path) -> None:
         strict=True,
     ):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_all_train_on_a_gpu_and_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    """Replays, too, must come back to where the networks are."""
+    for name in agent_names():
+        agent = new(name, device="cuda").learn(STEPS)
+        agent.save(tmp_path / name)
+        loaded = make_agent(name).load(tmp_path / name, env=worlds(name), device="cuda")
+        assert torch.equal(parameters(agent).cpu(), parameters(loaded).cpu()), name
+        loaded.learn(STEPS, reset_num_timesteps=False)
+        assert torch.isfinite(parameters(loaded)).all(), name
+        assert loaded.num_timesteps >= 2 * STEPS, name
 
 
 @every_agent

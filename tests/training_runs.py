@@ -91,6 +91,7 @@ TASKS = [
     Task("actor_critic", "tests/Steer-v0"),
     Task("unreal", "tests/Pixels-v0", updates=12),
     Task("nav", "tests/Pixels-v0", {"depth_1": 1.0}, updates=12),
+    Task("feudal", "daedalus/Catch-v0", {"horizon": 3, "dilation": 3, "goal_size": 8}, updates=12),
     Task("cpo", "tests/Steer-v0", {"shaping": 0.1}, updates=8),
     Task("pdo", "daedalus/Catch-v0", updates=8),
     Task("trpo_penalty", "tests/Steer-v0", updates=8),
