@@ -54,6 +54,9 @@ GOAL = (
 )
 """What the figures of PointGoal1 mean."""
 
+LONG = ""
+"""What the figures of PointGoal1 for ten million steps mean."""
+
 KINEMATIC = (
     "The criteria presume a start at 1.5 times the limit. The five seeds start at 0.7 to 2.6 of it "
     "(near 0.7 to 1.2 with the last layer at a tenth of its scale, not kept): where the start is "
@@ -93,6 +96,7 @@ TASKS = {
     "point-gather": Task("point_gather", 1_200_000, _SHAPED, GATHER),
     "ant-circle": Task("ant_circle", 1_000_000, _BASELINES, ANT),
     "point-goal-1": Task("point_goal_1", 1_000_000, _SHAPED, GOAL),
+    "point-goal-1-long": Task("point_goal_1", 10_000_000, _BASELINES, LONG),
 }
 
 
@@ -286,7 +290,8 @@ def write_page() -> None:
 def _section(name: str, task: Task) -> list[str]:
     summary = json.loads((HOME / name / "summary.json").read_text())
     scenario, source = scenarios.load(task.scenario), summary["provenance"]
-    lines = ["", f"## {task.scenario}", "", scenario.description, ""]
+    longer = f", {task.total_timesteps:,} steps" if name.endswith("-long") else ""
+    lines = ["", f"## {task.scenario}{longer}", "", scenario.description, ""]
     lines += [f"![return and cost](images/{name}.png)", ""]
     lines += [
         f"| agent | seeds | {' | '.join(MEASURES)} |",
