@@ -189,8 +189,9 @@ GROUPS = {
         Discrete(6),
         64,
         20,
-        "unreal learns from two replayed batches beside its own, feudal has a Manager of ten "
-        "cores, nav a second LSTM, urex no value",
+        "unreal learns from two replayed batches beside its own, feudal's Manager is a second "
+        "LSTM, which acts and is unrolled anew, and ten cosines of 256 for each step's intrinsic "
+        "reward, nav has a second LSTM, urex no value",
     ),
     "dqn": Group(
         "DQN",
