@@ -236,7 +236,10 @@ def table(results: dict[str, dict[str, float]]) -> str:
                 row = (label, f"{value:.1f}", GROUPS[key].name, f"{reference:.1f}")
                 lines.append(f"| {' | '.join(row)} | {reference / value:.2f} |")
     notes = [f"beside {GROUPS[key].name}: {GROUPS[key].note}" for key in results]
-    return "\n".join(lines) + "\n\nNot in common, " + "; ".join(notes) + "."
+    rest = (
+        ". The placers, whose episode is a decision for each group of a graph, have no counterpart."
+    )
+    return "\n".join(lines) + "\n\nNot in common, " + "; ".join(notes) + rest
 
 
 def main() -> None:
