@@ -162,8 +162,22 @@ class Consolidation:
         """
         raise NotImplementedError
 
+    def layers(self) -> list[slice]:
+        """Return where layers lie in `vector`: a weight of two axes or more, and what follows it.
+
+        That is its bias, and gains. An LSTM counts as two layers, of inputs and of its own state.
+        """
+        parts = [self._where[p] for p in self.parameters]
+        starts = [part.start for p, part in zip(self.parameters, parts, strict=True) if p.ndim > 1]
+        ends = sorted({0, *starts, parts[-1].stop})
+        return [slice(*pair) for pair in pairwise(ends)]
+
     def metrics(self) -> dict[str, Tensor | Callable[[], Tensor]]:
-        """Return what to log, as functions: the penalty and how far the parameters went."""
+        """Return what to log, as functions: the penalty and how far the parameters went.
+
+        The distance also comes weighted, sqrt(sum_k I_k (theta_k - theta*_k)^2), and the trace of
+        I for each of `layers`.
+        """
         if not self.terms:
             return {}
         importance, anchor = self.total()[0]
@@ -172,7 +186,11 @@ class Consolidation:
             "consolidation_penalty": self.penalty,
             "consolidation_gradient_norm": lambda: self.gradient().norm(),
             "importance_trace": importance.sum,
+            **{f"importance_trace_{i}": importance[x].sum for i, x in enumerate(self.layers())},
             "consolidation_distance": lambda: ((self.vector() - anchor) * counted).norm(),
+            "consolidation_weighted_distance": lambda: (
+                (self.vector() - anchor) * importance.sqrt()
+            ).norm(),
         }
 
     def get_state(self) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -115,6 +116,16 @@ def distillation_loss(pi: Tensor, logits0: Tensor, weight: Tensor) -> Tensor:
     """
     cross = -(pi.detach() * logits0.log_softmax(-1)).sum(-1)
     return (weight * cross).sum() / weight.shape[1]
+
+
+def apart(log_pi: Tensor, log_pi0: Tensor) -> dict[str, Tensor]:
+    """Return KL(pi_i | pi_0), KL(pi_0 | pi_i) and the entropy of pi_i, (...), of (..., A)."""
+    difference = log_pi - log_pi0
+    return {
+        "kl_to_common": (log_pi.exp() * difference).sum(-1),
+        "kl_from_common": -(log_pi0.exp() * difference).sum(-1),
+        "entropy": -(log_pi.exp() * log_pi).sum(-1),
+    }
 
 
 # ------------------------------------------------------------------------------------- the network
@@ -257,33 +268,32 @@ class Distral(Agent):
             "distillation_loss": distilled.detach(),
             "entropy": -(pi * log_pi.detach()).sum(-1).mean(),
             "kl_to_common": (pi * (log_pi - log_pi0).detach()).sum(-1).mean(),
-            **self._by_task(seen, log_pi.detach().flatten(0, 1), log_pi0.detach().flatten(0, 1)),
+            **self._by_task(
+                seen,
+                {
+                    **apart(log_pi.detach(), log_pi0.detach()),
+                    **{"reward": rollout.reward, "regularisation": bonus.detach()},
+                },
+            ),
             "regularisation": bonus.detach().mean(),
             "explained_variance": lambda: explained_variance(value.detach(), returns),
             **self._step(total),
         }
 
     def _by_task(
-        self, seen: Mapping[str, Tensor], log_pi: Tensor, log_pi0: Tensor
+        self, seen: Mapping[str, Tensor], measures: Mapping[str, Tensor]
     ) -> dict[str, Metric]:
-        """Return each task's KL(pi_i | pi_0), KL(pi_0 | pi_i) and entropy, 0 where it has no row.
+        """Return the means of ``measures`` over each task's steps, 0 where it has none.
 
         Args:
-            seen: (N, ...) by name.
-            log_pi: (N, A), of the rows' tasks.
-            log_pi0: (N, A).
+            seen: (T B, ...) by name.
+            measures: (T, B) by name.
         """
         if not self._told:
             return {}
-        share = seen["task"] / seen["task"].sum(0).clamp(min=1)  # (N, tasks): weights of means
-        apart = log_pi - log_pi0
-        measures = {
-            "kl_to_common": (log_pi.exp() * apart).sum(-1),
-            "kl_from_common": -(log_pi0.exp() * apart).sum(-1),
-            "entropy": -(log_pi.exp() * log_pi).sum(-1),
-        }
+        share = seen["task"] / seen["task"].sum(0).clamp(min=1)  # (T B, tasks): weights of means
         return {
-            f"{name}_{i}": value @ share[:, i]
+            f"{name}_{i}": partial(torch.dot, value.flatten(), share[:, i])
             for name, value in measures.items()
             for i in range(share.shape[1])
         }

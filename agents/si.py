@@ -20,7 +20,9 @@ the authors' code, not in the printed equation.)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,20 +70,36 @@ class SI(Consolidation):
 
     def finish(self, task: str, likelihoods: Likelihoods) -> None:
         """Turn the path integral into importance, and begin another."""
-        end = self.vector()
-        found = self.omega.clamp(min=0.0) / ((end - self.start).square() + self.damping)
+        end, found = self.vector(), self.importance()
         before = self.terms.get("latest")
         self.put("latest", found if before is None else before.importance + found, end)
         self.start, self.omega = end, torch.zeros_like(end)
 
+    def importance(self) -> Tensor:
+        """Return what the present task would add to Omega if it ended here, (P,)."""
+        moved = self.vector() - self.start
+        return self.omega.clamp(min=0.0) / (moved.square() + self.damping)
+
     def metrics(self) -> dict[str, Tensor | Callable[[], Tensor]]:
-        """Return also the fall of the loss by the path integral, and where it says a rise."""
+        """Return also the fall of the loss by the path integral, and where it says a rise.
+
+        From the second task on also the median and the 99 % quantile of Omega in each of `layers`,
+        and how Omega correlates over parameters with what the present task would add to it: little
+        where each task finds parameters of its own.
+        """
         omega = self.omega
-        return {
+        found = {
             **super().metrics(),
             "si_omega": omega.sum,
             "si_negative": lambda: (omega < 0).float().mean(),
         }
+        if (kept := self.terms.get("latest")) is not None:
+            earlier = kept.importance
+            found["si_correlation"] = lambda: correlation(earlier, self.importance())
+            for i, layer in enumerate(self.layers()):
+                found[f"importance_median_{i}"] = partial(quantile, earlier[layer], 0.5)
+                found[f"importance_q99_{i}"] = partial(quantile, earlier[layer], 0.99)
+        return found
 
     def get_state(self) -> dict[str, Tensor]:
         """Return the terms and where the path stands."""
@@ -93,3 +111,15 @@ class SI(Consolidation):
         like = self.vector()
         self.omega = torch.as_tensor(state["path/omega"]).to(like).clone()
         self.start = torch.as_tensor(state["path/start"]).to(like).clone()
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """Return the value below which ``share`` of ``values`` (N,) lie, 0-d; N has no limit."""
+    return torch.tensor(np.quantile(values.cpu().numpy(), share))
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Return Pearson's coefficient of two (N,), 0-d; 0 where one of them does not vary."""
+    a, b = first.double() - first.double().mean(), second.double() - second.double().mean()
+    lengths: Tensor = a.norm() * b.norm()
+    return torch.dot(a, b) / lengths.clamp(min=1e-300)

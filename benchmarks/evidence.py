@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def run_missing(
     workers: int,
     path_of: Callable[[str, int], Path],
     kept: Callable[[ResultStore, dict[str, Any]], dict[str, Any]],
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> None:
     """Run what has no file yet, all agents of a seed before the next seed.
 
@@ -40,11 +42,15 @@ def run_missing(
         workers: runs at a time.
         path_of: the file of a run, by its label and seed.
         kept: what is written there of a finished run, by the store and the run's row.
+        env_kwargs: arguments of the environment beside the scenario's.
 
     Raises:
         SystemExit: a file is of another number of copies or steps than the group's.
     """
-    specs = Plan((group,), seeds=seeds, episodes=EPISODES).specs()
+    specs = [
+        dataclasses.replace(spec, env_kwargs={**spec.env_kwargs, **(env_kwargs or {})})
+        for spec in Plan((group,), seeds=seeds, episodes=EPISODES).specs()
+    ]
     missing = []
     for spec in specs:
         path = path_of(spec.label, spec.seed)

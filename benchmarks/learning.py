@@ -67,6 +67,8 @@ class Claim:
     equation: str = ""
     num_envs: int | None = None
     """None for the scenario's."""
+    env_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Arguments of the environment beside the scenario's."""
 
 
 _UNREAL = "L = L_A3C + l_VR L_VR + l_PC sum_c L_Q(c) + l_RP L_RP"
@@ -400,7 +402,8 @@ _TOGETHER: dict[str, Any] = {"c_kl": 0.01, "c_entropy": 0.0}
 CLAIMS |= {
     "distral-tasks": Claim(
         question="Do networks of several tasks learn sooner by what they have in common?",
-        scenario="two_rooms_together",
+        scenario="two_rooms_tasks",
+        env_kwargs={"task": "all"},
         total_timesteps=360_000,
         baseline="A3C, one for each task",
         variants={
@@ -487,7 +490,8 @@ def run_all(name: str, seeds: int, workers: int, only: list[str]) -> None:
     agents = {v: claim.variants[v] for v in only or claim.variants}
     entries = {v: {"agent": variant.agent, **variant.config} for v, variant in agents.items()}
     group = Group((claim.scenario,), entries, claim.total_timesteps, claim.num_envs)
-    run_missing(name, group, seeds, workers, partial(_file, name), partial(_kept, name))
+    where, kept = partial(_file, name), partial(_kept, name)
+    run_missing(name, group, seeds, workers, where, kept, claim.env_kwargs)
 
 
 def _kept(name: str, store: ResultStore, run: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from daedalus.agents.base import Spaces
 from daedalus.agents.distral import (
     Config,
     Distral,
+    apart,
     distillation_loss,
     regularised_reward,
     soft_policy,
@@ -247,13 +248,36 @@ def test_divergences_and_entropies_are_told_task_by_task() -> None:
     space: Any = agent.spaces.observation["task"]
     seen = {"task": torch.eye(space.shape[0])[[0, 0, 1]]}
     log_pi = torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]).log()
-    found: Any = agent._by_task(seen, log_pi, torch.full((3, 2), 0.5).log())
+    lazy: Any = agent._by_task(seen, apart(log_pi, torch.full((3, 2), 0.5).log()))
+    found = {name: value() for name, value in lazy.items()}
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert found["entropy_0"].item() == pytest.approx(entropy)
     assert found["entropy_1"].item() == pytest.approx(math.log(2))
     assert found["kl_to_common_0"].item() == pytest.approx(math.log(2) - entropy)
     assert found["kl_from_common_0"].item() == pytest.approx(-math.log(2) - math.log(3 / 16) / 2)
     assert found["kl_to_common_1"].item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_regularises_is_told_beside_the_reward_task_by_task() -> None:
+    """Rows of tasks 0, 1, 0, 1: rewards 1, 2, 3, 4 have means 2 and 3; a task without rows has 0.
+
+    In an update pi is as uniform as pi_0: with alpha 0 and beta 10 each step adds log 4 / 10.
+    """
+    agent = made(3, n_steps=2, c_kl=0.0, c_entropy=0.1, columns=1)
+    seen = {"task": torch.eye(3)[[0, 1, 0, 1]]}
+    lazy: Any = agent._by_task(seen, {"reward": torch.tensor([[1.0, 2.0], [3.0, 4.0]])})
+    assert [lazy[f"reward_{i}"]().item() for i in range(3)] == pytest.approx([2.0, 3.0, 0.0])
+
+    with torch.no_grad():
+        for p in agent.network.parameters():
+            p.zero_()
+    assert agent.collector is not None
+    rollout = agent.collector.collect(2)
+    assert rollout is not None
+    metrics: Any = agent.update(rollout)
+    for task in range(3):
+        assert metrics[f"regularisation_{task}"]().item() == pytest.approx(0.1 * math.log(4))
+        assert metrics[f"reward_{task}"]().item() == pytest.approx(-0.02)
 
 
 def test_log_pi_0_has_a_floor() -> None:
@@ -308,6 +332,23 @@ def test_the_table_backs_up_an_episode_from_its_end(rooms: Any) -> None:
     prior = np.exp(learner.log_pi0[60, 4])  # counts 1, smoothed by 1/2: 1.5 of 3; the next gamma
     assert prior.tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 2, 1 / 6])
     assert np.exp(learner.log_pi0[61, 2])[1] == pytest.approx(1.45 / 2.95)
+
+
+def test_a_drawn_goal_is_in_the_room_of_its_task(rooms: Any) -> None:
+    """A way in pays 1 and ends, every other step -0.02; even tasks have it on the left."""
+    rng = np.random.default_rng(0)
+    found = set()
+    for task in [*range(6)] * 20:
+        table = rooms.Table.drawn(task, rng)
+        following, reward, ends = map(np.array, (table.following, table.reward, table.ends))
+        (goal,) = set(following[ends].tolist())
+        row, column = divmod(goal, 18)
+        assert row in range(1, 6)
+        assert column in (range(1, 6) if task % 2 == 0 else range(12, 17))
+        assert goal not in table.starts
+        assert reward == pytest.approx(np.where(ends, 1.0, -0.02))
+        found.add(goal)
+    assert len(found) > 40  # of 50 squares
 
 
 def test_a_shared_policy_makes_episodes_shorter(rooms: Any) -> None:
