@@ -70,6 +70,8 @@ def set_env(
 ) -> None:
     """Put another environment with the same spaces in the place of the agent's.
 
+    The episodes that were finished in the one before no longer count as the latest.
+
     Raises:
         ValueError: Its spaces differ from those that the agent was made for, or it leaves the task
             to be inferred where the agent was made to be told.
@@ -100,6 +102,7 @@ def set_env(
     seeds = np.random.SeedSequence(key).generate_state(batch.num_envs)
     agent.batch = batch
     agent.collector = Collector(batch, agent, agent.device, [int(s) for s in seeds])
+    agent.ep_info_buffer.clear()  # the returns that are logged are of one environment
 
 
 def _shapes(spaces: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -240,6 +240,14 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(method: str, when: int, tmp_p
     assert again_rows == rows[-len(again_rows) :]
 
 
+def test_the_latest_episodes_are_of_the_present_environment() -> None:
+    """Or the returns logged at first would be those of the task before."""
+    agent = ActorCritic("daedalus/Catch-v0", Config(lstm=0), num_envs=2, device="cpu").learn(80)
+    assert {abs(episode["r"]) for episode in agent.ep_info_buffer} == {1.0}
+    agent.set_env("daedalus/Catch-v0", env_kwargs={"flipped": True})
+    assert not agent.ep_info_buffer
+
+
 def test_evaluation_leaves_training_as_it_was() -> None:
     first, second = made(), made()
     evaluate_tasks(second, KWARGS, 4)
