@@ -72,10 +72,10 @@ KINEMATIC = (
 GATHER = (
     "From the second tenth of training on CPO is above the limit by a steady two fifths. That is "
     "the noise of its batches: a step is chosen that keeps the limit on 6,400 sampled steps, and "
-    "costs more on others. In batches of 51,200, the paper's size, it was above by 11 to 17 % "
-    "(seed 0, 5,600,000 steps, return 9.7, not kept). With its cost shaped it is at the limit in "
-    "the small batches, too, for a tenth less return. PDO and PPO-Lagrangian come down to the end, "
-    "and are still above CPO there."
+    "costs more on others. In batches of 51,200, the paper's size, it was above by 6 to 15 % after "
+    "the first million of 5,600,000 steps (seed 0, return 9.7 at the end, not kept). With its cost "
+    "shaped it is at the limit in the small batches, too, for a tenth less return. PDO and "
+    "PPO-Lagrangian come down to the end, and are still above CPO there."
 )
 """What the figures of PointGather mean."""
 
