@@ -38,8 +38,8 @@ PENDULUM = (
     "seeds' spread. So are the three weights of it among themselves. 120 episodes are five batches "
     "of 5,000 steps, in which nobody gets far. DDPG and SAC learn from every step as it is taken: "
     "they need a quarter of Q-Prop's episodes to -300, and were stopped at 40, at returns of -166 "
-    "and -169; their times, and those of TRPO's first line, are of a slower machine, on which a "
-    "step of theirs took some 17 times one of Q-Prop."
+    "and -169; their times are of a slower machine, on which a step of theirs took some 17 times "
+    "one of Q-Prop."
 )
 """What the figures of Pendulum mean."""
 
