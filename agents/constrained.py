@@ -191,8 +191,9 @@ class EpisodeLengths:
             self.mean = float(np.mean(lengths))
         if not self.mean:
             warnings.warn(
-                f"no episode has ended in {len(counted)} steps: its cost counts as that of so many "
-                "until one does, so the limit is taken for a wider one; set n_steps to an episode",
+                f"no episode has ended in {self.running.mean():.0f} steps: its cost counts as that "
+                "of so many until one does, so the limit is taken for a wider one; set n_steps to "
+                "an episode",
                 stacklevel=2,
             )
         return self.mean or float(self.running.mean())

@@ -259,7 +259,7 @@ class HierarchicalPlacer(Agent):
         num_envs: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        """Go on in another environment; what was found in the one before counts no more."""
+        """Go on in another environment, or the same anew; what was found before counts no more."""
         super().set_env(env, num_envs, env_kwargs)
         self.best.forget()
 

@@ -159,7 +159,8 @@ class PGQ(ActorCritic):
                 "pgq needs 0 <= eta <= 1 and entropy_weight > 0, got "
                 f"{config.eta} and {config.entropy_weight}"
             )
-        at_least("pgq", config, replay_sequences=1)
+        if config.eta > 0:
+            at_least("pgq", config, replay_sequences=1)
         if config.eta > 0 and config.replay_length < config.n_steps + 2:
             raise ValueError(
                 f"pgq's replay_length of {config.replay_length} holds no sequence of n_steps = "

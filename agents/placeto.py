@@ -282,7 +282,7 @@ class Placeto(Agent):
     def _fall(self) -> None:
         """Set the step size for this update."""
         config = self.config
-        done = min(self.num_timesteps / max(self.total_timesteps, 1), 1.0)
+        done = self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate + done * (
                 config.final_learning_rate - config.learning_rate

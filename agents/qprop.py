@@ -181,7 +181,8 @@ class QProp(Agent):
         counts: dict[str, float] = {"n_steps": 1, "cg_iterations": 1, "fisher_stride": 1}
         counts |= {"value_epochs": 1, "value_batch": 1, "critic_batch": 1, "critic_ratio": 0}
         at_least("qprop", config, **counts, damping=0)
-        above_zero("qprop", config, "delta", *["target_bound"] * (config.target_bound is not None))
+        limits = {"delta": config.trust_region, "target_bound": config.target_bound is not None}
+        above_zero("qprop", config, *[name for name, used in limits.items() if used])
         network = self.network = Network(self.spaces, config).to(self.device)
         self.replay = TransitionReplay(config.replay_size, self.device)
         self.learning = TemporalDifference(

@@ -272,11 +272,13 @@ CLAIMS = {
             "pgq without replay": Variant("pgq", {**_MAZE, "eta": 0.0}),
         },
         note="Every agent has the settings that were best for it in a random search with six draws "
-        "each (`python benchmarks/search.py pgq-maze --draws 6`, one seed that is none of these; "
-        "figures in `results/pgq-maze/search.json`); *pgq without replay* has PGQ's. The search "
-        "was made before images were standardised, the runs after; DQN sees them as its library "
-        "has them, divided by 255. But for DQN's the intervals of areas, held-out returns and "
-        "steps overlap: neither PGQ's update nor its replay is shown to help here.",
+        "each (`python benchmarks/search.py pgq-maze --draws 6`, one seed that is none of "
+        "these; figures in `results/pgq-maze/search.json`); *pgq without replay* has PGQ's. "
+        "The search was made before images were standardised, and when replay counted less "
+        "(its sequences stopped at the end of an episode), the runs after; DQN sees them as "
+        "its library has them, divided by 255. But for DQN's the intervals of areas, held-out "
+        "returns and steps overlap: neither PGQ's update nor its replay is shown to help "
+        "here.",
     ),
 }
 
@@ -335,9 +337,9 @@ CLAIMS |= {
         scenario="copy",
         total_timesteps=1_000_000,
         **_TAPES,
-        note="The order is the paper's, where MENT solves this tape in 85 to 90 % of its trials "
-        "and UREX in 75 %: actions that pay are soon found, there is little to explore. One "
-        "setting (rate 0.01 of its grid, clip 50 of the authors' code).",
+        note="MENT is ahead of UREX, as in the paper, where MENT solves this tape in 85 to 90 % of "
+        "its trials and UREX in 75 %: actions that pay are soon found, there is little to "
+        "explore. One setting (rate 0.01 of its grid, clip 50 of the authors' code).",
     ),
     "urex-reverse": Claim(
         question="Does UREX learn to write a tape backwards?",
@@ -378,11 +380,11 @@ CLAIMS |= {
         **_TAPES,
         note="The paper has UREX solve this tape in all of its 60 trials, MENT in 68 to 73 % of "
         "them. With one setting (rate 0.01 of its grid, clip 50 of the authors' code) the "
-        "order is another one here: MENT with a little entropy is ahead of UREX in levels, "
-        "and two runs of UREX that came to levels of 12 and 14 have unlearnt the shortest "
-        "tapes, of which the held-out return is the mean (0.06 and 0.02 of 1.29). At a tenth "
-        "of the rate nobody got beyond level 2.8 in 1,000,000 steps (five seeds of each, not "
-        "kept).",
+        "order is another one here: MENT with a little entropy is ahead of UREX in levels "
+        "(their intervals just touch), and two runs of UREX that came to levels of 12 and 14 "
+        "have unlearnt the shortest tapes, of which the held-out return is the mean (0.06 and "
+        "0.02 of 1.29). At a tenth of the rate nobody got beyond level 2.8 in 1,000,000 steps "
+        "(five seeds of each, not kept).",
     ),
     "urex-reversed-addition": Claim(
         question="Does UREX learn to add numbers digit by digit, from rewards alone?",
@@ -543,7 +545,9 @@ def summarise(name: str) -> None:
         "command": f"python benchmarks/learning.py {name}",
         "variants": rows,
         "provenance": {
-            **{key: first[key] for key in ("versions", "commit", "date")},
+            "versions": first["versions"],
+            "commits": sorted({run["provenance"]["commit"][:10] for run in runs}),
+            "dates": sorted({run["provenance"]["date"] for run in runs}),
             "hardware": " and ".join(sorted({run["provenance"]["hardware"] for run in runs})),
         },
     }
@@ -645,8 +649,9 @@ def _write_page(name: str, summary: dict[str, Any]) -> None:
         "agent takes them outside training: drawn from a policy, the best of Q-values.",
         "",
         f"Scenario `{summary['scenario']}`; `{summary['command']}`; {source['hardware']}; "
-        f"{', '.join(f'{k} {v}' for k, v in source['versions'].items())}; commit "
-        f"`{source['commit'][:10]}`, {source['date']}. Every run is in `results/{name}/`.",
+        f"{', '.join(f'{k} {v}' for k, v in source['versions'].items())}; commits "
+        f"{', '.join(source['commits'])}, {' and '.join(source['dates'])}. Every run is in "
+        f"`results/{name}/`.",
         "",
     ]
     if CLAIMS[name].note:

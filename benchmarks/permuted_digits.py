@@ -287,7 +287,7 @@ epochs of {train:,} images in batches of {batch}; {test} other images test.
 The digits are the 1,797 handwritten ones of Alpaydin and Kaynak (1998), 8 x 8 pixels, with their
 licence in `benchmarks/data/`, their pixels in [0, 1].
 
-The same experiment elsewhere, three seeds with the same network, steps and digits, had 0.69 with
+A prototype of this experiment, three seeds with the same network, steps and digits, had 0.69 with
 SGD, 0.86 with the best L2, 0.93 with EWC online at 100 and 0.94 with SI at 30: more is kept than
 here. How pixels were scaled and weights begun there is not known, and these two are enough for such
 a difference: with pixels of mean 0 and deviation 1 in place of [0, 1], and the weights of He et al.

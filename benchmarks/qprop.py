@@ -137,9 +137,7 @@ def run(name: str, label: str, seed: int) -> dict[str, Any]:
     scenario, variant = scenarios.load(TASKS[name].scenario), variants(name)[label]
     agent_class = make_agent(variant.agent)
     envs = scenario.num_envs if variant.agent in ("qprop", "trpo") else 1
-    settings = _settings(name, label)
-    known = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    config = agent_class.Config(**known)
+    settings, config = _settings(name, label), _config(name, label)
     agent = agent_class(scenario.env, config, num_envs=envs, seed=seed, device="cpu")
     rows: list[dict[str, float]] = []
     agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
@@ -176,13 +174,25 @@ def _settings(name: str, label: str) -> dict[str, Any]:
     }
 
 
-def _check(path: Path, settings: dict[str, Any]) -> None:
-    """See that a kept run is of the settings that its line has now."""
-    kept = json.loads(path.read_text())["settings"]
-    if kept != settings:
-        raise SystemExit(
-            f"{path} was run with {kept}, not with {settings}: delete it, then it is run anew"
-        )
+def _config(name: str, label: str) -> Any:
+    """Return the whole Config of a line's agent."""
+    settings = _settings(name, label)
+    known = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    return make_agent(variants(name)[label].agent).Config(**known)
+
+
+def _check(path: Path, name: str, label: str) -> None:
+    """See that a kept run is of the settings that its line has now, of defaults where it has them.
+
+    Runs from before there were these are the same with the defaults of today (`qprop_notes`).
+    """
+    kept, now = json.loads(path.read_text()), {"settings": _settings(name, label)}
+    now["config"] = json.loads(json.dumps(asdict(_config(name, label))))
+    for key, value in now.items():
+        if key in kept and kept[key] != value:
+            raise SystemExit(
+                f"{path} was run with {kept[key]}, not with {value}: delete it, then it is run anew"
+            )
 
 
 def run_all(name: str, seeds: int, only: list[str], minutes: float) -> None:
@@ -192,7 +202,7 @@ def run_all(name: str, seeds: int, only: list[str], minutes: float) -> None:
         for label in only or variants(name):
             path = _file(name, label, seed)
             if path.exists():
-                _check(path, _settings(name, label))
+                _check(path, name, label)
                 continue
             if time.monotonic() > end:
                 print("the time is over; the same command goes on from here")

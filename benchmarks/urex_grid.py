@@ -105,7 +105,8 @@ def share(found: list[dict[str, Any]], level: float) -> float:
 def by_objective(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return trials by objective, in the paper's order."""
     names = [f"{objective}, tau {tau:g}" for objective, tau in OBJECTIVES]
-    return {name: [t for t in found if t["objective"] == name] for name in names}
+    groups = {name: [t for t in found if t["objective"] == name] for name in names}
+    return {name: group for name, group in groups.items() if group}
 
 
 def _draw(found: dict[str, list[dict[str, Any]]]) -> None:
@@ -120,7 +121,7 @@ def _draw(found: dict[str, list[dict[str, Any]]]) -> None:
         for objective, group in by_objective(rows).items():
             levels = np.sort([trial["level"] for trial in group])
             left = 100 * (1 - np.arange(len(levels) + 1) / len(levels))
-            axis.step([0, *levels], left, where="pre", label=objective)
+            axis.step([0, *levels], left, where="post", label=objective)
         axis.set(title=TASKS[name].scenario, xlabel="level", ylim=(0, 105))
         axis.spines[["top", "right"]].set_visible(False)
     np.atleast_1d(axes)[0].set(ylabel="% of trials that came to it")
@@ -168,6 +169,9 @@ def _section(name: str, found: list[dict[str, Any]]) -> list[str]:
 def write_page() -> None:
     """Write docs/urex-grid.md and its figure from the kept trials."""
     found = {name: rows for name in TASKS if (rows := stored(name))}
+    if not found:
+        print("no trial has finished yet: nothing to write")
+        return
     _draw(found)
     lines = [
         "# UREX and MENT over a grid of settings",
@@ -178,7 +182,7 @@ def write_page() -> None:
         "The paper compares the two by how many of 60 trials solve a task: learning rates 0.1, "
         "0.01 and 0.001, gradients cut to norms of 1, 10, 40 and 100, five seeds of each. These "
         "are the same twelve settings; a trial counts by the level of its curriculum in the last "
-        "tenth of training. A task begins at level 1 or 2 and has 29.",
+        "tenth of training. A task begins at level 1 or 2 and ends at 30.",
         "",
         "![levels](images/urex-grid.png)",
         *([""] if NOTE else []),

@@ -147,7 +147,7 @@ class Training:
             "env": task.env,
             "env_kwargs": task.env_kwargs,
             "scenario": scenario.name if scenario else None,
-            "num_envs": agent.num_envs,
+            "num_envs": agent.copies,
             "seed": options.seed,
             "device": options.device,
             "threads": options.threads,
@@ -260,6 +260,7 @@ class Resume:
         """Load the newest checkpoint and train on."""
         from daedalus.accelerators.run_directory import RunDirectory
         from daedalus.evaluation.runs import read_run
+        from daedalus.evaluation.sequence import is_scored
         from daedalus.lookup import check_env, find_agent
 
         config = read_run(self.path)
@@ -273,7 +274,6 @@ class Resume:
                 checkpoint.tensors,
                 checkpoint.state,
                 env=str(config["env"]),
-                num_envs=int(config["num_envs"]),
                 device=self.device or str(config.get("device", "auto")),
                 env_kwargs=at_stage(
                     config["env"],
@@ -281,7 +281,9 @@ class Resume:
                     len(checkpoint.state.get("finished_tasks", [])),
                 ),
             )
-            if agent.num_timesteps >= steps:
+            kwargs = config["env_kwargs"]
+            scored = not is_staged(config["env"], kwargs) or is_scored(run.path, kwargs)
+            if agent.num_timesteps >= steps and scored:
                 print(
                     f"nothing to do: {agent.num_timesteps:,} of {steps:,} steps are done; "
                     "give --steps to train on"

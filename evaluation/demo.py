@@ -144,7 +144,7 @@ def _config(task: Any, name: str, agent: Any, seed: int, config: Any) -> dict[st
         "env": task.env,
         "env_kwargs": task.env_kwargs,
         "scenario": task.name,
-        "num_envs": agent.num_envs,
+        "num_envs": agent.copies,
         "seed": seed,
         "device": "auto",
         "threads": 1,

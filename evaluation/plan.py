@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from daedalus import scenarios
+from daedalus.scenarios.schema import settings_from
 
 EPISODES = 100
 """Held-out episodes of the final evaluation."""
@@ -154,7 +155,7 @@ class Plan:
 
     def _spec(self, group: Group, name: str, label: str, entry: Mapping[str, Any]) -> RunSpec:
         scenario = find_scenario(name)
-        settings = dict(entry)
+        settings = settings_from(entry)
         agent = str(settings.pop("agent", label))
         agent_class = _agent_class(agent)
         config = _config(agent_class, agent, scenario, settings)

@@ -119,10 +119,20 @@ def matrix_from(rows: Mapping[str, tuple[np.ndarray, np.ndarray]], names: list[s
     return np.stack(columns, 1)
 
 
+def is_scored(path: str | Path, env_kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether a run directory has logged the scores after its last stage."""
+    return len(_scores_of(path, env_kwargs)) > len(env_kwargs["stages"])
+
+
+def _scores_of(path: str | Path, env_kwargs: Mapping[str, Any]) -> list[dict[str, float]]:
+    first = f"{PREFIX}{task_names(env_kwargs)[0]}"
+    return [row for row in read_metrics(Path(path) / "metrics")[0] if first in row]
+
+
 def score_table(path: str | Path, env_kwargs: Mapping[str, Any]) -> list[str]:
     """Return the matrix that a run directory has logged, as lines for people."""
     names, stages = task_names(env_kwargs), stage_names(env_kwargs)
-    rows = [row for row in read_metrics(Path(path) / "metrics")[0] if f"{PREFIX}{names[0]}" in row]
+    rows = _scores_of(path, env_kwargs)
     wide = max(map(len, [*names, *stages, "untrained"])) + 2
     lines = ["mean return on".ljust(wide + 6) + "".join(name.rjust(wide) for name in names)]
     for stage, row in zip(["untrained", *stages], rows, strict=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -162,7 +162,13 @@ def _mapping(value: Value, path: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _mappings(value: Value, path: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    return {key: _mapping(item, (*path, key)) for key, item in _mapping(value, path).items()}
+    entries = {key: _mapping(item, (*path, key)) for key, item in _mapping(value, path).items()}
+    return {key: settings_from(item) for key, item in entries.items()}
+
+
+def settings_from(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an agent's settings as they were written; None may be, as in Python and the shell."""
+    return {key: None if value == "None" else value for key, value in entry.items()}
 
 
 def _numbers(value: Value, path: tuple[str, ...]) -> dict[str, float]:

@@ -212,6 +212,33 @@ def test_a_scenarios_cost_limit_reaches_the_agent_that_trains(
         assert f"cost_limit: {limit}" in Path(run, "config.yaml").read_text()
 
 
+def test_none_is_written_in_a_scenario_as_in_the_shell(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(
+        "env: daedalus/PointCircle-v0\nnum_envs: 2\ntotal_timesteps: 40\n"
+        "agents:\n  qprop: {target_bound: None, n_steps: 20, net_arch: [8]}\n"
+    )
+    code, _, err = ask("train", "qprop", "tiny.yaml", "--run", "a")
+    assert code == 0, err
+    assert "target_bound: null" in Path("a/config.yaml").read_text()
+
+
+def test_a_world_of_several_agents_is_resumed_with_as_many_copies(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two agents in each of four copies are eight rows, and no eight copies."""
+    monkeypatch.chdir(tmp_path)
+    words = ("daedalus/ClimbingGame-v0", "--num-envs", "4", "--steps", "160", *TINY)
+    code, _, err = ask("train", "actor_critic", *words, "--run", "r")
+    assert code == 0, err
+    assert "num_envs: 4" in Path("r/config.yaml").read_text()
+    code, _, err = ask("resume", "r", "--steps", "320")
+    assert code == 0, err
+    assert "environments" not in err
+
+
 def test_ctrl_c_saves_and_stops_and_resume_goes_on(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "daedalus", "train", "actor_critic", CATCH]
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}

@@ -268,7 +268,7 @@ def test_a_replay_that_holds_no_sequence_is_refused() -> None:
         made(replay_length=21, n_steps=20)
     with pytest.raises(ValueError, match="replay_sequences >= 1, got 0"):
         made(replay_sequences=0)
-    made(replay_length=21, n_steps=20, eta=0.0)
+    made(replay_length=21, n_steps=20, replay_sequences=0, eta=0.0)
 
 
 @pytest.mark.parametrize("lstm", [0, 8])

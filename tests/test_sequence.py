@@ -320,6 +320,34 @@ def test_training_from_the_command_line_prints_the_matrix(
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_run_that_stopped_before_its_last_scores_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from daedalus import commands_train
+    from daedalus.evaluation import sequence
+
+    monkeypatch.setattr(commands_train, "STAGE_EPISODES", 4)
+    (tmp_path / "mine.yaml").write_text(TEXT)
+    settings = "--steps 200 --num-envs 4 --hidden 16 --lstm 0 --n-steps 5"
+    words = ["actor_critic", str(tmp_path / "mine.yaml"), *settings.split()]
+    evaluate, stages = sequence.evaluate_tasks, []
+
+    def stops_in_the_end(agent: Any, *rest: Any) -> Any:
+        stages.append(len(agent.finished_tasks))
+        if stages[-1] == 3:
+            raise KeyboardInterrupt
+        return evaluate(agent, *rest)
+
+    monkeypatch.setattr(sequence, "evaluate_tasks", stops_in_the_end)
+    with pytest.raises(KeyboardInterrupt):
+        commands_train.train_command([*words, "--run", str(tmp_path / "run")], "train").run()
+    assert stages[-1] == 3
+    monkeypatch.setattr(sequence, "evaluate_tasks", evaluate)
+    capsys.readouterr()
+    assert commands_train.Resume(str(tmp_path / "run")).run() == 0
+    assert "after mirrored" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
