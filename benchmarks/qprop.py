@@ -332,9 +332,10 @@ def _draw(name: str, task: Task, groups: dict[str, list[dict[str, Any]]]) -> Non
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 4.5), dpi=120)
+    figure, axes = plt.subplots(figsize=(10, 4.5), dpi=120)
     colors = {"TRPO": "tab:blue", "Q-Prop": "tab:red", "Q-Prop without critic": "tab:gray"}
     colors |= {"Q-Prop of two scales": "tab:brown", "Q-Prop with unbounded targets": "tab:olive"}
+    colors |= {"Q-Prop with unbounded targets of a slower copy": "tab:cyan"}
     colors |= {"Q-Prop aggressive": "tab:purple", "Q-Prop standard": "tab:pink"}
     colors |= {"DDPG": "tab:green", "SAC": "tab:orange"}
     for label, group in groups.items():
@@ -349,7 +350,7 @@ def _draw(name: str, task: Task, groups: dict[str, list[dict[str, Any]]]) -> Non
         axes.axhline(threshold, color="black", lw=0.5, ls=":")
     ylabel = f"return, mean of {task.window} episodes"
     axes.set(xlabel="episodes", ylabel=ylabel, title=task.scenario)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     (DOCS / "images").mkdir(parents=True, exist_ok=True)
