@@ -301,6 +301,17 @@ def test_advantages_are_normalised_by_hand() -> None:
     assert normalised(advantage, ~(valid | True)).abs().sum() == 0
 
 
+def test_placetos_step_size_falls_anew_with_every_task() -> None:
+    agent = made("placeto", 2, learning_rate=0.3, final_learning_rate=0.1)
+    agent.num_timesteps, agent.total_timesteps, agent.task_started = 100, 300, 100
+    found = []
+    for steps in (100, 200, 300):
+        agent.num_timesteps = steps
+        agent._fall()
+        found.append(agent.optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx([0.3, 0.2, 0.1])
+
+
 def test_one_step_of_one_copy_is_no_fault() -> None:
     agent = made("placeto", 1, n_steps=1)
     agent.learn(12)
