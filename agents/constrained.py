@@ -170,7 +170,7 @@ class EpisodeLengths:
     def __init__(self, num_envs: int) -> None:
         """Begin with no episode."""
         self.running = np.zeros(num_envs, np.int64)
-        self.mean = 0.0
+        self.mean, self.warned = 0.0, False
 
     def update(self, rollout: Rollout) -> float:
         """Count the steps of ``rollout`` and return the mean length.
@@ -189,11 +189,12 @@ class EpisodeLengths:
         self.running = counted[-1] - base
         if lengths:
             self.mean = float(np.mean(lengths))
-        if not self.mean:
+        if not self.mean and not self.warned:
+            self.warned = True
             warnings.warn(
-                f"no episode has ended in {self.running.mean():.0f} steps: its cost counts as that "
-                "of so many until one does, so the limit is taken for a wider one; set n_steps to "
-                "an episode",
+                f"no episode has ended in a rollout of {len(counted)} steps: until one does, costs "
+                "are those of as many steps as were played, so the limit is taken for a wider one; "
+                "set n_steps to an episode",
                 stacklevel=2,
             )
         return self.mean or float(self.running.mean())

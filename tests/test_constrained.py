@@ -556,7 +556,12 @@ def test_settings_out_of_their_range_are_refused(
         kind(SPACES, kind.Config(**wrong), device="cpu")
 
 
-def test_episodes_longer_than_a_rollout_are_warned_of_until_one_ends() -> None:
+def test_episodes_longer_than_a_rollout_are_warned_of_once(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     lengths = EpisodeLengths(2)
-    with pytest.warns(UserWarning, match="no episode has ended in 2 steps.+set n_steps"):
+    for _ in range(2):
         lengths.update(rollout(column(1, 2)))
+    (said,) = recwarn
+    assert "no episode has ended in a rollout of 2 steps" in str(said.message)
+    assert "set n_steps to an episode" in str(said.message)
