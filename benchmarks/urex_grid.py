@@ -29,33 +29,43 @@ HOME = RESULTS / "urex-grid"
 RATES = (0.1, 0.01, 0.001)
 CLIPS = (1.0, 10.0, 40.0, 100.0)
 OBJECTIVES = (("ment", 0.0), ("ment", 0.01), ("urex", 0.1))
-LEVELS = (3, 5, 10)
+LEVELS = (5, 10)
+BEYOND = 0.1
+"""Levels above the first that count as beyond it: a level is a mean over instances."""
 
 
 class Task(NamedTuple):
-    """A tape, its steps, and the percentages of 60 trials that solve it in the paper."""
+    """A tape, its steps and first level, and how many percent of 60 trials solve it in the paper."""
 
     scenario: str
     total_timesteps: int
+    first: int  # level that the course begins with
     paper: dict[str, float]
 
 
 TASKS = {
-    "copy": Task("copy", 1_000_000, {"ment, tau 0": 85, "ment, tau 0.01": 90, "urex, tau 0.1": 75}),
+    "copy": Task(
+        "copy", 1_000_000, 2, {"ment, tau 0": 85, "ment, tau 0.01": 90, "urex, tau 0.1": 75}
+    ),
     "duplicated-input": Task(
         "duplicated_input",
         3_000_000,
+        2,
         {"ment, tau 0": 68.3, "ment, tau 0.01": 73.3, "urex, tau 0.1": 100},
     ),
     "reverse": Task(
-        "reverse", 2_000_000, {"ment, tau 0": 0, "ment, tau 0.01": 3.3, "urex, tau 0.1": 16.6}
+        "reverse", 2_000_000, 1, {"ment, tau 0": 0, "ment, tau 0.01": 3.3, "urex, tau 0.1": 16.6}
     ),
 }
 
 NOTE = (
-    "On Copy MENT with a little entropy climbs in eight of the twelve settings, MENT without and "
-    "UREX in four, with one seed of each. MENT is ahead in the paper, too. The smallest rate is "
-    "too small for so few steps whatever the objective; the bound of the gradient hardly matters."
+    "One seed of each setting. The two like different rates: on DuplicatedInput UREX comes to "
+    "levels of 5 to 6 at 0.1, where MENT stays below 3, and MENT to 16 to 19 at 0.001, where UREX "
+    "stays at 3; at 0.01 MENT with a little entropy is far ahead of both. That UREX solves it "
+    "with all settings, as in the paper, is not seen in these steps. On Copy MENT with a little "
+    "entropy climbs in eight of the twelve, MENT without and UREX in four: MENT is ahead in the "
+    "paper, too. On Reverse UREX alone gets beyond the first level, with the four settings of "
+    "rate 0.01. The bound of the gradient hardly matters."
 )
 """What the figures mean."""
 
@@ -140,10 +150,14 @@ def _section(name: str, found: list[dict[str, Any]]) -> list[str]:
     task, groups = TASKS[name], by_objective(found)
     heads = " | ".join(f"level {level} or more" for level in LEVELS)
     lines = ["", f"## {task.scenario}", ""]
-    lines += [f"| objective | trials | {heads} | median level | solved in the paper |"]
-    lines += ["|---|" + "---:|" * (len(LEVELS) + 3)]
+    lines += [
+        f"| objective | trials | beyond the first level | one further | {heads} | median level "
+        "| solved in the paper |"
+    ]
+    lines += ["|---|" + "---:|" * (len(LEVELS) + 5)]
     for objective, group in groups.items():
-        reached = " | ".join(f"{100 * share(group, level):.0f} %" for level in LEVELS)
+        wanted = (task.first + BEYOND, task.first + 1, *LEVELS)
+        reached = " | ".join(f"{100 * share(group, level):.0f} %" for level in wanted)
         median = float(np.median([trial["level"] for trial in group]))
         row = f"{objective} | {len(group)} | {reached} | {median:.1f}"
         lines.append(f"| {row} | {task.paper[objective]:g} % |")
