@@ -35,7 +35,7 @@ BEYOND = 0.1
 
 
 class Task(NamedTuple):
-    """A tape, its steps and first level, and how many percent of 60 trials solve it in the paper."""
+    """A tape, its steps and first level, and the percentages that solve it in the paper."""
 
     scenario: str
     total_timesteps: int
