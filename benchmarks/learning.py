@@ -420,13 +420,13 @@ CLAIMS |= {
         equation="R_i + (alpha/beta) log pi_0(a|s) - (1/beta) log pi_i(a|s), "
         "pi_i = softmax(f_i) or softmax(alpha h_0 + f_i)",
         note="What is shared is learnt sooner: KL in two columns comes to the final return of one "
-        "network for each task in 23 % of the budget. But that counts finished episodes, of which "
-        "a task that fails has one in 200 steps and one that succeeds one in ten. Held out each "
-        "task counts alike, and there all lines fail some for good: two of six tasks at -0.86, "
-        "three at -1.64, as KL in two columns does in all five runs; one column with KL and "
-        "entropy is level with one network for each task. What the first tasks have in common "
-        "keeps the others from finding goals that they have not met. One policy for all, which "
-        "does not know the task, cannot solve them.",
+        "network for each task in 23 % of the budget. But that counts finished episodes, of "
+        "which a task that fails has one in 200 steps and one that succeeds one in ten. Held "
+        "out each task counts alike, and there all lines fail some for good: two of six tasks "
+        "at -0.86, three at -1.64, as KL in two columns does in all five runs; one column "
+        "with KL and entropy is level with one network for each task. It seems that what the "
+        "first tasks have in common keeps the others from finding goals that they have not "
+        "met. One policy for all, which does not know the task, cannot solve them.",
     ),
 }
 
