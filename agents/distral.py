@@ -31,7 +31,7 @@ depend on beta), and states count as often as they are visited, without gamma^t,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -128,6 +128,21 @@ def apart(log_pi: Tensor, log_pi0: Tensor) -> dict[str, Tensor]:
     }
 
 
+def gradient_cosine(losses: Sequence[Tensor], shared: nn.Module) -> Tensor:
+    """Return the mean cosine, 0-d, of the gradients of two ``losses``, 0-d, by ``shared``.
+
+    -1: what is better for one is as much worse for the other; 0 where a gradient is zero.
+    """
+    parameters, rows = list(shared.parameters()), []
+    for loss in losses:
+        by = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+        rows.append(torch.cat([g.flatten() for g in by]))
+    units = nn.functional.normalize(torch.stack(rows), dim=1)
+    pairs = len(rows) * (len(rows) - 1)
+    mean: Tensor = (units.sum(0).square().sum() - units.square().sum()) / pairs
+    return mean
+
+
 # ------------------------------------------------------------------------------------- the network
 
 
@@ -137,6 +152,17 @@ class Judged(NamedTuple):
     logits: Tensor  # (N, A), of the tasks' policies
     value: Tensor  # (N,), of the tasks
     logits0: Tensor  # (N, A), h_0
+
+
+class Spoken(NamedTuple):
+    """What policies and values say of a rollout (T, B)."""
+
+    log_pi: Tensor  # (T, B, A), of the tasks' policies
+    logits0: Tensor  # (T, B, A), h_0
+    log_pi0: Tensor  # (T, B, A)
+    taken: Tensor  # (T, B), log pi_i of the action
+    taken0: Tensor  # (T, B), log pi_0 of it
+    value: Tensor  # (T, B)
 
 
 class Trunk(nn.Module):
@@ -245,40 +271,75 @@ class Distral(Agent):
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the losses of all tasks and of the distillation."""
-        config, (steps, envs) = self.config, rollout.reward.shape
+        config, valid = self.config, rollout.valid.float()
         seen = {name: value[:-1].flatten(0, 1) for name, value in rollout.observation.items()}
-        logits, value, logits0 = (x.view(steps, envs, *x.shape[1:]) for x in self.judge(seen))
-        log_pi, log_pi0 = logits.log_softmax(-1), logits0.log_softmax(-1)
-        chosen = (rollout.action.long() - self.policy.start).unsqueeze(-1)
-        taken, taken0 = (x.gather(-1, chosen).squeeze(-1) for x in (log_pi, log_pi0))
-        returns = self._returns(rollout, taken.detach(), taken0.detach())
-        advantage, valid = returns - value.detach(), rollout.valid.float()
-        policy_loss = -(valid * taken * advantage).sum() / envs
-        value_loss = 0.5 * (valid * (returns - value).square()).sum() / envs
-        weight = valid * config.alpha / config.beta
-        distilled = distillation_loss(log_pi.exp(), logits0, weight)
-        total = policy_loss + config.value_weight * value_loss + distilled
-        pi = log_pi.detach().exp()
+        spoken = self._spoken(seen, rollout)
+        log_pi, log_pi0 = spoken.log_pi.detach(), spoken.log_pi0.detach()
+        taken, taken0 = spoken.taken.detach(), spoken.taken0.detach()
+        returns, value = self._returns(rollout, taken, taken0), spoken.value.detach()
+        losses = self._losses(spoken, returns, valid)
         bonus = regularised_reward(
             torch.zeros_like(taken), taken0, taken, config.alpha, config.beta
         )
-        return {
-            "policy_loss": policy_loss.detach(),
-            "value_loss": value_loss.detach(),
-            "distillation_loss": distilled.detach(),
-            "entropy": -(pi * log_pi.detach()).sum(-1).mean(),
-            "kl_to_common": (pi * (log_pi - log_pi0).detach()).sum(-1).mean(),
-            **self._by_task(
-                seen,
-                {
-                    **apart(log_pi.detach(), log_pi0.detach()),
-                    **{"reward": rollout.reward, "regularisation": bonus.detach()},
-                },
-            ),
-            "regularisation": bonus.detach().mean(),
-            "explained_variance": lambda: explained_variance(value.detach(), returns),
-            **self._step(total),
+        measures = {
+            **apart(log_pi, log_pi0),
+            **{"reward": rollout.reward, "regularisation": bonus},
         }
+        stepped = self._step(self._total(losses))
+        return {
+            **{f"{name}_loss": loss.detach() for name, loss in losses.items()},
+            "entropy": measures["entropy"].mean(),
+            "kl_to_common": measures["kl_to_common"].mean(),
+            **self._by_task(seen, measures),
+            "regularisation": bonus.mean(),
+            "explained_variance": lambda: explained_variance(value, returns),
+            **self._together(seen, rollout, returns, valid),
+            **stepped,
+        }
+
+    def _spoken(self, seen: dict[str, Tensor], rollout: Rollout) -> Spoken:
+        """Judge observations (T B, ...) and look up the actions of ``rollout``."""
+        shape = rollout.reward.shape
+        logits, value, logits0 = (x.view(*shape, *x.shape[1:]) for x in self.judge(seen))
+        log_pi, log_pi0 = logits.log_softmax(-1), logits0.log_softmax(-1)
+        chosen = (rollout.action.long() - self.policy.start).unsqueeze(-1)
+        taken, taken0 = (x.gather(-1, chosen).squeeze(-1) for x in (log_pi, log_pi0))
+        return Spoken(log_pi, logits0, log_pi0, taken, taken0, value)
+
+    def _losses(self, spoken: Spoken, returns: Tensor, counted: Tensor) -> dict[str, Tensor]:
+        """Return the losses, 0-d, of the steps that are ``counted``, (T, B) of 1 and 0."""
+        config, envs = self.config, counted.shape[1]
+        advantage = returns - spoken.value.detach()
+        weight = counted * config.alpha / config.beta
+        return {
+            "policy": -(counted * spoken.taken * advantage).sum() / envs,
+            "value": 0.5 * (counted * (returns - spoken.value).square()).sum() / envs,
+            "distillation": distillation_loss(spoken.log_pi.exp(), spoken.logits0, weight),
+        }
+
+    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum that is stepped down."""
+        judged = losses["policy"] + self.config.value_weight * losses["value"]
+        total: Tensor = judged + losses["distillation"]
+        return total
+
+    def _together(
+        self, seen: dict[str, Tensor], rollout: Rollout, returns: Tensor, valid: Tensor
+    ) -> dict[str, Metric]:
+        """Return what to log of whether tasks pull what they share the same way."""
+        config = self.config
+        if not self._told or not (config.shared or config.c_kl > 0 or config.columns == 2):
+            return {}
+        shared = self.network.tasks[0] if config.shared else self.network.common
+        task = seen["task"].view(*valid.shape, -1)
+
+        def cosine() -> Tensor:
+            spoken = self._spoken(seen, rollout)
+            losses = (self._losses(spoken, returns, valid * task[..., i]) for i in found)
+            return gradient_cosine([self._total(loss) for loss in losses], shared)
+
+        found = (task * valid.unsqueeze(-1)).sum((0, 1)).nonzero().squeeze(1).tolist()
+        return {"gradient_cosine": cosine} if len(found) > 1 else {}
 
     def _by_task(
         self, seen: Mapping[str, Tensor], measures: Mapping[str, Tensor]

@@ -18,8 +18,9 @@ paper does not say where laterals enter an LSTM), and policy and value share the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, ClassVar, cast
 
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.a3c_network import A3CConfig, Unrolled
-from daedalus.agents.base import Acted, Agent, Metrics, Rollout, Spaces
+from daedalus.agents.base import Acted, Agent, Metric, Metrics, Rollout, Spaces
 from daedalus.agents.learner import Learner
 from daedalus.agents.networks import (
     Known,
@@ -169,16 +170,24 @@ class Column(nn.Module):
             found.append(h)
         return found
 
-    def output(self, observation: dict[str, Tensor]) -> Tensor:
-        """Return what the heads read, (N, hidden) or with laterals (N, 2 hidden)."""
-        below: list[list[Tensor]] = []
-        with torch.no_grad():
-            for column in self.earlier:
-                below.append(column.layers(observation, below))
-        h = self.layers(observation, below)[-1]
+    def below(self, observation: dict[str, Tensor]) -> list[list[Tensor]]:
+        """Return the layers of every earlier column."""
+        found: list[list[Tensor]] = []
+        for column in self.earlier:
+            found.append(column.layers(observation, found))
+        return found
+
+    def read(self, layers: list[Tensor], below: Sequence[list[Tensor]]) -> Tensor:
+        """Return what the heads read of ``layers``, (N, hidden) or with laterals (N, 2 hidden)."""
         if self.adapter is None:
-            return h
-        return torch.cat([h, self.adapter([b[-1] for b in below])], 1)
+            return layers[-1]
+        return torch.cat([layers[-1], self.adapter([b[-1] for b in below])], 1)
+
+    def output(self, observation: dict[str, Tensor]) -> Tensor:
+        """Return what the heads read, without a graph in earlier columns."""
+        with torch.no_grad():
+            below = self.below(observation)
+        return self.read(self.layers(observation, below), below)
 
     def step(
         self, inputs: Inputs, state: State, keep: bool
@@ -195,6 +204,49 @@ class Column(nn.Module):
         value = self.critic(output).view(steps, batch)
         output = output.view(steps, batch, -1)
         return Unrolled(output, output, output, policy, value)
+
+
+# ---------------------------------------------------------------------------------- the diagnostics
+
+
+def fisher_sensitivity(
+    column: Column, observation: dict[str, Tensor], action: Tensor
+) -> list[Tensor]:
+    """Return what share of each layer's average Fisher sensitivity lies in which column.
+
+    AFS(i, k, m) = F_i^k(m, m) / sum_k F_i^k(m, m), where F is E[(d log pi(a|s) / d h)^2] by what
+    unit m of layer i in column k says, in units of its deviation (section 3 of the paper). The
+    gradient by an earlier column's unit goes through all that is above it, there and here.
+
+    Args:
+        column: Whose policy it is.
+        observation: (N, ...) by name.
+        action: (N, ...), taken by the policy.
+
+    Returns:
+        One (columns,) for every layer, the earliest column first: the mean over units that the
+        policy feels at all, and 0 where it feels none.
+    """
+    with torch.enable_grad():
+        below = column.below(observation)
+        columns = [*below, column.layers(observation, below)]
+        logits = column.actor(column.read(columns[-1], below))
+        log_pi, _ = column.distribution.log_prob_entropy(logits, action)
+        gradients = iter(torch.autograd.grad(log_pi.sum(), [h for part in columns for h in part]))
+    felt = [[_felt(h.detach(), next(gradients)) for h in part] for part in columns]
+    shares = []
+    for layer in zip(*felt, strict=True):
+        fisher = torch.stack(layer)  # (columns, units)
+        fisher = fisher[:, fisher.sum(0) > 0]
+        share = (fisher / fisher.sum(0)).sum(1) / max(1, fisher.shape[1])
+        shares.append(share)
+    return shares
+
+
+def _felt(h: Tensor, gradient: Tensor) -> Tensor:
+    """Return F(m, m) of units or maps (N, M, ...), summed over the places of a map, (M,)."""
+    h, gradient = (x.reshape(*x.shape[:2], -1) for x in (h, gradient))
+    return h.var((0, 2), correction=0) * gradient.square().sum(2).mean(0)
 
 
 # --------------------------------------------------------------------------------------- the agent
@@ -305,8 +357,51 @@ class Progressive(Agent):
         learner = self.learners[found[0]]
         loss, _, metrics = learner.loss(learner.prepare(rollout))
         applied = learner.apply(loss, self.progress)
-        column = cast(Column, learner.network)
-        alphas = [p.detach() for name, p in column.named_parameters() if name.endswith("alpha")]
-        if alphas:
-            metrics["alpha"] = torch.cat(alphas).abs().mean
+        if found[0]:
+            metrics |= self._laterals(found[0], rollout)
         return {**metrics, **applied, "column": float(found[0])}
+
+    def _laterals(self, number: int, rollout: Rollout) -> dict[str, Metric]:
+        """Return what to log of a column with earlier ones, after its step.
+
+        Returns:
+            ``alpha_i_j`` and ``fisher_i_j``, the scalar by which what layer i of column j says is
+            read, and that column's share of the layer's `fisher_sensitivity`; the share of the
+            gradient's norm that is in adapters and laterals; and the sum of all frozen parameters,
+            which is a flat line over a stage.
+        """
+        column = cast(Column, self.learners[number].network)
+        valid = rollout.valid.flatten()
+        seen = {
+            name: value[:-1].flatten(0, 1)[valid]
+            for name, value in rollout.observation.items()
+            if name != "task"
+        }
+        action = rollout.action.flatten(0, 1)[valid]
+        shares = cache(partial(fisher_sensitivity, column, seen, action))
+        frozen = [learner.optimizer.vector for learner in self.learners[:number]]
+        metrics: dict[str, Metric] = {
+            "lateral_gradient_share": partial(_lateral_share, column),
+            "frozen_sum": lambda: torch.stack([v.double().sum() for v in frozen]).sum(),
+        }
+        alphas = [p for name, p in column.named_parameters() if name.endswith("adapter.alpha")]
+        for i, alpha in enumerate(alphas):
+            for j, value in enumerate(alpha.detach()):
+                metrics[f"alpha_{i + 1}_{j}"] = value
+            for j in range(number + 1):
+                metrics[f"fisher_{i + 1}_{j}"] = partial(_entry, shares, i, j)
+        return metrics
+
+
+def _entry(shares: Callable[[], list[Tensor]], layer: int, column: int) -> Tensor:
+    """Return one of `fisher_sensitivity`'s shares, which are computed where one is asked for."""
+    return shares()[layer][column]
+
+
+def _lateral_share(column: Column) -> Tensor:
+    """Return the norm of the gradient in adapters and laterals over that of all of it."""
+    norms = {name: p.grad.norm() for name, p in column.named_parameters() if p.grad is not None}
+    beside = [n for name, n in norms.items() if "adapter" in name or "lateral" in name]
+    whole: Tensor = torch.stack([*norms.values()]).norm()
+    share: Tensor = torch.stack(beside).norm() / whole.clamp(min=1e-12)
+    return share

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
+from torch import nn
 
 from daedalus.accelerators.checkpoint import load_checkpoint
 from daedalus.accelerators.rollout import Inputs
@@ -20,6 +21,7 @@ from daedalus.agents.distral import (
     Distral,
     apart,
     distillation_loss,
+    gradient_cosine,
     regularised_reward,
     soft_policy,
     soft_value,
@@ -278,6 +280,52 @@ def test_what_regularises_is_told_beside_the_reward_task_by_task() -> None:
     for task in range(3):
         assert metrics[f"regularisation_{task}"]().item() == pytest.approx(0.1 * math.log(4))
         assert metrics[f"reward_{task}"]().item() == pytest.approx(-0.02)
+
+
+def test_the_cosine_of_gradients_by_hand() -> None:
+    """Gradients (3, 4), (4, 3) and (-3, -4) of y: cosines 24/25, -1 and -24/25, -1/3 on average.
+
+    A gradient of zero has cosines of zero, and nothing is left behind in ``grad``.
+    """
+    shared = nn.Linear(2, 1, bias=False)
+    a, b = shared.weight[0]
+    losses = [3 * a + 4 * b, 4 * a + 3 * b, -3 * a - 4 * b]
+    assert gradient_cosine(losses, shared).item() == pytest.approx(-1 / 3)
+    assert gradient_cosine(losses[:2], shared).item() == pytest.approx(24 / 25)
+    assert gradient_cosine([losses[0], 0 * a], shared).item() == 0.0
+    assert shared.weight.grad is None
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_whether_tasks_pull_what_they_share_the_same_way_is_logged(variant: str) -> None:
+    """For pi_0, or the one policy for all; not where tasks share nothing.
+
+    One task's rows in three copies pull the same way: their cosines are 1.
+    """
+    agent = made(**VARIANTS[variant])
+    rows: list[dict[str, float]] = []
+    agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
+    agent.learn(60)
+    assert ("train/gradient_cosine" in rows[-1]) is (variant != "A3C")
+    if variant == "A3C":
+        return
+    assert -1 <= rows[-1]["train/gradient_cosine"] <= 1
+    assert agent.collector is not None
+    rollout = agent.collector.collect(5)
+    assert rollout is not None
+    alike = {
+        name: array[:, :1].expand(-1, 3, *array.shape[2:]).clone()
+        for name, array in rollout.observation.items()
+    }
+    alike["task"] = torch.eye(3).expand(6, 3, 3)
+    action = rollout.action[:, :1].expand(-1, 3)
+    if not VARIANTS[variant].get("shared"):
+        for task in agent.network.tasks:
+            task.load_state_dict(agent.network.tasks[0].state_dict())
+    seen = {name: array[:-1].flatten(0, 1) for name, array in alike.items()}
+    same = rollout._replace(reward=torch.zeros(5, 3), action=action)
+    metric: Any = agent._together(seen, same, torch.ones(5, 3), torch.ones(5, 3))
+    assert metric["gradient_cosine"]().item() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_log_pi_0_has_a_floor() -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from daedalus.accelerators.rollout import Inputs
 from daedalus.accelerators.sequence import at_stage
 from daedalus.agents.base import Spaces
-from daedalus.agents.progressive import Adapter, Column, Config, Progressive
+from daedalus.agents.progressive import Adapter, Column, Config, Progressive, fisher_sensitivity
 from daedalus.evaluation.sequence import train_sequence
 from daedalus.scenarios import SEQUENCE
 
@@ -86,6 +86,45 @@ def test_policy_and_value_read_laterals() -> None:
     assert column.critic(column.output(observation)).item() == 9.0
     alone, observation = column_of(3.0, second=False)
     assert alone.critic(alone.output(observation)).item() == 3.0
+
+
+def test_fisher_sensitivity_by_hand() -> None:
+    """Units of column 1 are x, x, those of column 2 x, 2x; its logits 2x + x of column 1, and 0.
+
+    By units of its deviation, layer 2 counts 2 * 1 here and 1 * 1 there: squares of 4 and 1. Layer
+    1 counts 1 here, and 2 there: by the adapter of layer 2, and by what column 1 makes of it.
+    """
+    column, _ = column_of(1.0, second=True)
+    with torch.no_grad():
+        column.actor.weight[1] = 0.0
+    seen = {"x": torch.tensor([[1.0], [3.0], [4.0]])}
+    shares = fisher_sensitivity(column, seen, torch.tensor([0, 1, 0]))
+    assert torch.stack(shares).numpy() == pytest.approx(np.array([[0.8, 0.2], [0.2, 0.8]]))
+    with torch.no_grad():
+        column.actor.weight[0] = 0.0  # a policy that feels nothing
+    nothing = fisher_sensitivity(column, seen, torch.tensor([0, 1, 0]))
+    assert torch.stack(nothing).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_what_is_logged_of_laterals() -> None:
+    agent = made(alpha=0.5, learning_rate=1e-6)
+    rows: list[dict[str, float]] = []
+    agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
+    agent.learn(40)
+    assert not {name for row in rows for name in row if "fisher" in name}  # no earlier column
+    agent.finish_task("plain")
+    agent.set_env(SEQUENCE, env_kwargs=at_stage(SEQUENCE, TASKS, 1))
+    first = agent.learners[0].optimizer.vector.double().sum()
+    rows.clear()
+    agent.learn(200, reset_num_timesteps=False)
+    for row in rows:
+        for layer in (1, 2):
+            assert row[f"train/alpha_{layer}_0"] == pytest.approx(0.5, abs=0.01)
+            shares = [row[f"train/fisher_{layer}_{column}"] for column in (0, 1)]
+            assert sum(shares) == pytest.approx(1.0)
+            assert min(shares) > 0
+        assert 0 < row["train/lateral_gradient_share"] < 1
+        assert row["train/frozen_sum"] == pytest.approx(first.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -289,9 +328,12 @@ def test_images_and_every_action_space(actions: Any) -> None:
     mode = gymnasium.vector.AutoresetMode.SAME_STEP
     env = gymnasium.vector.SyncVectorEnv([lambda: Images(actions)] * 2, autoreset_mode=mode)
     agent = Progressive(env, Config(hidden=8, n_steps=4, columns=3), device="cpu")
+    rows: list[dict[str, float]] = []
+    agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
     for task in ("a", "b", "c"):
         agent.learn(16, reset_num_timesteps=False)
         agent.finish_task(task)
+    assert sum(rows[-1][f"train/fisher_3_{column}"] for column in range(3)) == pytest.approx(1.0)
     column: Any = agent.learners[2].network
     lateral = column.convolutions[1].adapter.reduce  # 1 x 1, from 2 columns to the width of one
     assert lateral.weight.shape == (16, 32, 1, 1)
