@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 Likelihoods = Iterable[Sequence[tuple[float, Tensor]]]
 """For each sample, (weight, log-likelihood 0-d with a graph) of its possible outcomes."""
@@ -75,6 +76,7 @@ class Consolidation:
         self._where = dict(zip(self.parameters, parts, strict=True))
         self.terms: dict[str, Term] = {}
         self._sum: tuple[Term, float] | None = None  # of all terms, and their least value
+        self._norms: dict[str, Tensor] = {}  # of the gradients that the last step was made of
 
     def vector(self) -> Tensor:
         """Return all parameters as one vector (P,): a copy."""
@@ -143,8 +145,10 @@ class Consolidation:
         """
         if not self.terms or self.scale == 0:
             return
-        gradient = self.gradient()
-        for p in self.parameters if moved is None else moved:
+        gradient, moved = self.gradient(), self.parameters if moved is None else moved
+        task = get_total_norm([p.grad for p in moved if p.grad is not None])
+        self._norms = {"task_gradient_norm": task, "consolidation_gradient_norm": gradient.norm()}
+        for p in moved:
             piece = gradient[self._where[p]].view_as(p)
             p.grad = piece.clone() if p.grad is None else p.grad.add_(piece)
 
@@ -175,6 +179,8 @@ class Consolidation:
     def metrics(self) -> dict[str, Tensor | Callable[[], Tensor]]:
         """Return what to log, as functions: the penalty and how far the parameters went.
 
+        Where an optimiser takes the steps, the norms of the two gradients that the last one was
+        made of, the task's and the penalty's, before any clipping of ours.
         The distance also comes weighted, sqrt(sum_k I_k (theta_k - theta*_k)^2), and the trace of
         I for each of `layers`.
         """
@@ -185,6 +191,7 @@ class Consolidation:
         return {
             "consolidation_penalty": self.penalty,
             "consolidation_gradient_norm": lambda: self.gradient().norm(),
+            **self._norms,
             "importance_trace": importance.sum,
             **{f"importance_trace_{i}": importance[x].sum for i, x in enumerate(self.layers())},
             "consolidation_distance": lambda: ((self.vector() - anchor) * counted).norm(),

@@ -45,7 +45,7 @@ from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.a3c_network import A3CConfig
 from daedalus.agents.base import Acted, Agent, Metric, Metrics, Rollout
-from daedalus.agents.losses import explained_variance
+from daedalus.agents.losses import explained_variance, mean_of
 from daedalus.agents.networks import Encoder, orthogonal
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policies import Categorical
@@ -288,11 +288,11 @@ class Distral(Agent):
         stepped = self._step(self._total(losses))
         return {
             **{f"{name}_loss": loss.detach() for name, loss in losses.items()},
-            "entropy": measures["entropy"].mean(),
-            "kl_to_common": measures["kl_to_common"].mean(),
+            "entropy": partial(mean_of, measures["entropy"], rollout.valid),
+            "kl_to_common": partial(mean_of, measures["kl_to_common"], rollout.valid),
             **self._by_task(seen, measures),
-            "regularisation": bonus.mean(),
-            "explained_variance": lambda: explained_variance(value, returns),
+            "regularisation": partial(mean_of, bonus, rollout.valid),
+            "explained_variance": partial(explained_variance, value, returns, rollout.valid),
             **self._together(seen, rollout, returns, valid),
             **stepped,
         }

@@ -30,6 +30,7 @@ with g' those of other environments and times, estimated with the actions taken.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -47,6 +48,7 @@ from daedalus.agents.losses import (
     effective_rank,
     explained_variance,
     masked_value_loss,
+    mean_of,
 )
 from daedalus.agents.policy_fisher import history, observed_steps, policy_outcomes
 from daedalus.agents.settings import at_least
@@ -270,29 +272,33 @@ class Feudal(Agent):
         log_pi, entropy = policy.log_prob_entropy(unrolled.policy.flatten(0, 1), action)
         log_pi, entropy = (x.view_as(returns) for x in (log_pi, entropy))
         terms = actor_critic_loss(log_pi, entropy, unrolled.value, returns, rollout.valid)
-        value, entropy = unrolled.value.detach(), entropy.detach()
+        value, entropy, valid = unrolled.value.detach(), entropy.detach(), rollout.valid
         return terms.total(config.value_weight, config.entropy_weight), {
             "policy_loss": terms.policy.detach(),
             "value_loss": terms.value.detach(),
-            "entropy": entropy.mean,
-            "value": value.mean,
-            "explained_variance": lambda: explained_variance(value, returns),
-            "worker_advantage": (returns - value).mean,
-            "worker_advantage_std": (returns - value).std,
-            "intrinsic_reward": intrinsic.mean,
-            "intrinsic_reward_std": intrinsic.std,
-            "goal_use": lambda: self._goal_use(unrolled, log_pi.detach(), action),
+            "entropy": partial(mean_of, entropy, valid),
+            "value": partial(mean_of, value, valid),
+            "explained_variance": partial(explained_variance, value, returns, valid),
+            "worker_advantage": partial(mean_of, returns - value, valid),
+            "worker_advantage_std": lambda: (returns - value)[valid].std(),
+            "intrinsic_reward": partial(mean_of, intrinsic, valid),
+            "intrinsic_reward_std": lambda: intrinsic[valid].std(),
+            "goal_use": partial(self._goal_use, unrolled, action),
         }
 
     @torch.no_grad()
-    def _goal_use(self, unrolled: Unrolled, log_pi: Tensor, action: Tensor) -> Tensor:
-        """Return the mean of log pi(a|x, g) - log pi(a|x, g'), g' from elsewhere in the rollout."""
-        told = unrolled.told.flatten(0, 1)
-        steps, envs = log_pi.shape
-        other = told.roll(steps // 2 * envs + 1, 0)
-        output = self.network.policy(unrolled.hidden.flatten(0, 1), other)
-        shuffled, _ = self.network.distribution.log_prob_entropy(output, action)
-        return log_pi.mean() - shuffled.mean()
+    def _goal_use(self, unrolled: Unrolled, action: Tensor) -> Tensor:
+        """Return the mean of log pi(a|x, g) - log pi(a|x, g'), g' from elsewhere in the rollout.
+
+        Both are said by the policy of the moment at which this is asked.
+        """
+        steps, envs = unrolled.value.shape
+        told, hidden = unrolled.told.flatten(0, 1), unrolled.hidden.flatten(0, 1)
+        own, shuffled = (
+            self.network.distribution.log_prob_entropy(self.network.policy(hidden, goals), action)
+            for goals in (told, told.roll(steps // 2 * envs + 1, 0))
+        )
+        return own[0].mean() - shuffled[0].mean()
 
     def _manager_loss(
         self, rollout: Rollout, unrolled: Unrolled, future: Future
@@ -304,7 +310,8 @@ class Feudal(Agent):
         cosine, known = transition_cosine(
             unrolled.goal, unrolled.latent, future.latent, ended, config.horizon
         )
-        mask = known & rollout.valid[: len(known)]
+        counted = rollout.valid[: len(known)]
+        mask = known & counted
         if self.num_updates == 0 and not mask.any():
             warnings.warn(
                 f"no step of the first rollout was followed by {config.horizon} more of its "
@@ -318,9 +325,11 @@ class Feudal(Agent):
         return config.manager_weight * loss + config.value_weight * critic, {
             "manager_loss": loss.detach(),
             "manager_value_loss": critic.detach(),
-            "manager_advantage": advantage.mean,
-            "manager_advantage_std": advantage.std,
-            "manager_explained_variance": lambda: explained_variance(judged, returns),
+            "manager_advantage": partial(mean_of, advantage, counted),
+            "manager_advantage_std": lambda: advantage[counted].std(),
+            "manager_explained_variance": partial(
+                explained_variance, judged, returns, rollout.valid
+            ),
             "manager_steps": lambda: mask.sum() / rollout.valid.sum(),
             "goal_cosine": lambda: seen[mask].sum() / mask.sum().clamp(min=1),
             **_goal_metrics(unrolled, future, rollout.episode_start[:-1]),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen,
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
 from daedalus.agents.base import Metric
 from daedalus.agents.consolidation import consolidation_from
-from daedalus.agents.losses import actor_critic_loss, explained_variance
+from daedalus.agents.losses import actor_critic_loss, explained_variance, mean_of
 from daedalus.agents.networks import Known
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policy_fisher import rollout_likelihoods
@@ -162,17 +163,15 @@ class Learner:
         unrolled = self.unroll(rollout)
         policy, action = self.network.distribution, rollout.action.flatten(0, 1)
         log_pi, entropy = policy.log_prob_entropy(unrolled.policy.flatten(0, 1), action)
-        shape = rollout.reward.shape
-        terms = actor_critic_loss(
-            log_pi.view(shape), entropy.view(shape), unrolled.value, returns, rollout.valid
-        )
+        log_pi, entropy = (x.view_as(returns) for x in (log_pi, entropy))
+        terms = actor_critic_loss(log_pi, entropy, unrolled.value, returns, rollout.valid)
         value, entropy = unrolled.value.detach(), entropy.detach()
         metrics: dict[str, Metric] = {
             "policy_loss": terms.policy.detach(),
             "value_loss": terms.value.detach(),
-            "entropy": entropy.mean,
-            "explained_variance": lambda: explained_variance(value, returns),
-            "value": value.mean,
+            "entropy": partial(mean_of, entropy, rollout.valid),
+            "explained_variance": partial(explained_variance, value, returns, rollout.valid),
+            "value": partial(mean_of, value, rollout.valid),
         }
         total = terms.total(self.config.value_weight, self.config.entropy_weight)
         return total, unrolled, metrics

@@ -99,9 +99,24 @@ def bernoulli_loss(logit: Tensor, label: Tensor, valid: Tensor) -> Tensor:
     return (loss * valid).sum() / logit.shape[1]
 
 
-def explained_variance(value: Tensor, returns: Tensor) -> Tensor:
-    """Return 1 - Var(R - V) / Var(R), 0-d; 1 is perfect, 0 is a constant."""
-    return 1 - (returns - value).var() / returns.var().clamp(min=1e-8)
+def explained_variance(value: Tensor, returns: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return 1 - Var(R - V) / Var(R), 0-d; 1 is perfect, 0 is a constant, also of constant R.
+
+    Args:
+        value: (...).
+        returns: (...).
+        valid: bool (...), the steps that count; None for all.
+    """
+    if valid is not None:
+        value, returns = value[valid], returns[valid]
+    spread = returns.var()
+    varies = spread > (1e-6 * returns.mean()).square()
+    return torch.where(varies, 1 - (returns - value).var() / spread, 0.0)
+
+
+def mean_of(x: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean, 0-d, of ``x`` (...) where ``valid``, bool (...)."""
+    return x[valid].mean()
 
 
 def effective_rank(x: Tensor) -> Tensor:

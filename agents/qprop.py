@@ -128,7 +128,7 @@ class Network(VectorNetwork):
 
     def __init__(self, spaces: Spaces, config: Config) -> None:
         """Build for vectors and continuous actions; see `VectorNetwork`."""
-        super().__init__(spaces, config.net_arch, config.log_std, widest=True)
+        super().__init__(spaces, config.net_arch, config.log_std)
         self.critic = ActionValue(self.inputs, self.gaussian.size, config.critic_arch)
         _orthogonal([*self.policy.layers.parameters()][::2], 0.01)
         _orthogonal([w[0].t() for w in self.values.weights], 1.0)

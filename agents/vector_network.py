@@ -30,7 +30,6 @@ class VectorNetwork(nn.Module):
         hidden: tuple[int, ...],
         log_std: float,
         count: int = 1,
-        widest: bool = False,
     ) -> None:
         """Build for vectors and discrete values.
 
@@ -39,7 +38,6 @@ class VectorNetwork(nn.Module):
             hidden: Units of the tanh layers, of policy and values alike.
             log_std: Of a Gaussian policy, at the start.
             count: How many values.
-            widest: See `Values`.
 
         Raises:
             TypeError: An observation is an image, or the actions are of an unknown space.
@@ -55,7 +53,7 @@ class VectorNetwork(nn.Module):
                 )
         self.inputs = sum(flat_size(space) for space in self.spaces.values())
         self.policy = Policy(self.inputs, spaces.action, hidden, log_std)
-        self.values = Values(self.inputs, hidden, count, widest)
+        self.values = Values(self.inputs, hidden, count)
 
     def flatten(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Return observations as rows (N, D)."""
@@ -122,37 +120,39 @@ class Policy(nn.Module):
         return result
 
 
+ALIKE, TINY = 1e-6, 1e-30
+"""Targets whose deviation is less than that share of their mean are alike; no unit is smaller."""
+
+
 class Values(nn.Module):
     """Values of the reward and of any costs: networks of their own, multiplied in one go.
 
-    V = mean + std * network, with the targets' mean and standard deviation; when they are renewed
-    the last layers change so that no value does (PopArt, van Hasselt et al. 2016, 1602.07714).
+    V = mean + std * network, with the targets' mean and their widest standard deviation so far;
+    when they are renewed the last layers change so that no value does (PopArt, van Hasselt et al.
+    2016, 1602.07714). With the latest deviation, a batch whose targets are alike (no cost in it)
+    would blow the last layer up, and the next batches would not mend it. Until targets differ at
+    all, values are their mean.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, inputs: int, hidden: tuple[int, ...], count: int, widest: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, hidden: tuple[int, ...], count: int) -> None:
         """Build with the layers' usual start.
 
         Args:
             inputs: Length of an observation's row, D.
             hidden: Units of the tanh layers.
             count: How many networks.
-            widest: Keep the widest deviation so far, and begin at the first targets' mean; for
-                targets that may become all alike.
         """
         super().__init__()
-        self.widest = widest
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for before, after in pairwise((inputs, *hidden, 1)):
             bound = before**-0.5
             self.weights.append(torch.empty(count, before, after).uniform_(-bound, bound))
             self.biases.append(torch.empty(count, 1, after).uniform_(-bound, bound))
         self.register_buffer("mean", torch.zeros(count))
-        self.register_buffer("std", torch.full((count,), 0.0 if widest else 1.0))
+        self.register_buffer("std", torch.zeros(count))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map (N, D) to values (count, N)."""
@@ -170,15 +170,19 @@ class Values(nn.Module):
     @torch.no_grad()
     def renormalise(self, target: Tensor) -> None:
         """Take mean and deviation from ``target`` (count, N)."""
-        mean, std = target.mean(1), target.std(1, correction=0).clamp(min=1e-3)
-        if self.widest:
-            std = std.maximum(self.std)
-        if (self.std > 0).all():
-            scale, shift = self.std / std, (self.mean - mean) / std
-            self.weights[-1].mul_(scale[:, None, None])
-            self.biases[-1].mul_(scale[:, None, None]).add_(shift[:, None, None])
+        mean, std = target.mean(1), target.std(1, correction=0)
+        std = std.where(std > ALIKE * mean.abs(), 0.0).maximum(self.std)
+        known, unit = self.std > 0, std.clamp(min=TINY)
+        scale = torch.where(known, self.std / unit, 1.0)
+        shift = torch.where(known, (self.mean - mean) / unit, 0.0)
+        self.weights[-1].mul_(scale[:, None, None])
+        self.biases[-1].mul_(scale[:, None, None]).add_(shift[:, None, None])
         self.mean.copy_(mean)
         self.std.copy_(std)
+
+    def wanted(self, target: Tensor) -> Tensor:
+        """Return what the networks should say for ``target`` (count, N): 0 where all are alike."""
+        return (target - self.mean[:, None]) / self.std[:, None].clamp(min=TINY)
 
 
 def fit_values(
@@ -202,7 +206,7 @@ def fit_values(
     """
     total, count = 0.0, 0
     values.renormalise(target)
-    wanted = (target - values.mean[:, None]) / values.std[:, None]
+    wanted = values.wanted(target)
     for part in minibatches:
         index = torch.from_numpy(part).to(wanted.device)
         error = values.normalised(rows[index]) - wanted[:, index]

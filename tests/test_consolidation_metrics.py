@@ -23,7 +23,8 @@ def two_layers() -> list[nn.Parameter]:
 
 def told(kept: Any) -> dict[str, float]:
     """Return what is logged, as numbers."""
-    return {name: float(value()) for name, value in kept.metrics().items()}
+    found = kept.metrics().items()
+    return {name: float(value() if callable(value) else value) for name, value in found}
 
 
 def test_a_layer_is_a_weight_and_what_follows_it() -> None:
@@ -52,6 +53,28 @@ def test_the_distance_is_told_plain_and_weighted() -> None:
     assert found["consolidation_distance"] == pytest.approx(2.0)
     assert found["consolidation_weighted_distance"] == pytest.approx(4.0)
     assert found["consolidation_penalty"] == pytest.approx(0.5 * 4.0**2)
+
+
+def test_the_two_gradients_of_a_step_are_told() -> None:
+    """The task's is (3, 4), the penalty's 2 * 1 * (1, 0) and, in the next step, of where that led.
+
+    Without what was kept before there is nothing to tell apart.
+    """
+    w = nn.Parameter(torch.tensor([1.0, 0.0]))
+    kept, optimizer = L2([w], 2.0), torch.optim.SGD([w], 0.1)
+    kept.attach(optimizer)
+    w.grad = torch.tensor([3.0, 4.0])
+    optimizer.step()
+    assert kept.metrics() == {}
+    kept.put("a", torch.ones(2), torch.zeros(2))
+    with torch.no_grad():
+        w.copy_(torch.tensor([1.0, 0.0]))
+    w.grad = torch.tensor([3.0, 4.0])
+    optimizer.step()
+    assert w.tolist() == pytest.approx([1 - 0.1 * 5, -0.1 * 4])
+    found = told(kept)
+    assert found["task_gradient_norm"] == pytest.approx(5.0)
+    assert found["consolidation_gradient_norm"] == pytest.approx(2.0)
 
 
 def test_quantile_and_correlation_by_hand() -> None:

@@ -18,6 +18,7 @@ from daedalus.agents.constrained import EpisodeLengths, Experience, Learner, Led
 from daedalus.agents.constrained_network import ConstrainedConfig, Network
 from daedalus.agents.costs import FailurePredictor, check_costs, costs_of, unsafe_within
 from daedalus.agents.cpo import CPO, refusal
+from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import Categorical, Gaussian, MultiCategorical
 from daedalus.agents.ppo_lagrangian import clipped_loss
 from daedalus.agents.trust_region import (
@@ -27,6 +28,7 @@ from daedalus.agents.trust_region import (
     kl_divergence,
     standardised,
 )
+from daedalus.agents.vector_network import Values, fit_values, minibatches
 from daedalus.evaluation.plan import Group, Plan
 
 AGENTS = ("cpo", "pdo", "trpo_penalty", "ppo_lagrangian")
@@ -77,6 +79,7 @@ def learner(envs: int = 1, value: float = 0.0, **settings: Any) -> Learner:
     with torch.no_grad():
         network.values.weights[-1].zero_()
         network.values.biases[-1].fill_(value)
+        network.values.std.fill_(1.0)
     return Learner(network, config, envs)
 
 
@@ -442,15 +445,48 @@ def test_costs_by_name() -> None:
         )
 
 
-def test_renormalising_changes_no_value() -> None:
-    made, rows = learner().network.values, torch.tensor([[0.3, -0.8], [1.0, 0.0]])
+def test_renormalising_changes_no_value_once_there_are_any() -> None:
+    """Costs of 3 everywhere have no deviation yet: their value is 3, and what they should say 0."""
+    made, rows = Values(2, (4,), 2), torch.tensor([[0.3, -0.8], [1.0, 0.0]])
     with torch.no_grad():
         made.weights[-1].fill_(0.7)
+        made.renormalise(torch.tensor([[90.0, 110.0], [3.0, 3.0]]))
         before = made(rows)
-        made.renormalise(torch.tensor([[90.0, 110.0], [0.0, 2.0]]))
-        assert torch.allclose(made(rows), before, atol=1e-4)
-    assert made.mean.tolist() == [100, 1]
-    assert made.std.tolist() == [10, 1]
+        assert before[1].tolist() == [3, 3]
+        assert made.wanted(torch.tensor([[90.0, 110.0], [3.0, 3.0]])).tolist() == [[-1, 1], [0, 0]]
+        made.renormalise(torch.tensor([[200.0, 260.0], [0.0, 2.0]]))
+        assert torch.allclose(made(rows)[0], before[0], atol=1e-4)
+    assert made.mean.tolist() == [230, 1]
+    assert made.std.tolist() == [30, 1]
+
+
+def test_a_batch_without_costs_does_not_undo_what_is_known_of_them() -> None:
+    """Costs are 20 x of an x of 0 to 1; then no batch shows any, then they are back.
+
+    Their deviation of 5.8 is kept meanwhile. In units of a batch without costs the last layer would
+    grow by thousands, the next fit start from there, and explain nothing after its 8 passes.
+    """
+    torch.manual_seed(0)
+    values, rng = Values(1, (16,), 1), np.random.default_rng(0)
+    optimizer, rows = (
+        torch.optim.Adam(values.parameters(), 3e-3),
+        torch.linspace(0, 1, 256)[:, None],
+    )
+    costs = 20 * rows.T
+
+    def fitted(target: torch.Tensor) -> float:
+        fit_values(values, optimizer, rows, target, minibatches(256, 8, 64, rng))
+        with torch.no_grad():
+            return float(explained_variance(values(rows)[0], costs[0]))
+
+    for _ in range(8):
+        known = fitted(costs)
+    width = values.std.item()
+    assert width == pytest.approx(5.8, abs=0.1)
+    assert known > 0.95
+    fitted(torch.zeros(1, 256))
+    assert values.std.item() == width
+    assert max(fitted(costs) for _ in range(2)) > 0.9
 
 
 # ------------------------------------------------------------------------ the agents
