@@ -14,7 +14,7 @@ A constraint is J_C = E[sum_t C_t] <= d: the undiscounted cost of an *episode*. 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +61,11 @@ class Learner:
         return self.network.outputs(inputs, state)
 
     def judge(
-        self, rollout: Rollout, reward: Tensor | None = None, cost: Tensor | None = None
+        self,
+        rollout: Rollout,
+        reward: Tensor | None = None,
+        cost: Tensor | None = None,
+        extra: Sequence[str] = (),
     ) -> Experience:
         """Return what a rollout says of the policy that made it.
 
@@ -69,6 +73,7 @@ class Learner:
             rollout: (T, B).
             reward: (T, B) to learn from instead of the rollout's.
             cost: (K, T, B) to limit instead of the rollout's.
+            extra: Names of all costs but the first.
         """
         cost = rollout.cost[None] if cost is None else cost
         reward = rollout.reward if reward is None else reward
@@ -81,8 +86,9 @@ class Learner:
         paid = signals[1:, valid].double().mean(1).cpu().numpy() * length
         gained = float(rollout.reward[valid].double().mean()) * length
         metrics = {"episode_return": gained, "episode_length": length}
-        metrics["explained_variance"] = float(explained_variance(value[0][valid], target[0]))
-        metrics["cost_explained_variance"] = float(explained_variance(value[1][valid], target[1]))
+        for i, name in enumerate(("", "cost_", *(f"{name}_" for name in extra))):
+            explained = explained_variance(value[i][valid], target[i])
+            metrics[f"{name}explained_variance"] = float(explained)
         spent = float(rollout.cost[valid].double().mean()) * length  # without any shaping
         rows = {name: x[:-1][valid] for name, x in rollout.observation.items()}
         centred = advantage - advantage.mean(1, keepdim=True)

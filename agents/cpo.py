@@ -82,7 +82,7 @@ class CPO(ConstrainedAgent):
         config = self.config
         cost = costs_of(rollout, ("cost", *config.extra_costs), self.spaces.action)
         shaped, more = self._shaped(rollout, cost)
-        experience = self.learner.judge(rollout, cost=shaped)
+        experience = self.learner.judge(rollout, cost=shaped, extra=config.extra_costs)
         metrics = {**experience.metrics, **more, **self._step(experience)}
         return {**metrics, **self.learner.fit(experience, self.rng)}
 
@@ -137,11 +137,17 @@ class CPO(ConstrainedAgent):
         self.learner.ledger.cases[dual.case] += 1
         predicted = search.scale * dot(b[0], step)
         expected = 0.5 * search.scale**2 * dot(step, curved)
-        realised = 0.0 if search.trial is None else changes(search.trial, cost_advantage)[0]
+        realised = above * 0 if search.trial is None else changes(search.trial, cost_advantage)
+        others = {}
+        for i, name in enumerate(config.extra_costs, 1):
+            seen = {"return": experience.cost_return[i], "limit": limits[i], "change": realised[i]}
+            others |= {f"{name}_{key}": float(value) for key, value in seen.items()}
+            others |= {f"{name}_s": float(s[i, i]), f"{name}_nu": float(dual.nu[i])}
         return {
             **{"q": q, "r": float(r[0]), "s": float(s[0, 0]), "c": float(above[0])},
             **{"cg_residual": residual},
-            **{"predicted_cost_change": predicted, "cost_change": realised},
+            **{"predicted_cost_change": predicted, "cost_change": float(realised[0])},
+            **others,
             "predicted_kl": expected,
             **self._dual_metrics(dual),
             **searched(search),

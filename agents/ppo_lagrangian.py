@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from daedalus.accelerators.guards import check_gradients
 from daedalus.agents.base import Metrics, Rollout
@@ -36,6 +37,8 @@ class Config(ConstrainedConfig):
     """eps: how far the ratio of probabilities counts."""
     target_kl: float = 0.01
     """The passes end where the mean divergence is above 1.5 times this; 0 for never."""
+    max_gradient_norm: float = 0.5
+    """Gradients of the policy are scaled down to this norm; 0 for no limit."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus."""
     multiplier_rate: float = 0.05
@@ -96,7 +99,7 @@ class PPOLagrangian(ConstrainedAgent):
         loss.backward()
         if self.consolidation is not None:
             self.consolidation.before_step()
-        norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
+        norm = clip_grad_norm_(policy.parameters(), self.config.max_gradient_norm or torch.inf)
         check_gradients(policy.named_parameters, loss, norm)
         self.adam.step()
         if self.consolidation is not None:

@@ -5,10 +5,11 @@ Layer i of column k reads the layer below in its own column and, by an adapter, 
     h_i^k = f( W_i^k h_{i-1}^k + U_i^k f( V_i^k [alpha_ij^k h_{i-1}^j  for all j < k] ) )
 
 f is the ReLU, alpha_ij^k a learnt scalar for each earlier column, V reduces what comes from them to
-the width of the layer below (1 x 1 convolutions between maps). The first layer reads the input
-alone; policy and value read laterals as any other layer. Columns j < k are frozen: no gradient
-reaches them, and each column has an optimiser of its own, so an earlier task is played as before,
-to the bit. Learning within a column is the synchronous A3C of `daedalus.agents.learner`.
+the width of layer i, between maps to the channels of the layer below (1 x 1 convolutions). The
+first layer reads the input alone; policy and value read laterals as any other layer. Columns j < k
+are frozen: no gradient reaches them, and each column has an optimiser of its own, so an earlier
+task is played as before, to the bit. Learning within a column is the synchronous A3C of
+`daedalus.agents.learner`.
 
 The column is that of the task which observations show in the array ``task`` (a scenario with
 ``task_id: known``). Without that array every stage of training has a column of its own, and what is
@@ -65,16 +66,14 @@ class Config(A3CConfig):
 class Adapter(nn.Module):
     """f(V [alpha_j h_j]): what a layer reads of the layer below in earlier columns."""
 
-    def __init__(self, earlier: int, size: int, alpha: float, *, maps: bool) -> None:
-        """Read ``earlier`` columns of ``size`` units, or channels of ``maps``."""
+    def __init__(self, earlier: int, size: int, out: int, alpha: float, *, maps: bool) -> None:
+        """Reduce ``earlier`` columns of ``size`` units, or channels of ``maps``, to ``out``."""
         super().__init__()
         self.alpha = nn.Parameter(torch.full((earlier,), alpha))
-        self.reduce = (
-            nn.Conv2d(earlier * size, size, 1) if maps else nn.Linear(earlier * size, size)
-        )
+        self.reduce = nn.Conv2d(earlier * size, out, 1) if maps else nn.Linear(earlier * size, out)
 
     def forward(self, below: Sequence[Tensor]) -> Tensor:
-        """Map one (N, size, ...) for each earlier column to one of that shape."""
+        """Map one (N, size, ...) for each earlier column to one (N, out, ...)."""
         scaled = [alpha * h for alpha, h in zip(self.alpha, below, strict=True)]
         reduced: Tensor = self.reduce(torch.cat(scaled, 1))
         return reduced.relu()
@@ -100,8 +99,8 @@ def _dense(own: nn.Linear, earlier: int, alpha: float) -> Layer:
     """Return a fully connected layer that reads ``earlier`` columns as well."""
     if not earlier:
         return Layer(own, None, None)
-    adapter = Adapter(earlier, own.in_features, alpha, maps=False)
-    return Layer(own, nn.Linear(own.in_features, own.out_features, bias=False), adapter)
+    adapter = Adapter(earlier, own.in_features, own.out_features, alpha, maps=False)
+    return Layer(own, nn.Linear(own.out_features, own.out_features, bias=False), adapter)
 
 
 def _convolution(shape: tuple[int, int, int, int], earlier: int, alpha: float) -> Layer:
@@ -109,7 +108,7 @@ def _convolution(shape: tuple[int, int, int, int], earlier: int, alpha: float) -
     own = orthogonal(nn.Conv2d(*shape))
     if not earlier:
         return Layer(own, None, None)
-    adapter = Adapter(earlier, shape[0], alpha, maps=True)
+    adapter = Adapter(earlier, shape[0], shape[0], alpha, maps=True)
     return Layer(own, nn.Conv2d(*shape, bias=False), adapter)
 
 
@@ -136,7 +135,9 @@ class Column(nn.Module):
         for i, (inside, out) in enumerate(pairwise([convolved + rest, *[config.hidden] * layers])):
             own = orthogonal(nn.Linear(inside, out)) if convolved else nn.Linear(inside, out)
             self.dense.append(_dense(own, count if i or convolved else 0, alpha))
-        self.adapter = Adapter(count, config.hidden, alpha, maps=False) if count else None
+        self.adapter = (
+            Adapter(count, config.hidden, config.hidden, alpha, maps=False) if count else None
+        )
         read = config.hidden * (2 if count else 1)
         self.distribution = policy_for(spaces.action)
         self.actor = orthogonal(nn.Linear(read, self.distribution.size), 0.01)

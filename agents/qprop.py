@@ -62,7 +62,7 @@ from daedalus.agents.losses import explained_variance
 from daedalus.agents.policies import Gaussian
 from daedalus.agents.policy_fisher import row_likelihoods
 from daedalus.agents.settings import above_zero, at_least
-from daedalus.agents.trust_region import LocalModel, Trial, trust_region_step
+from daedalus.agents.trust_region import LocalModel, Trial, kl_divergence, trust_region_step
 from daedalus.agents.vector_network import VectorNetwork, fit_values, minibatches
 
 
@@ -311,7 +311,7 @@ class QProp(Agent):
     ) -> dict[str, float]:
         """Take a step of Adam."""
         policy, optimizer = self.network.policy, self.optimizers["policy"]
-        output = policy(seen)
+        output, before = policy(seen), self.network.gaussian.log_std.detach().clone()
         log_pi, _ = self.network.gaussian.log_prob_entropy(output, action)
         loss = -surrogate(log_pi, output, signal)
         optimizer.zero_grad()
@@ -325,7 +325,9 @@ class QProp(Agent):
         optimizer.step()
         if self.consolidation is not None:
             self.consolidation.after_step()
-        return {"policy_gradient_norm": float(norm)}
+        with torch.no_grad():
+            kl = kl_divergence(self.network.gaussian, policy(seen), output, before).mean()
+        return {"policy_gradient_norm": float(norm), "kl": float(kl)}
 
 
 CHUNK = 64

@@ -531,22 +531,34 @@ def test_recovery_brings_the_cost_down() -> None:
     assert costs[-1] < 0.5 * costs[0]
 
 
-def test_several_limits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_limits_at_once() -> None:
     """Limits of 5 and of 8: an effort of 16 comes down towards that, and the cost is kept."""
-    paid, step = [], CPO._step
-
-    def watched(agent: CPO, experience: Experience) -> dict[str, float]:
-        paid.append(experience.cost_return)
-        return step(agent, experience)
-
-    monkeypatch.setattr(CPO, "_step", watched)
-    train("cpo", 18_000, extra_costs=("effort",), extra_limits=(8.0,))
+    rows = train("cpo", 18_000, extra_costs=("effort",), extra_limits=(8.0,))
+    paid = [[row[f"train/{name}_return"] for name in ("cost", "effort")] for row in rows]
     cost, effort = np.mean(paid[-2:], 0)
     assert paid[0][1] > 15
     assert cost < 6.5
     assert 7 < effort < 12.5
+    logged = {name for name in rows[-1] if name.startswith("train/effort_")}
+    wanted = ("return", "limit", "change", "s", "nu", "explained_variance")
+    assert logged == {f"train/effort_{name}" for name in wanted}
+    assert rows[-1]["train/effort_limit"] == 8
+    assert rows[0]["train/effort_change"] < 0 < rows[0]["train/effort_s"]
     with pytest.raises(ValueError, match="1 costs and 0 limits"):
         train("cpo", 60, extra_costs=("effort",))
+
+
+def test_passes_end_where_the_divergence_is_half_above_its_target() -> None:
+    """8 passes over 3 minibatches of 3,000 steps are 24, and one where any divergence is too much.
+
+    The first minibatch has none: the policy is still what it was.
+    """
+    settings: dict[str, Any] = {"value_batch": 1000, "learning_rate": 0.01}
+    assert train("ppo_lagrangian", 3_000, target_kl=0.0, **settings)[0]["train/policy_steps"] == 24
+    row = train("ppo_lagrangian", 3_000, target_kl=1e-9, **settings)[0]
+    assert row["train/policy_steps"] == 1
+    assert row["train/kl"] > 1.5e-9
+    assert train("ppo_lagrangian", 3_000, target_kl=0.01, **settings)[0]["train/policy_steps"] < 24
 
 
 def test_shaping_logs_what_it_adds() -> None:

@@ -175,18 +175,6 @@ def test_a_state_that_does_not_move_earns_nothing() -> None:
     assert intrinsic_reward(s[:-1], goal, s[1:], starts(steps=3), past).ravel().tolist() == [0] * 3
 
 
-def test_the_intrinsic_reward_is_a_discounted_return_that_the_worker_predicts() -> None:
-    """The returns are those of r + alpha r^I, so they are the sums of both returns."""
-    agent = catch(intrinsic_weight=0.7, gamma=0.9)
-    rollout = rollout_of(agent, skip=1)
-    extra, none = torch.rand_like(rollout.reward), torch.zeros_like(rollout.reward)
-    both = agent._returns(rollout, rollout.reward + 0.7 * extra, none, 0.9)
-    first = agent._returns(rollout, rollout.reward, none, 0.9)
-    torch.testing.assert_close(both, first + 0.7 * agent._returns(rollout, extra, none, 0.9))
-    once = agent._returns(rollout, rollout.reward, none, 0.9) + 0.7 * extra
-    assert not torch.allclose(both, once)
-
-
 def test_the_workers_loss_has_the_return_of_both_rewards_in_their_own_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -320,7 +308,7 @@ def test_without_goals_the_policy_is_uniform() -> None:
     rollout = rollout_of(agent)
     unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
     assert unrolled.policy.std() > 0
-    silent = agent.network.policy(unrolled.hidden, torch.zeros_like(unrolled.told))
+    silent = agent.network.policy(unrolled.hidden, agent.network.tell(unrolled.goal * 0))
     assert torch.equal(silent, torch.zeros_like(silent))
 
 

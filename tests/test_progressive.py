@@ -38,7 +38,7 @@ def made(**settings: Any) -> Progressive:
 
 def test_an_adapter_by_hand() -> None:
     """f(V [2 h, 3 h']) of h = 1, h' = -1 with V = (5, 1): relu(10 - 3) = 7; V = (1, 1): 0."""
-    adapter = Adapter(2, 1, 1.0, maps=False)
+    adapter = Adapter(2, 1, 1, 1.0, maps=False)
     with torch.no_grad():
         adapter.alpha.copy_(torch.tensor([2.0, 3.0]))
         nn.init.zeros_(adapter.reduce.bias)  # type: ignore[arg-type]
@@ -338,6 +338,9 @@ def test_images_and_every_action_space(actions: Any) -> None:
     lateral = column.convolutions[1].adapter.reduce  # 1 x 1, from 2 columns to the width of one
     assert lateral.weight.shape == (16, 32, 1, 1)
     assert column.convolutions[0].adapter is None
+    dense = column.dense[0]  # from the maps of 2 columns straight to its own width
+    assert dense.adapter.reduce.weight.shape == (8, 2 * dense.own.in_features)
+    assert dense.lateral.weight.shape == (8, 8)
     observation, _ = Images(actions).reset(seed=0)
     assert actions.contains(agent.predict(observation)[0])
 

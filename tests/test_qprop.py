@@ -428,8 +428,12 @@ def test_it_learns_to_aim(settings: dict[str, Any], least: float) -> None:
     """From E[s^2] + sigma^2 = 4/3 a step; its own noise keeps it from 0."""
     rates = {"delta": 0.05, "learning_rate": 3e-2}
     config = Config(**{**SMALL, "n_steps": 50, **rates, **settings})
-    agent = QProp(vector(4), config, seed=1, device="cpu").learn(3000)
+    agent = QProp(vector(4), config, seed=1, device="cpu")
+    rows: list[dict[str, float]] = []
+    agent.logger.sinks.append(lambda step, row: rows.append(dict(row)))
+    agent.learn(3000)
     assert least < mean_return(agent) < -0.001
+    assert 0 < rows[-1]["train/kl"] < 1
 
 
 def test_a_trained_critic_explains_what_it_can() -> None:
