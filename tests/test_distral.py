@@ -229,6 +229,27 @@ def test_regularised_rewards_enter_the_returns() -> None:
     assert returns[0].tolist() == pytest.approx([1.5 * paid] * 6)
 
 
+def test_a_cut_episode_is_judged_by_its_last_observation_and_an_ended_one_is_not() -> None:
+    """Uniform policies and c_KL only: R + 0, then 0.5 V of what was seen last where it was cut."""
+    agent = made(num_envs=3, n_steps=1, gamma=0.5, c_kl=0.1, c_entropy=0.0)
+    assert agent.collector is not None
+    rollout = agent.collector.collect(1)
+    assert rollout is not None
+    last = {name: torch.rand(3, *x.shape[2:]) for name, x in rollout.observation.items()}
+    last["task"] = torch.eye(3)[[2, 0, 1]]
+    cut = torch.tensor([[True, False, False]])
+    where = torch.tensor([[0, 0], [0, 1], [0, 2]])
+    rollout = rollout._replace(
+        truncated=cut, terminated=~cut, final_index=where, final_observation=last
+    )
+    uniform = torch.full((1, 3), -math.log(4))
+    with torch.no_grad():
+        value = agent.judge(last).value
+    expected = [-0.02 + 0.5 * value[0].item(), -0.02, -0.02]
+    found = agent._returns(rollout, uniform, uniform)
+    assert found.ravel().tolist() == pytest.approx(expected, abs=1e-6)
+
+
 def test_clipping_makes_rewards_comparable_and_leaves_what_regularises() -> None:
     """Rewards of 0.5, 2 and 100, clipped to 1, then the 3 of uniform policies: 3.5, 4 and 4."""
     settings = {"c_kl": 0.0, "c_entropy": 3 / math.log(4), "columns": 1, "reward_clip": 1.0}

@@ -48,6 +48,30 @@ def value_of(agent: Agent, observation: dict[str, torch.Tensor], state: Any) -> 
 # -------------------------------------------------------------------------------- the value test
 
 
+def test_a_cut_episode_is_judged_by_what_it_ended_with() -> None:
+    """The observation after its last step and the LSTM's state then, neither those of later."""
+    cls = make_agent("actor_critic")
+    config = cls.Config(hidden=8, lstm=8, n_steps=12, feed_back=False)
+    agent: Any = cls("daedalus/Catch-v0", config, num_envs=2, seed=1, device="cpu")
+    rollout = agent.collector.collect(12)
+    (t, b), *rest = rollout.final_index.tolist()
+    assert rest
+    assert t < 11
+    cut = torch.zeros(12, 2, dtype=torch.bool)
+    cut[t, b] = True
+    rows = len(rollout.final_index)
+    state = {k: torch.rand(rows, *v.shape[1:]) for k, v in rollout.final_state.items()}
+    seen = torch.rand(rows, *rollout.final_observation["board"].shape[1:])
+    rollout = rollout._replace(
+        truncated=cut, terminated=~cut, final_state=state, final_observation={"board": seen}
+    )
+    found = agent.learner.next_value(rollout)
+    first = {k: v[:1] for k, v in state.items()}
+    assert found[t, b] == pytest.approx(value_of(agent, {"board": seen[:1]}, first), rel=1e-5)
+    assert found[t, b] != pytest.approx(value_of(agent, {"board": seen[1:2]}, first), rel=1e-3)
+    assert found[:-1].count_nonzero() == 1
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_a_time_limit_does_not_end_the_value(name: str) -> None:
     """Reward 1 for ever, cut after 20 steps: V = 1 / (1 - 0.9) = 10 (as an end: below 8.8)."""
