@@ -119,12 +119,13 @@ def distillation_loss(pi: Tensor, logits0: Tensor, weight: Tensor) -> Tensor:
 
 
 def apart(log_pi: Tensor, log_pi0: Tensor) -> dict[str, Tensor]:
-    """Return KL(pi_i | pi_0), KL(pi_0 | pi_i) and the entropy of pi_i, (...), of (..., A)."""
+    """Return KL(pi_i | pi_0), KL(pi_0 | pi_i) and both entropies, (...), of (..., A)."""
     difference = log_pi - log_pi0
     return {
         "kl_to_common": (log_pi.exp() * difference).sum(-1),
         "kl_from_common": -(log_pi0.exp() * difference).sum(-1),
         "entropy": -(log_pi.exp() * log_pi).sum(-1),
+        "common_entropy": -(log_pi0.exp() * log_pi0).sum(-1),
     }
 
 

@@ -276,6 +276,7 @@ def test_divergences_and_entropies_are_told_task_by_task() -> None:
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert found["entropy_0"].item() == pytest.approx(entropy)
     assert found["entropy_1"].item() == pytest.approx(math.log(2))
+    assert found["common_entropy_0"].item() == pytest.approx(math.log(2))
     assert found["kl_to_common_0"].item() == pytest.approx(math.log(2) - entropy)
     assert found["kl_from_common_0"].item() == pytest.approx(-math.log(2) - math.log(3 / 16) / 2)
     assert found["kl_to_common_1"].item() == pytest.approx(0.0, abs=1e-6)
