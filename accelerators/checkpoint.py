@@ -142,8 +142,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             found = read_checkpoint(path / "checkpoints" / str(step), step)
         except CheckpointError as error:
             skipped.append(str(error))
-            warnings.warn(f"damaged checkpoint passed over: {error}", stacklevel=2)
         else:
+            for fault in skipped:
+                warnings.warn(f"damaged checkpoint passed over: {fault}", stacklevel=2)
             return Checkpoint(found.step, found.tensors, found.state, found.path, tuple(skipped))
     faults = "".join(f"\n  {line}" for line in skipped) or " (none was saved yet)"
     raise CheckpointError(f"{path} has no usable checkpoint:{faults}")

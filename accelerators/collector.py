@@ -13,6 +13,7 @@ from gymnasium.spaces import Box
 from torch import Tensor
 
 from daedalus.accelerators.guards import StepGuard, check_finite
+from daedalus.accelerators.instances import SharedInstances
 from daedalus.accelerators.rollout import Actor, Inputs, Rollout, State
 from daedalus.accelerators.vector import EnvBatch
 from daedalus.envs.batch import Batch
@@ -97,8 +98,15 @@ class Collector:
         for t in range(length):
             self._step(t)
             if on_step is not None and not on_step():
+                self._give_up()
                 return None
         return self._rollout()
+
+    def _give_up(self) -> None:
+        """Begin anew where environments that play one episode a rollout were left in the middle."""
+        if isinstance(self.batch, SharedInstances) and self.batch.give_up():
+            self._start[:] = True
+            self._reward[:] = 0.0
 
     def _allocate(self, length: int) -> None:
         n, space = self.batch.num_envs, self._space
@@ -128,6 +136,7 @@ class Collector:
 
     def _begin(self) -> None:
         assert self.state is not None
+        self._give_up()  # an exception may have ended the last one
         self._initial, self._steps = self.state, 0
         self._extras: dict[str, list[Tensor]] = {}
         self._ends: list[tuple[int, np.ndarray, dict[str, np.ndarray], State]] = []

@@ -35,10 +35,10 @@ def named_spaces(space: Space[Any]) -> dict[str, Space[Any]]:
     spaces = dict(space.spaces) if isinstance(space, Dict) else {"observation": space}
     for name, part in spaces.items():
         if not isinstance(part, Box | Discrete | MultiDiscrete | MultiBinary):
-            raise TypeError(
-                f"observation {name!r} is a {type(part).__name__}; flatten it first, for example "
-                "with gymnasium.wrappers.FlattenObservation"
-            )
+            advice = "gymnasium.wrappers.FlattenObservation makes it one Box"
+            if not part.is_np_flattenable:
+                advice = "an ObservationWrapper can give it as a Box of fixed shape, such as padded"
+            raise TypeError(f"observation {name!r} is a {type(part).__name__}: {advice}")
     return spaces
 
 

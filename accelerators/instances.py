@@ -154,20 +154,34 @@ class SharedInstances:
                 held.setdefault(name, first)[groups] = first[groups]
 
     def _next_instances(self) -> None:
-        cut = self._playing.copy()
         self.valid[:] = False
         for mine, _ in self._pairs():
             mine[:] = 0
         order = np.arange(self.num_envs).reshape(-1, self.samples).T.ravel()
         pairs = zip(self._returns[order], self._lengths[order], strict=True)
         self._episodes += [(float(total), int(length)) for total, length in pairs]
-        self._adapt(bool(cut.any()))
-        self._hold(cut)
+        self._adapt(bool(self._playing.any()))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin the next instances where the groups' first environments stand."""
+        self._hold(self._playing)
         for part, held in zip(self._natives, self._held, strict=True):
             part.set_state({k: v.repeat(self.samples, 0) for k, v in held.items()})
         self.batch.reset(None if self._natives else self._seeds())
         self.batch.pop_episodes()  # also those of waiting environments
         self._begin()
+
+    def give_up(self) -> bool:
+        """Begin the next instances if a rollout was left before its end; its episodes do not count.
+
+        Returns:
+            Whether one was left.
+        """
+        left = self._clock > 0
+        if left:
+            self._go_on()
+        return left
 
     def _adapt(self, cut: bool) -> None:
         used = int(self._lengths.max()) + 1
@@ -184,8 +198,9 @@ class SharedInstances:
         return found
 
     def get_state(self) -> Arrays:
-        """Return what the future depends on, between two rollouts."""
+        """Return what the future depends on; within a rollout, that it is to be given up."""
         own = {"horizon": self.horizon, "seed": self._seed, "rounds": self._rounds}
+        own["clock"] = self._clock
         return {**self.batch.get_state(), **{f"{OWN}{k}": np.array(v) for k, v in own.items()}}
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -202,6 +217,7 @@ class SharedInstances:
             self._rounds -= 1
             self.batch.reset(self._seeds())
         self._begin()
+        self._clock = int(state.get(f"{OWN}clock", 0))  # none in checkpoints of earlier versions
 
     def render(self, i: int = 0) -> np.ndarray:
         """Return a picture of environment ``i``."""

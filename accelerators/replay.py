@@ -24,9 +24,9 @@ class Sequences(NamedTuple):
 
     Within an episode sequence n uses steps 0 .. length[n] - 1. It bootstraps from
     ``inputs[length[n]]`` unless it ``ends`` in a terminal state. A step that was truncated by a
-    time limit is left out: the sequence stops in front of it and bootstraps from the last
-    observation held. Step by step all that are ``known`` count, those of following episodes, too,
-    so that no part of an episode counts more than another.
+    time limit, or whose episode breaks off, is left out: the sequence stops in front of it and
+    bootstraps from the last observation held. Step by step all that are ``known`` count, those of
+    following episodes, too, so that no part of an episode counts more than another.
     """
 
     inputs: Inputs  # (T+1, N, ...)
@@ -70,9 +70,12 @@ class SequenceReplay:
         """Append the steps of ``rollout``, and ``extra`` fields (T, B, ...) of the same steps.
 
         Extras of the rollout whose names begin with `STATE` are kept, too: the agent's recurrent
-        states in front of each step.
+        states in front of each step. A rollout of another number of environments empties the
+        replay first.
         """
-        steps = len(rollout.reward)
+        steps, envs = rollout.reward.shape
+        if self.fields and self.fields["reward"].shape[1] != envs:
+            self.clear()
         new = {f"observation/{name}": v[:-1] for name, v in rollout.observation.items()}
         new["action"], new["reward"] = rollout.action, rollout.reward
         new["terminated"], new["truncated"] = rollout.terminated, rollout.truncated
@@ -94,7 +97,8 @@ class SequenceReplay:
         self.count = min(self.count + steps, self.capacity)
 
     def clear(self) -> None:
-        """Forget all steps."""
+        """Forget all steps, and of how many environments they were."""
+        self.fields = {}
         self.count = self.cursor = 0
 
     def _ages(self, start: Tensor) -> Tensor:
@@ -106,10 +110,9 @@ class SequenceReplay:
             ages[t] = age
         return ages
 
-    @property
-    def full(self) -> bool:
-        """Whether every row has been written."""
-        return self.count == self.capacity
+    def holds(self, steps: int, length: int) -> bool:
+        """Whether it holds ``steps`` or is full, and enough for sequences of ``length``."""
+        return self.count >= max(min(steps, self.capacity), length + 2)
 
     def _rows(self, position: Tensor) -> Tensor:
         """Return the rows of positions counted from the oldest step."""
@@ -164,7 +167,8 @@ class SequenceReplay:
         }
         rows, envs = rows[:-1], envs[:-1]
         terminated = self._take("terminated", rows, envs)
-        cut = self._take("truncated", rows, envs) & ~terminated
+        # an episode also breaks off where the next begins without its end, as after resuming
+        cut = (self._take("truncated", rows, envs) | start[1:]) & ~terminated
         known = self._take("valid", rows, envs) & ~cut
         used, ends = _within_episode(terminated, ~known)
         return Sequences(

@@ -26,7 +26,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
-from daedalus.accelerators.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from daedalus.accelerators.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
 from daedalus.accelerators.files import sweep, temporary_name, write_file
 from daedalus.accelerators.lock import RunLock
 from daedalus.accelerators.metrics import MetricsWriter
@@ -136,7 +142,12 @@ class RunDirectory:
         return save_checkpoint(self.path, step, tensors, state)
 
     def load(self) -> Checkpoint:
-        """Return the newest whole checkpoint; rows logged after it are dropped."""
+        """Return the newest whole checkpoint; rows logged after it are dropped.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        check_saved(self.path)
         self.resumed = found = load_checkpoint(self.path)
         self.metrics.rewind(found.step)
         return found
@@ -194,6 +205,16 @@ def read_status(path: str | Path) -> dict[str, Any]:
     if status.get("state") in ("created", "running") and here and not alive:
         status["state"] = "killed"
     return status
+
+
+def check_saved(path: str | Path) -> None:
+    """See that a run has checkpoints, whole or not.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if not list_checkpoints(path):
+        raise CheckpointError(f"{path} has no checkpoints")
 
 
 def best_step(path: str | Path) -> int | None:

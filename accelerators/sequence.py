@@ -33,6 +33,12 @@ def task_names(env_kwargs: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(str(stage["name"]) for stage in env_kwargs["stages"]))
 
 
+def stage_tasks(env_kwargs: Mapping[str, Any]) -> list[int]:
+    """Return the number of the task of each stage: 0, 1, 0 where the first comes again."""
+    names = task_names(env_kwargs)
+    return [names.index(str(stage["name"])) for stage in env_kwargs["stages"]]
+
+
 def is_staged(env: Any, env_kwargs: Mapping[str, Any] | None) -> bool:
     """Whether training means one task after another: a sequence of which no task is chosen."""
     return bool(env == SEQUENCE and env_kwargs and "task" not in env_kwargs)

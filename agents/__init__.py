@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import Any
+from typing import Any, Never
 
 _AGENTS: dict[str, str] = {}
 
@@ -45,16 +45,24 @@ def entry_point(name: str) -> str:
     return _AGENTS[name]
 
 
-def make_agent(name: str) -> Any:
-    """Return the class of an agent.
+def make_agent(name: str, *environment: Never, **settings: Never) -> Any:
+    """Return the class of an agent; call it to make one: ``make_agent("ppo")("CartPole-v1")``.
 
     Args:
         name: A registered name, or ``"module:Class"``; ``"module:name"`` imports ``module``
             (which registers) first.
+        environment: None: they are for the class.
+        settings: None, likewise.
 
     Raises:
         ValueError: Unknown; the message names the nearest known agent.
+        TypeError: There are further arguments.
     """
+    if environment or settings:
+        raise TypeError(
+            f"make_agent({name!r}) takes no environment and no settings: it returns the class, "
+            f"which does, as in make_agent({name!r})(env)"
+        )
     module, _, attribute = name.rpartition(":")
     if module:
         found = getattr(importlib.import_module(module), attribute, None)

@@ -8,7 +8,8 @@ depth sums over its pixels and time; all average over environments, as the actor
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,27 +23,16 @@ from daedalus.accelerators.replay import SequenceReplay, Sequences
 from daedalus.accelerators.returns import n_step_map_return, n_step_return
 from daedalus.accelerators.rollout import Rollout, Seen
 from daedalus.agents.a3c_network import A3CNetwork, Unrolled
-from daedalus.agents.losses import (
-    map_q_loss,
-    masked_value_loss,
-)
+from daedalus.agents.base import Metric
+from daedalus.agents.losses import explained_variance, map_q_loss, masked_value_loss
 from daedalus.agents.networks import ConvolutionStack, channels_last
 from daedalus.agents.reuse import linear_relu
 
 FRAMES = 3
 """Frames that reward prediction sees."""
 
-Loss = tuple[Tensor, dict[str, Tensor]]
-
-
-class AuxiliaryTask(Protocol):
-    """A loss on a batch of its own kind, with a weight in the agent's loss."""
-
-    name: str
-    weight: float
-
-    def loss(self, batch: Any) -> Loss:
-        """Return the unweighted loss, 0-d, and what to log."""
+Loss = tuple[Tensor, dict[str, Metric]]
+"""A task's loss, 0-d, without its weight, and what to log."""
 
 
 class ReplayedSequences(NamedTuple):
@@ -50,6 +40,18 @@ class ReplayedSequences(NamedTuple):
 
     sequences: Sequences
     unrolled: Unrolled  # (T+1, N)
+
+
+def gradient_norm(x: Tensor, scale: Tensor | float = 1.0) -> Metric:
+    """Return a function for ``scale`` times the norm of the gradient that will have reached x."""
+    kept: list[Tensor] = []
+    x.register_hook(kept.append)
+    return lambda: torch.linalg.vector_norm(kept[0]) * scale
+
+
+def share(part: Tensor, among: Tensor) -> Tensor:
+    """Return which share of ``among``, bool (...), ``part`` is in, 0-d; 0 where there is none."""
+    return (part & among).sum() / among.sum().clamp(min=1)
 
 
 # ------------------------------------------------------------------------------- pixel control
@@ -96,9 +98,6 @@ class PixelControl(nn.Module):
     the end of an episode is its last image.
     """
 
-    name = "pixel_control"
-    fields = ("pixel_change",)
-
     def __init__(
         self, network: A3CNetwork, action_space: Space[Any], weight: float, gamma: float
     ) -> None:
@@ -137,10 +136,15 @@ class PixelControl(nn.Module):
         return {"pixel_change": change.view(steps, batch, -1)}
 
     def loss(self, batch: ReplayedSequences) -> Loss:
-        """Return the loss on replayed sequences."""
+        """Return the loss on replayed sequences.
+
+        What is logged as ``pixel_return`` is the discounted change from the first step of each
+        sequence to its last, to be held against ``pixel_q``, which also looks further.
+        """
         sequences, unrolled = batch
         steps, count = sequences.reward.shape
-        q = self.head(unrolled.output.flatten(0, 1)).view(steps + 1, count, -1, self.head_actions)
+        output = unrolled.output.flatten(0, 1)
+        q = self.head(output).view(steps + 1, count, -1, self.head_actions)
         best = q.detach().amax(-1)
         envs = torch.arange(count, device=q.device)
         change = sequences.extra["pixel_change"]
@@ -155,7 +159,17 @@ class PixelControl(nn.Module):
         ).to(q.device)
         action = sequences.action.long() - self.start
         loss = map_q_loss(q[:-1], action, target, sequences.mask)
-        return loss, {"pixel_change": change.mean(), "pixel_q": best.mean()}
+        return loss, {
+            "pixel_change": change.mean,
+            "pixel_q": best.mean,
+            "pixel_return": lambda: self._discounted(change, sequences.mask),
+            "pixel_control_gradient_norm": gradient_norm(output),
+        }
+
+    def _discounted(self, change: Tensor, mask: Tensor) -> Tensor:
+        """Return the mean over sequences and cells of the discounted ``change`` (T, N, cells)."""
+        discount = self.gamma ** torch.arange(len(change), device=change.device).unsqueeze(1)
+        return (discount * change.mean(-1) * mask).sum() / mask[0].sum().clamp(min=1)
 
     def inspect(self, now: Seen, before: Seen) -> dict[str, Tensor]:
         """Return Q^c(s, a) of the step before and r^c + gamma max_a Q^c of now, (B, rows, columns).
@@ -197,9 +211,6 @@ class RewardPrediction(nn.Module):
     Cross-entropy, averaged over the draws; only the convolutions and a head of 128 units learn.
     """
 
-    name = "reward_prediction"
-    fields = ()
-
     def __init__(self, network: A3CNetwork, weight: float, gap: int = 0, units: int = 128) -> None:
         """Build the head on the convolved images (or flat vectors) of three frames."""
         super().__init__()
@@ -220,16 +231,18 @@ class RewardPrediction(nn.Module):
         return RewardFrames(replay.frames(*drawn, FRAMES, self.gap), label)
 
     def loss(self, batch: RewardFrames) -> Loss:
-        """Return the cross-entropy and the accuracy with and without reward."""
+        """Return the cross-entropy, and the accuracy by class: 0 for one that was not drawn."""
         count = len(batch.label)
         flat = {name: value.flatten(0, 1) for name, value in batch.frames.items()}
         encoded = self.encoder[0].encode(flat).float().view(count, -1)
         logits = self.classes(linear_relu(encoded, self.hidden))
-        right, paid = logits.argmax(-1) == batch.label, batch.label != 0
-        return F.cross_entropy(logits, batch.label), {
-            "reward_accuracy": (right & paid).sum() / paid.sum().clamp(min=1),
-            "no_reward_accuracy": (right & ~paid).sum() / (~paid).sum().clamp(min=1),
-            "rewarded_share": paid.float().mean(),
+        label, right = batch.label, logits.argmax(-1) == batch.label
+        return F.cross_entropy(logits, label), {
+            "reward_accuracy": lambda: share(right, label != 0),
+            "positive_reward_accuracy": lambda: share(right, label == 1),
+            "negative_reward_accuracy": lambda: share(right, label == 2),
+            "no_reward_accuracy": lambda: share(right, label == 0),
+            "rewarded_share": lambda: (label != 0).float().mean(),
         }
 
 
@@ -243,21 +256,25 @@ class ValueReplay(nn.Module):
     before c bootstrap at c, those from c on at the end, so the windows of the n-step returns vary.
     """
 
-    name = "value_replay"
-    fields = ()
-
-    def __init__(self, weight: float, gamma: float, rng: np.random.Generator) -> None:
+    def __init__(
+        self, network: A3CNetwork, weight: float, gamma: float, rng: np.random.Generator
+    ) -> None:
         """Draw the cuts from ``rng``."""
         super().__init__()
+        self.critic = [network.critic]  # in a list: its parameters belong to the network
         self.weight, self.gamma, self.rng = weight, gamma, rng
 
     def loss(self, batch: ReplayedSequences) -> Loss:
         """Return the loss on replayed sequences."""
         cut = self.rng.integers(1, np.maximum(batch.sequences.length.cpu().numpy(), 1) + 1)
         returns = replayed_returns(batch.sequences, batch.unrolled.value.detach(), cut, self.gamma)
-        value = batch.unrolled.value[:-1]
-        loss = masked_value_loss(value, returns, batch.sequences.mask)
-        return loss, {"replayed_value": value.detach().mean()}
+        value, mask = batch.unrolled.value[:-1], batch.sequences.mask
+        seen, length = value.detach(), self.critic[0].weight.detach().norm()
+        return masked_value_loss(value, returns, mask), {
+            "replayed_value": seen.mean,
+            "replayed_explained_variance": partial(explained_variance, seen, returns, mask),
+            "value_replay_gradient_norm": gradient_norm(value, length),
+        }
 
 
 def replayed_returns(sequences: Sequences, value: Tensor, cut: np.ndarray, gamma: float) -> Tensor:

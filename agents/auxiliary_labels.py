@@ -6,6 +6,7 @@ Those of "Learning to navigate in complex environments" (Mirowski et al. 2016, 1
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,8 @@ from gymnasium import Space
 from torch import Tensor, nn
 
 from daedalus.agents.a3c_network import Unrolled
-from daedalus.agents.auxiliary import Loss
-from daedalus.agents.losses import bernoulli_loss, bin_loss, f1_score
+from daedalus.agents.auxiliary import Loss, share
+from daedalus.agents.losses import bernoulli_loss, bin_loss, f1_score, mean_of
 from daedalus.agents.reuse import linear_relu
 
 
@@ -74,14 +75,14 @@ class Depth(nn.Module):
         source = getattr(batch.unrolled, self.source).flatten(0, 1)
         logits = self(source).view(steps, count, self.pixels, self.bins)
         bins = batch.label["depth"].reshape(steps, count, self.pixels).long()
-        accuracy = (logits.argmax(-1) == bins).float().mean()
-        return bin_loss(logits, bins, batch.valid), {f"{self.name}_accuracy": accuracy}
+        right = (logits.argmax(-1) == bins).float()
+        return bin_loss(logits, bins, batch.valid), {
+            f"{self.name}_accuracy": partial(mean_of, right, batch.valid)
+        }
 
 
 class LoopClosure(nn.Module):
     """Tell from the LSTM's output whether this place was visited before and left in between."""
-
-    name = "loop_closure"
 
     def __init__(self, inputs: int, weight: float) -> None:
         """Build the single layer."""
@@ -90,11 +91,14 @@ class LoopClosure(nn.Module):
         self.layer = nn.Linear(inputs, 1)
 
     def loss(self, batch: LabelledRollout) -> Loss:
-        """Return the loss, F1 score and share of positives; the classes are far from balanced."""
-        shape = batch.valid.shape
+        """Return the loss and how well it tells; the classes are far from balanced."""
+        valid = batch.valid
         logit = self.layer(batch.unrolled.output).squeeze(-1)
-        label = batch.label["loop_closure"].reshape(shape) > 0
-        return bernoulli_loss(logit, label, batch.valid), {
-            "loop_f1": f1_score(logit > 0, label),
-            "loop_share": label.float().mean(),
+        label = batch.label["loop_closure"].reshape(valid.shape) > 0
+        said, true = (logit > 0) & valid, label & valid
+        return bernoulli_loss(logit, label, valid), {
+            "loop_f1": partial(f1_score, said, true),
+            "loop_precision": partial(share, true, said),
+            "loop_recall": partial(share, said, true),
+            "loop_share": partial(mean_of, label.float(), valid),
         }

@@ -22,7 +22,8 @@ from daedalus.accelerators.vector import EnvBatch
 from daedalus.agents.consolidation import Consolidation, Likelihoods
 from daedalus.agents.logger import Logger
 from daedalus.agents.networks import begin_with
-from daedalus.agents.spaces import space_from_json
+from daedalus.agents.settings import checked, used
+from daedalus.agents.spaces import arrays_of, space_from_json
 from daedalus.agents.state import restore, state_of
 from daedalus.agents.task_model import TaskModel, is_inferred
 from daedalus.agents.tasks import driven, finish_task, open_batch, set_env
@@ -103,7 +104,7 @@ class Agent(ABC):
             tensorboard_log: Folder for TensorBoard; by default none is written.
             env_kwargs: Keyword arguments of the environment, where ``env`` is an id.
         """
-        self.config = self.Config() if config is None else config
+        self.config = checked(self, self.Config() if config is None else config)
         self.seed = seed
         self.device = _device(device)
         self.num_timesteps = 0
@@ -348,9 +349,7 @@ class Agent(ABC):
     def _arrays(self, observation: Any) -> tuple[dict[str, np.ndarray], bool]:
         """Name and batch the arrays of an observation; also whether it was a batch."""
         spaces = self.spaces.observation
-        if not isinstance(observation, Mapping):
-            observation = {next(iter(spaces)): observation}
-        arrays = {name: np.asarray(observation[name], order="C") for name in spaces}
+        arrays = arrays_of(observation, spaces)
         name, space = next(iter(spaces.items()))
         batched = arrays[name].ndim > len(space.shape or ())
         return self.recognise({k: v if batched else v[None] for k, v in arrays.items()}), batched
@@ -453,7 +452,7 @@ class Agent(ABC):
         names = ("observation_spaces", "label_spaces")
         observation, label = ({k: space_from_json(v) for k, v in state[n].items()} for n in names)
         spaces = Spaces(observation, space_from_json(state["action_space"]), label)
-        config = cls.Config(**state["config"])
+        config = cls.Config(**used(cls.Config, state["config"]))
         agent = cls(
             spaces if env is None else env,
             config,

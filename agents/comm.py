@@ -84,7 +84,7 @@ class Config(Consolidated):
     normalize_advantage: bool = False
     """Scale each role's advantages in a rollout to mean 0 and deviation 1."""
     max_gradient_norm: float = 0.0
-    """Norm to which each role's gradient is clipped; 0 for no clipping."""
+    """Longer gradients of a role are scaled to this norm; 0 for no limit."""
     hidden: int = 64
     """Units of the hidden layers of baselines and MLPs."""
     sender: str = "informed"
@@ -323,7 +323,9 @@ class Comm(Agent):
         norms = self._apply(loss + self.config.value_weight * value_loss)
         return metrics | {
             "value_loss": value_loss.detach(),
-            "explained_variance": lambda: explained_variance(value[:-1].detach(), returns),
+            "explained_variance": functools.partial(
+                explained_variance, value[:-1].detach(), returns, rollout.valid
+            ),
             **{f"gradient_norm_{i}": norm for i, norm in enumerate(norms)},
         }
 

@@ -147,7 +147,8 @@ class Consolidation:
             return
         gradient, moved = self.gradient(), self.parameters if moved is None else moved
         task = get_total_norm([p.grad for p in moved if p.grad is not None])
-        self._norms = {"task_gradient_norm": task, "consolidation_gradient_norm": gradient.norm()}
+        added = get_total_norm([gradient[self._where[p]] for p in moved])
+        self._norms = {"task_gradient_norm": task, "consolidation_gradient_norm": added}
         for p in moved:
             piece = gradient[self._where[p]].view_as(p)
             p.grad = piece.clone() if p.grad is None else p.grad.add_(piece)

@@ -28,7 +28,7 @@ from daedalus.agents.consolidation import Likelihoods, consolidation_from
 from daedalus.agents.constrained_network import ConstrainedConfig, Network, TrustRegionConfig
 from daedalus.agents.losses import explained_variance
 from daedalus.agents.policy_fisher import row_likelihoods
-from daedalus.agents.settings import above_zero, at_least
+from daedalus.agents.settings import above_zero
 from daedalus.agents.vector_network import fit_values, minibatches
 
 
@@ -143,10 +143,7 @@ class ConstrainedAgent(Agent):
         Raises:
             ValueError: A setting is out of its range.
         """
-        counts: dict[str, float] = {"n_steps": 1, "value_epochs": 1, "value_batch": 1}
-        at_least(self.name, self.config, **counts, cost_limit=0)
         if isinstance(self.config, TrustRegionConfig):
-            at_least(self.name, self.config, cg_iterations=1, fisher_stride=1, damping=0)
             above_zero(self.name, self.config, "delta")
         network = Network(self.spaces, self.config, self.costs).to(self.device)
         self.learner = Learner(network, self.config, self.num_envs)

@@ -106,13 +106,8 @@ class CPO(ConstrainedAgent):
         config = self.config
         limits = np.array([config.cost_limit, *config.extra_limits])
         above = experience.cost_return - limits
-        model = LocalModel(
-            self.learner.network.policy,
-            experience.observation,
-            experience.action,
-            damping=config.damping,
-            iterations=config.cg_iterations,
-            stride=config.fisher_stride,
+        model = LocalModel.of(
+            config, self.learner.network.policy, experience.observation, experience.action
         )
         advantage = standardised(experience.advantage)
         cost_advantage = experience.length * experience.cost_advantage  # of an episode, (K, N)
@@ -138,7 +133,7 @@ class CPO(ConstrainedAgent):
         predicted = search.scale * dot(b[0], step)
         expected = 0.5 * search.scale**2 * dot(step, curved)
         realised = above * 0 if search.trial is None else changes(search.trial, cost_advantage)
-        others = {}
+        others: dict[str, float] = {}
         for i, name in enumerate(config.extra_costs, 1):
             seen = {"return": experience.cost_return[i], "limit": limits[i], "change": realised[i]}
             others |= {f"{name}_{key}": float(value) for key, value in seen.items()}

@@ -40,14 +40,13 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Inputs, State
 from daedalus.agents.a3c_network import A3CConfig
 from daedalus.agents.base import Acted, Agent, Metric, Metrics, Rollout
 from daedalus.agents.losses import explained_variance, mean_of
 from daedalus.agents.networks import Encoder, orthogonal
-from daedalus.agents.optimizers import RMSProp
+from daedalus.agents.optimizers import RMSProp, descend
 from daedalus.agents.policies import Categorical
 
 FLOOR = 1e-6
@@ -58,8 +57,20 @@ FLOOR = 1e-6
 class Config(A3CConfig):
     """Settings of `Distral`: those of the synchronous A3C, and what couples the tasks.
 
-    ``entropy_weight`` is not used: ``c_entropy`` takes its place.
+    ``c_entropy`` takes the place of ``entropy_weight``.
     """
+
+    UNUSED = (
+        "entropy_weight",
+        "feed_back",
+        "task_gains",
+        "reuse_acting",
+        "fisher_exact",
+        "fisher_value",
+        "fisher_samples",
+        "ewc_decay",
+        "si_damping",
+    )
 
     lstm: int = 0
     """Must be 0: columns are feed-forward."""
@@ -132,14 +143,15 @@ def apart(log_pi: Tensor, log_pi0: Tensor) -> dict[str, Tensor]:
 def gradient_cosine(losses: Sequence[Tensor], shared: nn.Module) -> Tensor:
     """Return the mean cosine, 0-d, of the gradients of two ``losses``, 0-d, by ``shared``.
 
-    -1: what is better for one is as much worse for the other; 0 where a gradient is zero.
+    -1: what is better for one is as much worse for the other; 0 where a gradient is zero, or where
+    there is only one.
     """
     parameters, rows = list(shared.parameters()), []
     for loss in losses:
         by = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
         rows.append(torch.cat([g.flatten() for g in by]))
     units = nn.functional.normalize(torch.stack(rows), dim=1)
-    pairs = len(rows) * (len(rows) - 1)
+    pairs = max(1, len(rows) * (len(rows) - 1))
     mean: Tensor = (units.sum(0).square().sum() - units.square().sum()) / pairs
     return mean
 
@@ -291,7 +303,7 @@ class Distral(Agent):
             **{f"{name}_loss": loss.detach() for name, loss in losses.items()},
             "entropy": partial(mean_of, measures["entropy"], rollout.valid),
             "kl_to_common": partial(mean_of, measures["kl_to_common"], rollout.valid),
-            **self._by_task(seen, measures),
+            **self._by_task(seen, measures, valid),
             "regularisation": partial(mean_of, bonus, rollout.valid),
             "explained_variance": partial(explained_variance, value, returns, rollout.valid),
             **self._together(seen, rollout, returns, valid),
@@ -335,25 +347,27 @@ class Distral(Agent):
         task = seen["task"].view(*valid.shape, -1)
 
         def cosine() -> Tensor:
+            there = (task * valid.unsqueeze(-1)).sum((0, 1)).nonzero().squeeze(1).tolist()
             spoken = self._spoken(seen, rollout)
-            losses = (self._losses(spoken, returns, valid * task[..., i]) for i in found)
+            losses = (self._losses(spoken, returns, valid * task[..., i]) for i in there)
             return gradient_cosine([self._total(loss) for loss in losses], shared)
 
-        found = (task * valid.unsqueeze(-1)).sum((0, 1)).nonzero().squeeze(1).tolist()
-        return {"gradient_cosine": cosine} if len(found) > 1 else {}
+        return {"gradient_cosine": cosine}
 
     def _by_task(
-        self, seen: Mapping[str, Tensor], measures: Mapping[str, Tensor]
+        self, seen: Mapping[str, Tensor], measures: Mapping[str, Tensor], valid: Tensor
     ) -> dict[str, Metric]:
         """Return the means of ``measures`` over each task's steps, 0 where it has none.
 
         Args:
             seen: (T B, ...) by name.
             measures: (T, B) by name.
+            valid: (T, B), 1 for the steps that count.
         """
         if not self._told:
             return {}
-        share = seen["task"] / seen["task"].sum(0).clamp(min=1)  # (T B, tasks): weights of means
+        counted = seen["task"] * valid.view(-1, 1)
+        share = counted / counted.sum(0).clamp(min=1)  # (T B, tasks): weights of means
         return {
             f"{name}_{i}": partial(torch.dot, value.flatten(), share[:, i])
             for name, value in measures.items()
@@ -385,10 +399,6 @@ class Distral(Agent):
         optimizer, config = self.optimizer, self.config
         rate = config.learning_rate * (1.0 - self.progress if config.anneal else 1.0)
         optimizer.param_groups[0]["lr"] = rate
-        optimizer.zero_grad()
-        loss.backward()
-        norm = optimizer.norm()
-        check_gradients(self.network.named_parameters, loss, norm)
-        optimizer.clip(norm, config.max_gradient_norm)
-        optimizer.step()
+        named = self.network.named_parameters
+        norm = descend(optimizer, loss, named, config.max_gradient_norm)
         return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}

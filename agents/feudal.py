@@ -51,7 +51,6 @@ from daedalus.agents.losses import (
     mean_of,
 )
 from daedalus.agents.policy_fisher import history, observed_steps, policy_outcomes
-from daedalus.agents.settings import at_least
 
 __all__ = ["Config", "Feudal"]
 
@@ -146,7 +145,6 @@ class Feudal(Agent):
                 f"feudal needs 1 <= horizon <= n_steps, got {config.horizon} and {config.n_steps}; "
                 "raise n_steps to four horizons or more"
             )
-        at_least("feudal", config, dilation=1, goal_size=1, embedding=1)
         if config.task_gains:
             raise ValueError("feudal has no gains of each task: leave task_gains off")
         if config.shuffle_goals and self.num_envs == 1:

@@ -23,6 +23,8 @@ FIRST = 5
 """Rows that say what is usual before a rule that compares with them begins."""
 COLLAPSED = 0.02
 """Share of the largest entropy seen below which a policy has collapsed."""
+DENSITY = -1e-3
+"""Entropy below which it is that of a density, and not of a sure choice that was rounded."""
 EXPLODED = 100.0
 """Times the largest |return| (of values) or the median so far (of losses and gradients)."""
 SLOW = 0.1
@@ -52,7 +54,7 @@ class Health:
         self._held: dict[str, int] = {}
         self._history: dict[str, list[float]] = {}
         self._largest = {"entropy": 0.0, "return": 0.0}
-        self._best = -np.inf
+        self._least_entropy, self._best = np.inf, -np.inf
 
     def check(self, step: int, row: Mapping[str, float]) -> dict[str, float]:
         """Look at a row; warn of what has just become wrong.
@@ -90,12 +92,17 @@ class Health:
     def _entropy(
         self, row: Mapping[str, float], mean_return: float | None
     ) -> dict[str, str | None]:
-        """Collapse: next to no entropy is left, and the return is not at its best."""
+        """Collapse: next to no entropy is left, and the return is not at its best.
+
+        That of continuous actions is none once it has been below 0: a density's has no least
+        value, and that of a normal is negative from a deviation of 0.24 on.
+        """
         entropy = row.get("train/entropy", -row.get("train/entropy_loss", np.nan))
         if not np.isfinite(entropy):
             return {}
         largest = self._largest["entropy"] = max(self._largest["entropy"], entropy)
-        low = largest > 0 and entropy < COLLAPSED * largest
+        least = self._least_entropy = min(self._least_entropy, entropy)
+        low = largest > 0 and least > DENSITY and entropy < COLLAPSED * largest
         spread = 0.05 * max(self._largest["return"], 1e-9)
         poor = mean_return is not None and mean_return < self._best - spread
         text = (

@@ -39,20 +39,19 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.optimizers import descend
 from daedalus.agents.placement_search import (
     Baseline,
     Best,
     adjacency,
     advantages,
     check_placement,
-    descend,
     reinforce_loss,
     samples_that_count,
 )
 from daedalus.agents.placer import MEMORY, Drawing, check_drawing
 from daedalus.agents.placer import Network as PlacerNetwork
 from daedalus.agents.policies import Categorical
-from daedalus.agents.settings import at_least
 
 NEIGHBOURS = 10
 """Neighbours of an operation that its embedding names: their places, and which way tensors go."""
@@ -190,7 +189,6 @@ class HierarchicalPlacer(Agent):
         config = self.config
         operations, columns, devices = check_placement(self.spaces, self.name, MultiDiscrete)
         check_drawing(self.name, config)
-        at_least(self.name, config, groups=0, grouper_hidden=1, placements=1)
         groups = config.groups or min(256, 20 * devices, operations)
         self.network = Network(columns, groups, devices, config).to(self.device)
         self.best = Best(operations, columns).to(self.device)
@@ -241,7 +239,8 @@ class HierarchicalPlacer(Agent):
         grouped, placed, entropies = self._log_probs(seen, group, device)
         loss = reinforce_loss(grouped + placed, advantage, counts)
         bonus = config.entropy_weight * sum(entropies.values())
-        norm = descend(self.network, self.optimizer, loss - bonus, config.max_gradient_norm)
+        named = self.network.named_parameters
+        norm = descend(self.optimizer, loss - bonus, named, config.max_gradient_norm)
         return {
             "policy_loss": loss.detach(),
             "gradient_norm": norm,

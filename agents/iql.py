@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,10 +36,10 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.step_replay import StepReplay
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Seen, State
 from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
+from daedalus.agents.optimizers import descend
 from daedalus.agents.roles import MASK, MLP, Observation, Roles, agents_in, allowed
 
 LEAST = -87.0
@@ -85,7 +86,7 @@ class Config(Consolidated):
     hidden: int = 64
     """Units of the two hidden layers."""
     max_gradient_norm: float = 10.0
-    """Norm to which the gradient is clipped."""
+    """Longer gradients are scaled to this norm; 0 for no limit."""
 
 
 # ------------------------------------------------------------------------------ the correction
@@ -312,7 +313,13 @@ class IQL(Agent):
             "weight_least": weight.min,
             "weight_greatest": weight.max,
             "replay_age": lambda: self.progress - batch[FINGERPRINT][..., 1].mean(),
-            "gradient_norm": self._apply(loss),
+            "gradient_norm": descend(
+                self.optimizer,
+                loss,
+                partial(self.network.named_parameters, "network"),
+                self.config.max_gradient_norm,
+                self.consolidation,
+            ),
         }
 
     def likelihoods(self) -> Likelihoods:
@@ -344,22 +351,3 @@ class IQL(Agent):
         log_now = others(likely.log().view(batch["action"].shape))
         weight: Tensor = self.weights(log_now, others(batch["log_probability"]))
         return weight
-
-    def _apply(self, loss: Tensor) -> Tensor:
-        """Take a step; return the norm of the gradient.
-
-        Raises:
-            NotFiniteError: The loss or a gradient is not finite; no weight has changed.
-        """
-        parameters = list(self.network.parameters())
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.consolidation is not None:
-            self.consolidation.before_step()
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        check_gradients(lambda: self.network.named_parameters("network"), loss, norm)
-        nn.utils.clip_grads_with_norm_(parameters, self.config.max_gradient_norm, norm)
-        self.optimizer.step()
-        if self.consolidation is not None:
-            self.consolidation.after_step()
-        return norm

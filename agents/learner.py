@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.replay import STATE
 from daedalus.accelerators.returns import n_step_return
 from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, Seen, State
@@ -25,7 +24,7 @@ from daedalus.agents.base import Metric
 from daedalus.agents.consolidation import consolidation_from
 from daedalus.agents.losses import actor_critic_loss, explained_variance, mean_of
 from daedalus.agents.networks import Known
-from daedalus.agents.optimizers import RMSProp
+from daedalus.agents.optimizers import RMSProp, descend
 from daedalus.agents.policy_fisher import rollout_likelihoods
 from daedalus.agents.tasks import ROLLOUTS
 
@@ -211,17 +210,9 @@ class Learner:
         optimizer, config = self.optimizer, self.config
         rate = config.learning_rate * (max(0.0, 1.0 - progress) if config.anneal else 1.0)
         optimizer.param_groups[0]["lr"] = rate
-        optimizer.zero_grad()
-        loss.backward()
-        kept = self.consolidation
-        if kept is not None:
-            kept.before_step()
-        norm = optimizer.norm()
-        check_gradients(self._named_parameters, loss, norm)
-        optimizer.clip(norm, config.max_gradient_norm)
-        optimizer.step()
-        if kept is not None:
-            kept.after_step()
+        norm = descend(
+            optimizer, loss, self._named_parameters, config.max_gradient_norm, self.consolidation
+        )
         self._version += 1
         return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}
 

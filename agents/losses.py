@@ -100,7 +100,9 @@ def bernoulli_loss(logit: Tensor, label: Tensor, valid: Tensor) -> Tensor:
 
 
 def explained_variance(value: Tensor, returns: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return 1 - Var(R - V) / Var(R), 0-d; 1 is perfect, 0 is a constant, also of constant R.
+    """Return 1 - Var(R - V) / Var(R), 0-d: 1 is perfect, 0 no better than a constant.
+
+    It is 0 where R is constant.
 
     Args:
         value: (...).
@@ -115,8 +117,9 @@ def explained_variance(value: Tensor, returns: Tensor, valid: Tensor | None = No
 
 
 def mean_of(x: Tensor, valid: Tensor) -> Tensor:
-    """Return the mean, 0-d, of ``x`` (...) where ``valid``, bool (...)."""
-    return x[valid].mean()
+    """Return the mean, 0-d, of ``x`` (T, B, ...) where ``valid``, bool (T, B); 0 if nowhere."""
+    counted = x[valid]
+    return counted.sum() / max(1, counted.numel())
 
 
 def effective_rank(x: Tensor) -> Tensor:

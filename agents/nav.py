@@ -171,5 +171,5 @@ class Nav(ActorCritic):
         for name, task in self.tasks.items():
             loss, more = task.loss(batch)  # type: ignore[operator]
             total = total + task.weight * loss
-            metrics |= {f"{name}_loss": loss.detach(), **{k: v.detach() for k, v in more.items()}}
+            metrics |= {f"{name}_loss": loss.detach(), **more}
         return {**metrics, **self.learner.apply(total, self.progress)}

@@ -1,16 +1,62 @@
-"""RMSProp as A3C uses it, over one flat vector of all parameters.
+"""A step down a gradient, and RMSProp as A3C uses it, over one flat vector of all parameters.
 
-All parameters become views of one vector, and so do their gradients: the norm, the clipping and
-the step are a handful of operations, however many layers there are.
+All parameters of `RMSProp` become views of one vector, and so do their gradients: the norm, the
+clipping and the step are a handful of operations, however many layers there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from daedalus.accelerators.guards import check_gradients
+from daedalus.agents.consolidation import Consolidation
+
+
+def descend(
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    named: Callable[[], Iterable[tuple[str, nn.Parameter]]],
+    max_norm: float = 0.0,
+    kept: Consolidation | None = None,
+) -> Tensor:
+    """Take a step down the gradient of ``loss``; return its norm, 0-d, before it is clipped.
+
+    Args:
+        optimizer: Takes the step.
+        loss: 0-d, with a graph.
+        named: Returns its parameters with their names, for the message.
+        max_norm: A longer gradient is scaled to this norm; 0 for no limit.
+        kept: Adds the gradient of its penalty, and sees the step.
+
+    Raises:
+        NotFiniteError: The loss or a gradient is not finite; no weight has changed.
+    """
+    optimizer.zero_grad()
+    loss.backward()
+    if kept is not None:
+        kept.before_step()
+    if isinstance(optimizer, RMSProp):
+        norm, clip = optimizer.norm(), optimizer.clip
+    else:
+        moved = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.get_total_norm([p.grad for p in moved if p.grad is not None])
+        clip = partial(_clip, moved)
+    check_gradients(named, loss, norm)
+    if max_norm > 0:
+        clip(norm, max_norm)
+    optimizer.step()
+    if kept is not None:
+        kept.after_step()
+    return norm
+
+
+def _clip(parameters: list[nn.Parameter], norm: Tensor, maximum: float) -> None:
+    nn.utils.clip_grads_with_norm_(parameters, maximum, norm)
 
 
 class RMSProp(torch.optim.Optimizer):
@@ -58,9 +104,8 @@ class RMSProp(torch.optim.Optimizer):
         return norm
 
     def clip(self, norm: Tensor, maximum: float) -> None:
-        """Scale the gradient, which has ``norm``, to a norm of at most ``maximum``."""
-        if maximum > 0:
-            self.gradient.mul_((maximum / (norm + 1e-6)).clamp(max=1.0))
+        """Scale the gradient, which has ``norm``, to a norm of at most ``maximum``, above 0."""
+        self.gradient.mul_((maximum / (norm + 1e-6)).clamp(max=1.0))
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]

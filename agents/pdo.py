@@ -49,13 +49,8 @@ class PDO(ConstrainedAgent):
         experience = self.learner.judge(rollout)
         nu = float(ledger.multiplier)
         advantage = standardised(experience.advantage - nu * experience.cost_advantage[0])
-        model = LocalModel(
-            self.learner.network.policy,
-            experience.observation,
-            experience.action,
-            damping=config.damping,
-            iterations=config.cg_iterations,
-            stride=config.fisher_stride,
+        model = LocalModel.of(
+            config, self.learner.network.policy, experience.observation, experience.action
         )
         _, metrics = trpo_step(model, advantage, config.delta, self.consolidation)
         excess = float(experience.cost_return[0]) - config.cost_limit

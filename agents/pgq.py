@@ -29,17 +29,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from daedalus.accelerators.replay import SequenceReplay
+from daedalus.accelerators.replay import SequenceReplay, Sequences
 from daedalus.agents.a3c_network import A3CConfig, Unrolled
 from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.base import Metric, Metrics, Rollout
-from daedalus.agents.losses import explained_variance
+from daedalus.agents.losses import explained_variance, mean_of
 from daedalus.agents.policies import Policy
 from daedalus.agents.settings import at_least
 
@@ -160,33 +161,28 @@ class PGQ(ActorCritic):
                 f"{config.eta} and {config.entropy_weight}"
             )
         if config.eta > 0:
-            at_least("pgq", config, replay_sequences=1)
-        if config.eta > 0 and config.replay_length < config.n_steps + 2:
-            raise ValueError(
-                f"pgq's replay_length of {config.replay_length} holds no sequence of n_steps = "
-                f"{config.n_steps}: it takes {config.n_steps + 2} or more"
-            )
+            at_least("pgq", config, replay_sequences=1, replay_length=config.n_steps + 2)
         super().build()
         self.replay = SequenceReplay(config.replay_length, self.device)
         self.stores = {"replay": self.replay}
 
     def update(self, rollout: Rollout) -> Metrics:
         """Store ``rollout`` and take one step on both parts."""
-        rollout, eta = self.learner.prepare(rollout), self.config.eta
+        config, rollout = self.config, self.learner.prepare(rollout)
+        eta, length = config.eta, config.n_steps
         loss, metrics = self._acted(rollout)
         if eta > 0:
             stored = torch.full_like(rollout.reward, self.num_timesteps, dtype=torch.int64)
             self.replay.add(rollout, {"stored": stored})
-        if eta > 0 and self._holds_enough():
-            replayed, more = self._replayed()
+        if eta > 0 and self.replay.holds(config.replay_start, length):
+            each = range(config.replay_sequences)
+            drawn = [self.replay.sequences(length, self.rng, ("stored",)) for _ in each]
+            replayed, more = self._replayed(drawn)
             share = _share(eta, metrics["return_error"], more["replay_bellman_residual"])
             loss = (1 - eta) * loss + eta * replayed
             metrics |= {**more, "replay_error_share": share}
+            metrics["replay_gradient_share"] = partial(self._gradient_share, rollout, drawn)
         return {**metrics, **self.learner.apply(loss, self.progress)}
-
-    def _holds_enough(self) -> bool:
-        wanted = min(self.config.replay_start, self.replay.capacity)
-        return bool(self.replay.count >= max(wanted, self.config.n_steps + 2))
 
     def _judge(self, unrolled: Unrolled, action: Tensor | None) -> Judged:
         """Judge actions (T, N, ...) at the first T steps, or the most probable ones at all."""
@@ -209,16 +205,15 @@ class PGQ(ActorCritic):
             "advantage_correlation": lambda: _correlation(
                 (judged.q - value)[valid], (returns - value)[valid]
             ),
-            "entropy": judged.entropy.mean,
-            "explained_variance": lambda: explained_variance(value, returns),
-            "value": value.mean,
+            "entropy": partial(mean_of, judged.entropy, valid),
+            "explained_variance": partial(explained_variance, value, returns, valid),
+            "value": partial(mean_of, value, valid),
         }
 
-    def _replayed(self) -> tuple[Tensor, dict[str, Metric]]:
+    def _replayed(self, batches: list[Sequences]) -> tuple[Tensor, dict[str, Metric]]:
         """Return the loss of the second part, and what to log of the last batch of it."""
         config, total = self.config, torch.zeros((), device=self.device)
-        for _ in range(config.replay_sequences):
-            drawn = self.replay.sequences(config.n_steps, self.rng, ("stored",))
+        for drawn in batches:
             unrolled = self.learner.network.unroll(drawn.inputs, drawn.state)
             judged = self._judge(unrolled, drawn.action)
             with torch.no_grad():
@@ -228,11 +223,23 @@ class PGQ(ActorCritic):
             total = total + loss.total(config.value_weight)
         mask, now = drawn.known, self.num_timesteps
         greedy = judged.q >= best[:-1]
-        return total / config.replay_sequences, {
+        return total / len(batches), {
             "replay_bellman_residual": _mean_size(target - judged.q, mask),
             "replay_greedy_actions": lambda: greedy[mask].float().mean(),
             "replay_age": lambda: (now - drawn.extra["stored"][mask]).float().mean(),
         }
+
+    def _gradient_share(self, rollout: Rollout, batches: list[Sequences]) -> Tensor:
+        """Return replay's share of the weighted norms of both parts' gradients.
+
+        Both are computed again, by the parameters after the step.
+        """
+        weights = self.learner.optimizer.param_groups[0]["params"]
+        norms = []
+        for loss in (self._acted(rollout)[0], self._replayed(batches)[0]):
+            found = torch.autograd.grad(loss, weights, materialize_grads=True)
+            norms.append(torch.cat([gradient.flatten() for gradient in found]).norm())
+        return _share(self.config.eta, *norms)()
 
 
 def _mean_size(error: Tensor, mask: Tensor) -> Callable[[], Tensor]:
@@ -245,7 +252,7 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _share(eta: float, acted: Metric, replayed: Metric) -> Callable[[], Tensor]:
-    """Return a function for replay's share of the weighted mean sizes of the brackets."""
+    """Return a function for replay's share of the sizes of both parts, as they are weighted."""
 
     def share() -> Tensor:
         first, second = (torch.as_tensor(m() if callable(m) else m) for m in (acted, replayed))

@@ -10,7 +10,6 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from torch import Tensor, nn
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.agents.base import Spaces
 
 NOTHING = torch.finfo(torch.float32).min
@@ -177,21 +176,3 @@ def advantages(
 def reinforce_loss(log_prob: Tensor, advantage: Tensor, counts: Tensor) -> Tensor:
     """Return -mean(advantage log pi) over the samples that count, 0-d; (K,) each."""
     return -(advantage.detach() * log_prob * counts).sum() / counts.sum().clamp(min=1)
-
-
-def descend(
-    network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, max_norm: float
-) -> Tensor:
-    """Take a step down the gradient of ``loss``, clipped to a norm; return the norm before.
-
-    Raises:
-        NotFiniteError: The loss or a gradient is not finite; no weight has changed.
-    """
-    parameters = list(network.parameters())
-    optimizer.zero_grad()
-    loss.backward()
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    check_gradients(lambda: network.named_parameters("network"), loss, norm)
-    nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-    optimizer.step()
-    return norm

@@ -48,6 +48,7 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
+from daedalus.agents.optimizers import descend
 from daedalus.agents.placement_moves import COOLED, Incumbent, Moves, barred, no_moves
 from daedalus.agents.placement_search import (
     Baseline,
@@ -55,7 +56,6 @@ from daedalus.agents.placement_search import (
     adjacency,
     advantages,
     check_placement,
-    descend,
     one_or_all,
     reinforce_loss,
     samples_that_count,
@@ -100,7 +100,7 @@ class Drawing:
     temperature: float = 1.0
     """T, above 0."""
     max_gradient_norm: float = 1.0
-    """Longer gradients are scaled to this norm."""
+    """Longer gradients are scaled to this norm; 0 for no limit."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Config(Drawing):
 
 def check_drawing(agent: str, config: Drawing) -> None:
     """Raise ValueError where nothing can be drawn, or learnt, with these settings."""
-    at_least(agent, config, n_steps=1, hidden=2, embedding=1)
+    at_least(agent, config, hidden=2)
     if config.hidden % 2:
         raise ValueError(f"hidden is halved for the encoder's two ways, got {config.hidden}: odd")
     if not config.temperature > 0:
@@ -322,7 +322,8 @@ class Placer(Agent):
         mean_entropy = (entropy * real)[~moved].sum() / real[~moved].sum().clamp(min=1)
         loss = reinforce_loss((log_pi * real * (keep < 0)).sum(1), advantage, counts)
         bonus = config.entropy_weight * mean_entropy * real.sum(1).mean()
-        norm = descend(self.network, self.optimizer, loss - bonus, config.max_gradient_norm)
+        named = self.network.named_parameters
+        norm = descend(self.optimizer, loss - bonus, named, config.max_gradient_norm)
         return {
             "policy_loss": loss.detach(),
             "entropy": mean_entropy.detach(),

@@ -33,9 +33,9 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.returns import gae
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.placement_search import adjacency, check_placement, descend
+from daedalus.agents.optimizers import descend
+from daedalus.agents.placement_search import adjacency, check_placement
 from daedalus.agents.policies import Categorical
-from daedalus.agents.settings import at_least
 from daedalus.envs.placement.kernels import CURRENT, PLACED, START, VISITED
 from daedalus.envs.placement.packing import STATIC
 
@@ -70,7 +70,7 @@ class Config:
     normalise: bool = True
     """Give advantages of an update mean 0 and standard deviation 1."""
     max_gradient_norm: float = 1.0
-    """Longer gradients are scaled to this norm."""
+    """Longer gradients are scaled to this norm; 0 for no limit."""
 
 
 # ------------------------------------------------------------------------------------ the network
@@ -226,7 +226,6 @@ class Placeto(Agent):
                 f"{self.name} needs {PLACED} columns and one for each device, as "
                 f"daedalus/PlacementImprovement-v0 has them; got {columns} for {devices} devices"
             )
-        at_least(self.name, self.config, n_steps=1, rounds=1, embedding=1, hidden=1)
         self.network = Network(self.config).to(self.device)
         self.draws = Categorical(Discrete(devices))
         self._graphs: Graphs | None = None
@@ -270,7 +269,8 @@ class Placeto(Agent):
         value_loss = 0.5 * (rollout.valid * (target - value[:-1]).square()).mean()
         mean_entropy = (weight * entropy).mean()
         loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * mean_entropy
-        norm = descend(self.network, self.optimizer, loss, config.max_gradient_norm)
+        named = self.network.named_parameters
+        norm = descend(self.optimizer, loss, named, config.max_gradient_norm)
         return {
             "policy_loss": policy_loss.detach(),
             "value_loss": value_loss.detach(),

@@ -142,19 +142,29 @@ class Gaussian(nn.Module):
         return {"mean action": output, "deviation": self.log_std.exp().expand_as(output)}
 
 
+def check_actions(space: Space[Any]) -> None:
+    """See that agents can take actions of ``space``.
+
+    Raises:
+        TypeError: The space is none of Discrete, MultiDiscrete, MultiBinary and Box.
+    """
+    if not isinstance(space, Discrete | MultiDiscrete | MultiBinary | Box):
+        raise TypeError(
+            f"no agent takes actions of {type(space).__name__} spaces: an ActionWrapper can offer "
+            "them as Box, Discrete, MultiDiscrete or MultiBinary"
+        )
+
+
 def policy_for(space: Space[Any]) -> Categorical | MultiCategorical | Gaussian:
     """Return the distribution for an action space.
 
     Raises:
         TypeError: The space is none of Discrete, MultiDiscrete, MultiBinary and Box.
     """
+    check_actions(space)
     if isinstance(space, Discrete):
         return Categorical(space)
     if isinstance(space, MultiDiscrete | MultiBinary):
         return MultiCategorical(space)
-    if isinstance(space, Box):
-        return Gaussian(space)
-    raise TypeError(
-        f"no agent takes actions of {type(space).__name__} spaces: an ActionWrapper can offer them "
-        "as Box, Discrete, MultiDiscrete or MultiBinary"
-    )
+    assert isinstance(space, Box)
+    return Gaussian(space)

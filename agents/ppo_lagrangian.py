@@ -17,12 +17,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.agents.base import Metrics, Rollout
 from daedalus.agents.constrained import ConstrainedAgent, Experience
 from daedalus.agents.constrained_network import ConstrainedConfig
+from daedalus.agents.optimizers import descend
 from daedalus.agents.trust_region import standardised
 from daedalus.agents.vector_network import minibatches
 
@@ -38,7 +37,7 @@ class Config(ConstrainedConfig):
     target_kl: float = 0.01
     """The passes end where the mean divergence is above 1.5 times this; 0 for never."""
     max_gradient_norm: float = 0.5
-    """Gradients of the policy are scaled down to this norm; 0 for no limit."""
+    """Longer gradients of the policy are scaled to this norm; 0 for no limit."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus."""
     multiplier_rate: float = 0.05
@@ -89,21 +88,11 @@ class PPOLagrangian(ConstrainedAgent):
             if config.target_kl > 0 and kl > 1.5 * config.target_kl:
                 break
             loss = clipped_loss(ratio, advantage[i], config.clip_range)
-            self._descend(loss - config.entropy_weight * entropy.mean())
+            total = loss - config.entropy_weight * entropy.mean()
+            named, kept = policy.named_parameters, self.consolidation
+            descend(self.adam, total, named, config.max_gradient_norm, kept)
             steps += 1
         return {"policy_loss": float(loss.detach()), "kl": kl, "policy_steps": float(steps)}
-
-    def _descend(self, loss: Tensor) -> None:
-        policy = self.learner.network.policy
-        self.adam.zero_grad()
-        loss.backward()
-        if self.consolidation is not None:
-            self.consolidation.before_step()
-        norm = clip_grad_norm_(policy.parameters(), self.config.max_gradient_norm or torch.inf)
-        check_gradients(policy.named_parameters, loss, norm)
-        self.adam.step()
-        if self.consolidation is not None:
-            self.consolidation.after_step()
 
 
 def clipped_loss(ratio: Tensor, advantage: Tensor, clip_range: float) -> Tensor:

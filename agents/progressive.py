@@ -51,6 +51,17 @@ from daedalus.agents.tasks import between_tasks
 class Config(A3CConfig):
     """Settings of `Progressive`: those of the synchronous A3C, and of the columns."""
 
+    UNUSED = (
+        "feed_back",
+        "task_gains",
+        "reuse_acting",
+        "fisher_exact",
+        "fisher_value",
+        "fisher_samples",
+        "ewc_decay",
+        "si_damping",
+    )
+
     lstm: int = 0
     """Must be 0: columns are feed-forward."""
     columns: int = 0
@@ -372,14 +383,7 @@ class Progressive(Agent):
             which is a flat line over a stage.
         """
         column = cast(Column, self.learners[number].network)
-        valid = rollout.valid.flatten()
-        seen = {
-            name: value[:-1].flatten(0, 1)[valid]
-            for name, value in rollout.observation.items()
-            if name != "task"
-        }
-        action = rollout.action.flatten(0, 1)[valid]
-        shares = cache(partial(fisher_sensitivity, column, seen, action))
+        shares = cache(partial(_shares, column, rollout))
         frozen = [learner.optimizer.vector for learner in self.learners[:number]]
         metrics: dict[str, Metric] = {
             "lateral_gradient_share": partial(_lateral_share, column),
@@ -392,6 +396,13 @@ class Progressive(Agent):
             for j in range(number + 1):
                 metrics[f"fisher_{i + 1}_{j}"] = partial(_entry, shares, i, j)
         return metrics
+
+
+def _shares(column: Column, rollout: Rollout) -> list[Tensor]:
+    """Return `fisher_sensitivity` on the steps of a rollout."""
+    valid = rollout.valid.flatten()
+    seen = {n: v[:-1].flatten(0, 1)[valid] for n, v in rollout.observation.items() if n != "task"}
+    return fisher_sensitivity(column, seen, rollout.action.flatten(0, 1)[valid])
 
 
 def _entry(shares: Callable[[], list[Tensor]], layer: int, column: int) -> Tensor:

@@ -43,7 +43,6 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.returns import gae
 from daedalus.accelerators.rollout import Outputs
 from daedalus.accelerators.transitions import TransitionReplay, transitions
@@ -59,9 +58,10 @@ from daedalus.agents.control_variate import (
     surrogate,
 )
 from daedalus.agents.losses import explained_variance
+from daedalus.agents.optimizers import descend
 from daedalus.agents.policies import Gaussian
 from daedalus.agents.policy_fisher import row_likelihoods
-from daedalus.agents.settings import above_zero, at_least
+from daedalus.agents.settings import above_zero
 from daedalus.agents.trust_region import LocalModel, Trial, kl_divergence, trust_region_step
 from daedalus.agents.vector_network import VectorNetwork, fit_values, minibatches
 
@@ -178,9 +178,6 @@ class QProp(Agent):
             )
         if config.eta not in ETAS:
             raise ValueError(f"qprop has no eta {config.eta!r}; there are: {', '.join(ETAS)}")
-        counts: dict[str, float] = {"n_steps": 1, "cg_iterations": 1, "fisher_stride": 1}
-        counts |= {"value_epochs": 1, "value_batch": 1, "critic_batch": 1, "critic_ratio": 0}
-        at_least("qprop", config, **counts, damping=0)
         limits = {"delta": config.trust_region, "target_bound": config.target_bound is not None}
         above_zero("qprop", config, *[name for name, used in limits.items() if used])
         network = self.network = Network(self.spaces, config).to(self.device)
@@ -288,14 +285,7 @@ class QProp(Agent):
     ) -> dict[str, float]:
         """Go to the border of the trust region, as far as the sampled surrogate grows."""
         config, critic = self.config, self.network.critic
-        model = LocalModel(
-            self.network.policy,
-            seen,
-            action,
-            damping=config.damping,
-            iterations=config.cg_iterations,
-            stride=config.fisher_stride,
-        )
+        model = LocalModel.of(config, self.network.policy, seen, action)
         gradient = model.gradient_of(surrogate(model.ratio, model.output, signal))
         with torch.no_grad():
             before = critic(seen, mean)
@@ -314,17 +304,7 @@ class QProp(Agent):
         output, before = policy(seen), self.network.gaussian.log_std.detach().clone()
         log_pi, _ = self.network.gaussian.log_prob_entropy(output, action)
         loss = -surrogate(log_pi, output, signal)
-        optimizer.zero_grad()
-        loss.backward()
-        if self.consolidation is not None:
-            self.consolidation.before_step()
-        norm = torch.nn.utils.get_total_norm(
-            [p.grad for p in policy.parameters() if p.grad is not None]
-        )
-        check_gradients(policy.named_parameters, loss, norm)
-        optimizer.step()
-        if self.consolidation is not None:
-            self.consolidation.after_step()
+        norm = descend(optimizer, loss, policy.named_parameters, kept=self.consolidation)
         with torch.no_grad():
             kl = kl_divergence(self.network.gaussian, policy(seen), output, before).mean()
         return {"policy_gradient_norm": float(norm), "kl": float(kl)}

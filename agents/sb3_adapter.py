@@ -28,14 +28,15 @@ from stable_baselines3.common.preprocessing import is_image_space
 from torch import nn
 
 from daedalus.accelerators.guards import check_finite, check_gradients
-from daedalus.accelerators.sb3_vec_env import BatchVecEnv, as_vec_env
+from daedalus.accelerators.sb3_vec_env import BatchVecEnv
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Outputs, Seen, Spaces, State
 from daedalus.agents.consolidation import Likelihoods, consolidation_from
 from daedalus.agents.ewc import EWC
 from daedalus.agents.sb3_collector import SB3Collector
 from daedalus.agents.sb3_config import CONSOLIDATION, policy_name
-from daedalus.agents.sb3_features import Features, needs_features
+from daedalus.agents.sb3_features import extractor_for
 from daedalus.agents.sb3_fisher import likelihoods_of
+from daedalus.agents.sb3_spaces import to_start, to_zero, unsupported, vec_env_from_zero
 from daedalus.agents.sb3_state import Counters, Replay, Streams, Variables
 from daedalus.agents.sb3_value import distribution_of, outputs_of, recurrent_value, value_of
 
@@ -64,27 +65,32 @@ class SB3Agent(Agent):
 
         Raises:
             ValueError: It cannot be used with these spaces.
+            TypeError: No agent takes these actions.
         """
+        if self.name == "maskable_ppo" and "action_mask" not in self.spaces.observation:
+            raise ValueError(
+                "maskable_ppo needs an observation named action_mask, which is 1 for each action "
+                "that is allowed and 0 for others: without one take ppo"
+            )
         source = self.batch or _Nowhere(self.spaces)
-        self._env = env = as_vec_env(source)  # type: ignore[arg-type]
+        self._env = env = vec_env_from_zero(source)  # type: ignore[arg-type]
         space = env.observation_space
-        ours = needs_features(space)
-        image = _is_image(space) and not ours
+        image = _is_image(space) and extractor_for(space) is None
         name = policy_name(self.config, self.algorithm, image, isinstance(space, Dict))
         try:
             with warnings.catch_warnings():
                 if self.batch is None:  # sizes of rollouts do not matter then
                     warnings.simplefilter("ignore")
-                self.model = self.algorithm(name, env, **self._keywords(env, ours))
+                self.model = self.algorithm(name, env, **self._keywords(env))
         except AssertionError as error:
-            raise ValueError(f"{self.name} cannot be used here: {error}") from error
+            raise ValueError(unsupported(self.name, self.spaces.action, error)) from error
         self.model.action_space = deepcopy(self.model.action_space)
         self.model.action_space.seed(self.seed)
         self.model.set_logger(SB3Logger(folder=None, output_formats=[]))
         self.streams = Streams(int(self.rng.integers(2**31)), self.device)
         self._register()
 
-    def _keywords(self, env: BatchVecEnv, features: bool) -> dict[str, Any]:
+    def _keywords(self, env: BatchVecEnv) -> dict[str, Any]:
         """Return the arguments of the algorithm's constructor."""
         ours = {"policy", "net_arch", *(name for name, *_ in CONSOLIDATION)}
         given = {k: v for k, v in vars(self.config).items() if k not in ours}
@@ -95,8 +101,9 @@ class SB3Agent(Agent):
         policy: dict[str, Any] = {}
         if self.config.net_arch is not None:
             policy["net_arch"] = list(self.config.net_arch)
-        if features:
-            policy["features_extractor_class"] = Features
+        extractor = extractor_for(env.observation_space)
+        if extractor is not None:
+            policy["features_extractor_class"] = extractor
         return {**given, "policy_kwargs": policy, "device": str(self.device), "verbose": 0}
 
     def _register(self) -> None:
@@ -160,7 +167,7 @@ class SB3Agent(Agent):
 
     def act(self, inputs: Inputs, state: State, deterministic: bool = False) -> Acted:
         """Choose actions by the algorithm's ``predict``; the extras hold its ``"value"`` (B,)."""
-        arrays = {name: value.cpu().numpy() for name, value in inputs.observation.items()}
+        arrays = {name: value.cpu().numpy() for name, value in self._seen(inputs).items()}
         observation = arrays if len(arrays) > 1 else next(iter(arrays.values()))
         seed = torch.randint(
             2**31, (), generator=self.generators["act"], device=self.generators["act"].device
@@ -183,18 +190,24 @@ class SB3Agent(Agent):
             new |= critic
         elif (value := value_of(self.model.policy, observation, action)) is not None:
             extras["value"] = value
+        action = to_start(action, self.spaces.action)
         return Acted(torch.as_tensor(action, device=self.device), new, extras)
+
+    def _seen(self, inputs: Inputs) -> dict[str, torch.Tensor]:
+        """Return observations (B, ...) as the algorithm's own environments show them."""
+        spaces = self.spaces.observation
+        return {name: to_zero(value, spaces[name]) for name, value in inputs.observation.items()}
 
     def inspect(self, now: Seen, before: Seen | None, label: Mapping[str, Any]) -> dict[str, Any]:
         """Show probabilities or values of the actions, where the algorithm has them."""
-        arrays = {name: value.cpu().numpy() for name, value in now.inputs.observation.items()}
+        arrays = {name: value.cpu().numpy() for name, value in self._seen(now.inputs).items()}
         masks = arrays["action_mask"] if self.name == "maskable_ppo" else None
         observation: Any = arrays if len(arrays) > 1 else next(iter(arrays.values()))
         return {**distribution_of(self.model.policy, observation, masks)}
 
     def outputs(self, inputs: Inputs, state: State) -> Outputs:
         """Return logits or action values, values and activations; see `Agent.outputs`."""
-        return outputs_of(self.model.policy, inputs.observation)
+        return outputs_of(self.model.policy, self._seen(inputs))
 
     def update(self, rollout: Any) -> Metrics:
         """Run the algorithm's ``train`` on what it collected."""
@@ -250,7 +263,7 @@ class SB3Agent(Agent):
         super().set_env(env, num_envs or self.num_envs or None, env_kwargs)
         assert self.batch is not None
         assert self.collector is not None
-        self._env = as_vec_env(self.batch)
+        self._env = vec_env_from_zero(self.batch)
         self.model.set_env(self._env)
         seeds = list(self.collector.seeds or [])
         self.collector = SB3Collector(self, self._env, seeds)  # type: ignore[assignment]

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import sb3_contrib
 import tyro
 
+from daedalus.agents.sb3_spaces import ANY_SPACE
+
 _SIMPLE = (bool, int, float, str)
 _OURS = {"policy", "env", "tensorboard_log", "verbose", "seed", "device", "stats_window_size"}
 _EXTRA: tuple[tuple[str, Any, Any, str], ...] = (
@@ -87,7 +89,8 @@ def config_class(name: str, algorithm: type[Any]) -> type[Any]:
     rows += CONSOLIDATION if follows_gradients else ()
     fields = []
     for field, kind, default, meaning in rows:
-        annotated = Annotated[kind, tyro.conf.arg(help=meaning)] if meaning else kind
+        # `checked` looks at no type in Annotated: the algorithms take more than a shell can give
+        annotated: Any = Annotated[kind, tyro.conf.arg(help=meaning or None)]
         made = dataclasses.field(default=default, metadata={"help": meaning})
         fields.append((field, annotated, made))
     made_class = dataclasses.make_dataclass(name, fields, frozen=True)
@@ -144,5 +147,6 @@ def policy_name(config: Any, algorithm: type[Any], image: bool, several: bool) -
     name = name if config.policy == "auto" else config.policy
     if name not in known:
         asked = f"policy for a {kind} observation" if name is None else f"policy {name!r}"
-        raise ValueError(f"{algorithm.__name__} has no {asked}; it has: {', '.join(known)}")
+        hint = f"; use {ANY_SPACE}" if name is None else ""
+        raise ValueError(f"{algorithm.__name__} has no {asked}; it has: {', '.join(known)}{hint}")
     return str(name)

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import Space
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, MultiDiscrete
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim, is_image_space
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+)
 from torch import Tensor, nn
 
 from daedalus.agents.networks import A3C, image_size, is_image
@@ -19,17 +23,36 @@ NATURE_SIDE = 36
 """The smallest image, in pixels a side, that ``NatureCNN`` takes."""
 
 
-def needs_features(space: Space[Any]) -> bool:
-    """Whether a part of ``space`` is uint8 and not an image that ``NatureCNN`` takes."""
+def extractor_for(space: Space[Any]) -> type[BaseFeaturesExtractor] | None:
+    """Return what takes ``space`` where stable-baselines3's own extractor does not, or None.
+
+    `Features` where a part is uint8 and not an image that ``NatureCNN`` takes.
+    """
     parts = list(space.spaces.values()) if isinstance(space, Dict) else [space]
-    return any(
-        isinstance(part, Box) and part.dtype == np.uint8 and not _suits_nature(part)
-        for part in parts
-    )
+    if any(isinstance(p, Box) and p.dtype == np.uint8 and not _suits_nature(p) for p in parts):
+        return Features
+    if any(isinstance(part, MultiDiscrete) for part in parts):
+        return _Combined if isinstance(space, Dict) else _Flat
+    return None
 
 
 def _suits_nature(space: Box) -> bool:
     return is_image_space(space) and min(image_size(space)[:2]) >= NATURE_SIDE
+
+
+class _Flat(FlattenExtractor):
+    """Theirs, with an int for its size: NumPy's, which MultiDiscrete gives, suits no LSTM."""
+
+    @property
+    def features_dim(self) -> int:
+        """Length of the features."""
+        return int(self._features_dim)
+
+
+class _Combined(CombinedExtractor):
+    """Theirs, with an int for its size."""
+
+    features_dim = _Flat.features_dim
 
 
 class Features(BaseFeaturesExtractor):

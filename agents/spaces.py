@@ -1,12 +1,18 @@
-"""Spaces as JSON, so that a checkpoint says what it was trained for without any pickle."""
+"""Spaces as JSON, so that a checkpoint says what it was trained for without any pickle.
+
+And observations held against their spaces, before an agent acts on them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+
+from daedalus.accelerators.guards import check_finite
 
 
 def space_to_json(space: Space[Any]) -> dict[str, Any]:
@@ -58,3 +64,25 @@ def space_from_json(data: dict[str, Any]) -> Space[Any]:
 def _array(bound: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     values = np.array(bound, dtype=np.float64 if dtype.kind == "f" else dtype).astype(dtype)
     return np.broadcast_to(values.reshape(shape if values.size > 1 else ()), shape)
+
+
+def arrays_of(observation: Any, spaces: Mapping[str, Space[Any]]) -> dict[str, np.ndarray]:
+    """Return the arrays of an observation, or of a batch of them, by name.
+
+    Args:
+        observation: A dict of arrays; of a single space the bare array, too.
+        spaces: What is to be there.
+
+    Raises:
+        ValueError: An array has neither its space's shape nor that of a batch.
+        NotFiniteError: A value is NaN or infinite.
+    """
+    if not isinstance(observation, Mapping):
+        observation = {next(iter(spaces)): observation}
+    arrays = {name: np.asarray(observation[name], order="C") for name in spaces}
+    for name, space in spaces.items():
+        shape, wanted = arrays[name].shape, space.shape or ()
+        if wanted not in (shape, shape[1:]):
+            raise ValueError(f"{name} has the shape {shape}: {wanted} is needed, or a batch of it")
+    check_finite(arrays, "observation")
+    return arrays

@@ -75,8 +75,7 @@ def restore(
         module.load_state_dict({k: torch.as_tensor(v) for k, v in parts[name].items()})
     for name, optimizer in agent.optimizers.items():
         load_optimizer_state(optimizer, parts[f"optimizer/{name}"], state["optimizers"][name])
-    for name, generator in agent.generators.items():
-        generator.set_state(torch.as_tensor(parts["generator"][name]).cpu())
+    _set_generators(agent, parts["generator"])
     if agent.consolidation is not None:
         agent.consolidation.set_state(parts["consolidation"])
     if agent.collector is not None:
@@ -91,6 +90,21 @@ def restore(
     agent.num_prepared = int(state.get("num_prepared", 0))
     for field in ("num_timesteps", "num_updates", "total_timesteps"):
         setattr(agent, field, int(state[field]))
+
+
+def _set_generators(agent: Agent, saved: Mapping[str, Any]) -> None:
+    """Restore the generators; one saved on another kind of device stays as it was seeded."""
+    states = {name: torch.as_tensor(value).cpu() for name, value in saved.items()}
+    fits = {n: len(states[n]) == len(g.get_state()) for n, g in agent.generators.items()}
+    for name, generator in agent.generators.items():
+        if fits[name]:
+            generator.set_state(states[name])
+    if not all(fits.values()):
+        warnings.warn(
+            f"saved on another kind of device than {agent.device.type}, whose random numbers are "
+            "others: draws go on differently",
+            stacklevel=5,
+        )
 
 
 def _set_experience(agent: Agent, parts: _Parts, num_envs: int) -> None:

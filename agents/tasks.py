@@ -16,6 +16,7 @@ from daedalus.accelerators.rollout import Rollout
 from daedalus.accelerators.step_replay import StepReplay
 from daedalus.accelerators.transitions import TransitionReplay
 from daedalus.accelerators.vector import make_batch
+from daedalus.agents.policies import check_actions
 from daedalus.agents.task_model import RecognisedTasks, is_inferred
 
 if TYPE_CHECKING:
@@ -53,8 +54,18 @@ def between_tasks(agent: Agent) -> bool:
 def open_batch(
     agent: Agent, env: Any, num_envs: int | None, env_kwargs: Mapping[str, Any] | None
 ) -> Any:
-    """Return environments, one row for each of their agents; see `make_batch` for the arguments."""
+    """Return environments, one row for each of their agents; see `make_batch` for the arguments.
+
+    Raises:
+        TypeError: No agent takes their actions.
+    """
     batch = make_batch(env, num_envs, labels=agent.labels_needed(), env_kwargs=env_kwargs)
+    try:
+        check_actions(batch.action_space)
+    except TypeError:
+        if isinstance(env, str):
+            batch.close()
+        raise
     return by_agent(batch)
 
 

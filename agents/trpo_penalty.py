@@ -35,13 +35,8 @@ class TRPOPenalty(ConstrainedAgent):
         config = self.config
         penalised = rollout.reward - config.penalty * rollout.cost
         experience = self.learner.judge(rollout, reward=penalised)
-        model = LocalModel(
-            self.learner.network.policy,
-            experience.observation,
-            experience.action,
-            damping=config.damping,
-            iterations=config.cg_iterations,
-            stride=config.fisher_stride,
+        model = LocalModel.of(
+            config, self.learner.network.policy, experience.observation, experience.action
         )
         advantage = standardised(experience.advantage)
         _, metrics = trpo_step(model, advantage, config.delta, self.consolidation)

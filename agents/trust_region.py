@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -141,6 +141,12 @@ class LocalModel:
             self.old_log_std = self.distribution.log_std.detach().clone()
         self.stiffness: Tensor | None = None  # (P,), added to the diagonal of H
         self._slope = self._kl_slope(stride)
+
+    @classmethod
+    def of(cls, config: Any, policy: nn.Module, observation: Tensor, action: Tensor) -> LocalModel:
+        """Remember the present policy as the settings ``config`` of a trust region say."""
+        rest = {"iterations": config.cg_iterations, "stride": config.fisher_stride}
+        return cls(policy, observation, action, damping=config.damping, **rest)
 
     def _kl_slope(self, stride: int) -> Tensor:
         """Return the gradient (P,) of the mean divergence, with its graph."""

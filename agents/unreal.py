@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from gymnasium.spaces import Discrete
 from torch import Tensor, nn
 
@@ -35,8 +34,10 @@ from daedalus.agents.auxiliary import (
     ReplayedSequences,
     RewardPrediction,
     ValueReplay,
+    gradient_norm,
 )
 from daedalus.agents.base import Metrics, Rollout, Seen
+from daedalus.agents.settings import at_least
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,11 @@ class UNREAL(ActorCritic):
     Config: ClassVar[type[Any]] = Config
 
     def build(self) -> None:
-        """Make network, auxiliary tasks, replay and optimiser."""
+        """Make network, auxiliary tasks, replay and optimiser.
+
+        Raises:
+            ValueError: The replay is too short for a sequence.
+        """
         config = self.config
         network = A3CNetwork(self.spaces, config)
         tasks: dict[str, Any] = {}
@@ -79,11 +84,15 @@ class UNREAL(ActorCritic):
                 network, self.spaces.action, config.pixel_control, config.pixel_gamma
             )
         if config.value_replay > 0:
-            tasks["value_replay"] = ValueReplay(config.value_replay, config.gamma, self.rng)
+            tasks["value_replay"] = ValueReplay(
+                network, config.value_replay, config.gamma, self.rng
+            )
         if config.reward_prediction > 0:
             tasks["reward_prediction"] = RewardPrediction(
                 network, config.reward_prediction, config.reward_gap
             )
+        if tasks:
+            at_least(self.name, config, replay_length=config.n_steps + 2)
         self.tasks = nn.ModuleDict(tasks)
         self.learn_with(network, self.tasks)
         self.replay = SequenceReplay(config.replay_length, self.device)
@@ -113,20 +122,16 @@ class UNREAL(ActorCritic):
         """Store ``rollout`` and take one step on the sum of all losses."""
         rollout = self.learner.prepare(rollout)
         self._remember(rollout)
-        total, _, metrics = self.learner.loss(rollout)
-        if self._holds_enough():
+        total, unrolled, metrics = self.learner.loss(rollout)
+        metrics["actor_critic_gradient_norm"] = gradient_norm(unrolled.output)
+        if self.replay.holds(self.config.replay_start, self.config.n_steps):
             for name, batch in self._batches().items():
                 if batch is not None:
                     task = self.tasks[name]
                     loss, more = task.loss(batch)  # type: ignore[operator]
                     total = total + task.weight * loss
-                    metrics |= {f"{name}_loss": loss.detach(), **_detached(more)}
+                    metrics |= {f"{name}_loss": loss.detach(), **more}
         return {**metrics, **self.learner.apply(total, self.progress)}
-
-    def _holds_enough(self) -> bool:
-        """Whether the replay holds ``replay_start`` steps, and enough to draw a sequence from."""
-        wanted = min(self.config.replay_start, self.replay.capacity)
-        return bool(self.replay.count >= max(wanted, self.config.n_steps + 2))
 
     def _remember(self, rollout: Rollout) -> None:
         if len(self.tasks) == 0:
@@ -155,7 +160,3 @@ class UNREAL(ActorCritic):
         return ReplayedSequences(
             sequences, self.learner.network.unroll(sequences.inputs, sequences.state)
         )
-
-
-def _detached(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: torch.as_tensor(value).detach() for name, value in values.items()}

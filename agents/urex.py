@@ -26,18 +26,19 @@ with tau 0 it is REINFORCE. Where this differs from the paper:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.instances import SharedInstances
 from daedalus.agents.a3c_network import LSTMCore
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Spaces, State
 from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
 from daedalus.agents.learner import sequence_inputs
 from daedalus.agents.networks import Encoder
+from daedalus.agents.optimizers import descend
 from daedalus.agents.policies import policy_for
 from daedalus.agents.policy_fisher import history, observed_steps, policy_outcomes
 
@@ -61,7 +62,8 @@ class Config(Consolidated):
     adam_epsilon: float = 2e-4
     """Adam's epsilon, of the authors' code."""
     max_gradient_norm: float = 50.0
-    """Longer gradients are scaled to this norm; the paper's grid has 1, 10, 40 and 100."""
+    """Longer gradients are scaled to this norm, 0 for no limit; the paper's grid has 1, 10, 40 and
+    100."""
     hidden: int = 64
     """Units of the encoder's fully connected layers."""
     lstm: int = 128
@@ -216,8 +218,11 @@ class UREX(Agent):
         else:
             coefficient = ment_coefficients(log_prob, reward, config.tau)
         loss = sequence_loss(log_prob, coefficient, self._whole(rollout))
+        named = partial(self.network.named_parameters, "network")
+        norm = descend(self.optimizer, loss, named, config.max_gradient_norm, self.consolidation)
         return {
-            **self._apply(loss),
+            "loss": loss.detach(),
+            "gradient_norm": norm,
             **_diagnostics(log_prob.detach(), reward, config.tau),
             "entropy": lambda: (entropy.detach().view(valid.shape) * steps).sum() / steps.sum(),
             "length": lambda: steps.sum(0).mean(),
@@ -241,25 +246,6 @@ class UREX(Agent):
         """Return the level of the curriculum, where the environment has one."""
         info = self.batch.info if self.batch is not None else {}
         return {"level": float(info["level"].mean())} if "level" in info else {}
-
-    def _apply(self, loss: Tensor) -> dict[str, Metric]:
-        """Take a step down the gradient of ``loss``, clipped.
-
-        Raises:
-            NotFiniteError: The loss or a gradient is not finite; no weight has changed.
-        """
-        parameters = list(self.network.parameters())
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.consolidation is not None:
-            self.consolidation.before_step()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        check_gradients(lambda: self.network.named_parameters("network"), loss, norm)
-        nn.utils.clip_grads_with_norm_(parameters, self.config.max_gradient_norm, norm)
-        self.optimizer.step()
-        if self.consolidation is not None:
-            self.consolidation.after_step()
-        return {"loss": loss.detach(), "gradient_norm": norm}
 
 
 def _diagnostics(log_prob: Tensor, reward: Tensor, tau: float) -> dict[str, Metric]:

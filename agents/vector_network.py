@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daedalus.accelerators.guards import check_gradients
 from daedalus.accelerators.rollout import Acted, Inputs, Outputs, Rollout, State
 from daedalus.agents.base import Spaces
 from daedalus.agents.networks import flat_size, flatten, image_size, is_image
+from daedalus.agents.optimizers import descend
 from daedalus.agents.policies import Gaussian, policy_for
 
 
@@ -120,8 +120,10 @@ class Policy(nn.Module):
         return result
 
 
-ALIKE, TINY = 1e-6, 1e-30
-"""Targets whose deviation is less than that share of their mean are alike; no unit is smaller."""
+ALIKE = 1e-6
+"""Share of their mean below which a deviation of targets is rounding: they are alike."""
+TINY = 1e-30
+"""Divided by in the place of a deviation of 0, where the result is not used."""
 
 
 class Values(nn.Module):
@@ -182,7 +184,8 @@ class Values(nn.Module):
 
     def wanted(self, target: Tensor) -> Tensor:
         """Return what the networks should say for ``target`` (count, N): 0 where all are alike."""
-        return (target - self.mean[:, None]) / self.std[:, None].clamp(min=TINY)
+        std = self.std[:, None]
+        return torch.where(std > 0, (target - self.mean[:, None]) / std.clamp(min=TINY), 0.0)
 
 
 def fit_values(
@@ -211,12 +214,7 @@ def fit_values(
         index = torch.from_numpy(part).to(wanted.device)
         error = values.normalised(rows[index]) - wanted[:, index]
         loss = 0.5 * error.square().mean(1).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        slopes = [p.grad for p in values.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(slopes)
-        check_gradients(values.named_parameters, loss, norm)
-        optimizer.step()
+        descend(optimizer, loss, values.named_parameters)
         total, count = total + float(loss.detach()), count + 1
     return total / max(count, 1)
 

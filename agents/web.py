@@ -8,15 +8,19 @@ goal fields to type. Here:
   goal and element, neighbours along the table, a pointer to elements, and fields to type. On pixels
   (or anything else) it is that of `actor_critic`: convolutions and a softmax for each component.
 - Before its first step the agent asks the demonstrator for ``demonstrations`` episodes of its
-  task and fits them by maximum likelihood for ``clone_updates`` steps; where the environment is
-  not a native web task, or ``demonstrations`` is 0, it begins untaught.
+  task, or tasks side by side, and fits them by maximum likelihood for ``clone_updates`` steps; with
+  environments that are no native web tasks it begins untaught and says so, with ``demonstrations``
+  0 it begins untaught.
 - Fine-tuning is the synchronous A3C of `daedalus.agents.learner`, without memory. ``anchor`` keeps
-  it near the demonstrations: every update also takes a minibatch of them.
+  it near the demonstrations: every update also takes a minibatch of them. In a sequence they are
+  those of the present task, which later ones begin with instead of cloning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +29,8 @@ import torch
 from gymnasium.spaces import MultiDiscrete
 from torch import Tensor
 
+from daedalus.accelerators.instances import natives_of
+from daedalus.accelerators.sequence import UNKNOWN
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.base import Inputs, Metrics, Preparation, Rollout, Spaces
@@ -57,7 +63,8 @@ class Config(A3CConfig):
     layers: int = 2
     """Convolutions along the table, before elements attend to goal fields and again after."""
     demonstrations: int = 100
-    """Episodes of the demonstrator to clone before the first update; 0 for none."""
+    """Episodes of the demonstrator to clone before the first update, of tasks side by side each its
+    share; 0 for none."""
     clone_updates: int = 1000
     """Steps of cloning."""
     clone_batch: int = 96
@@ -93,11 +100,17 @@ class Web(ActorCritic):
 
     def prepare(self) -> Iterator[Preparation]:
         """Clone the demonstrator, where there is one; again asked for where training resumes."""
-        family = self.batch.family if isinstance(self.batch, Batch) else None
-        count = self.config.demonstrations
-        if self.demonstrations is None and count and isinstance(family, WebFamily):
-            yield Preparation("asking the demonstrator", 0, 0, {})
-            self.demonstrations = self._demonstrate(family, count)
+        if self.demonstrations is None and self.config.demonstrations:
+            tasks = natives_of(self.batch)
+            if tasks and all(isinstance(task.family, WebFamily) for task in tasks):
+                yield Preparation("asking the demonstrator", 0, 0, {})
+                self.demonstrations = self._demonstrate(tasks)
+            else:
+                warnings.warn(
+                    "web learns without demonstrations: the environment is no native web task; "
+                    "demonstrations=0 says that none are expected",
+                    stacklevel=2,
+                )
         if self.demonstrations is not None and self.num_updates == 0:
             yield from self._cloning()
 
@@ -110,12 +123,39 @@ class Web(ActorCritic):
             loss = loss + self.config.anchor * unlikelihood
         return {**metrics, **self.learner.apply(loss, self.progress)}
 
+    def set_env(
+        self,
+        env: Any,
+        num_envs: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Go on in another environment; its demonstrations are asked for when training begins."""
+        super().set_env(env, num_envs, env_kwargs)
+        self.demonstrations = None
+
     # ------------------------------------------------------------------ cloning
 
-    def _demonstrate(self, family: WebFamily, episodes: int) -> Demonstrations:
-        """Ask the demonstrator for episodes of this agent's seed."""
+    def _demonstrate(self, tasks: Sequence[Batch]) -> Demonstrations:
+        """Ask the demonstrator for episodes of this agent's seed, of each task its share.
+
+        Where observations tell which task it is, so do these; -1 where that is to be inferred.
+        """
         seed = int(np.random.SeedSequence((self.seed, 2)).generate_state(1)[0])
-        return demonstrate(family, episodes, seed, tuple(self.spaces.observation))
+        episodes, row = math.ceil(self.config.demonstrations / len(tasks)), 0
+        parts = []
+        for task in tasks:
+            assert isinstance(task.family, WebFamily)
+            shown = demonstrate(task.family, episodes, seed, tuple(task.observation_spaces))
+            if "task" in self.spaces.observation:
+                assert self.batch is not None
+                told = self.batch.observation["task"][row] if self.task_model is None else UNKNOWN
+                shape = len(shown.action), *(self.spaces.observation["task"].shape or ())
+                shown.observation["task"] = np.broadcast_to(np.float32(told), shape)
+            parts.append(shown)
+            row += task.num_envs
+        arrays, *rest = zip(*parts, strict=True)
+        joined = {name: np.concatenate([array[name] for array in arrays]) for name in arrays[0]}
+        return Demonstrations(joined, *(np.concatenate(columns) for columns in rest))
 
     def clone(self, demonstrations: Demonstrations) -> Metrics:
         """Fit demonstrations by maximum likelihood.
@@ -160,8 +200,9 @@ class Web(ActorCritic):
         rows = self._drawn(self.demonstrations.lengths)
         action = torch.from_numpy(actions[rows]).to(self.device)
         zeros = torch.zeros(len(rows), device=self.device)
+        seen = self.recognise({name: array[rows] for name, array in arrays.items()})
         inputs = Inputs(
-            {name: torch.from_numpy(a[rows]).to(self.device)[None] for name, a in arrays.items()},
+            {name: torch.from_numpy(a).to(self.device)[None] for name, a in seen.items()},
             torch.zeros_like(action)[None],
             zeros[None],
             torch.ones_like(zeros, dtype=torch.bool)[None],

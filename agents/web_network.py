@@ -217,7 +217,8 @@ def visible_rows(observation: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], 
 
 def waves(place: Tensor) -> Tensor:
     """Return sines and cosines of left and top (N, R, 4 WAVES), so that near places can differ."""
-    angles = place[..., :2].unsqueeze(-1) * (torch.pi * 2.0 ** torch.arange(1, WAVES + 1))
+    frequencies = torch.pi * 2.0 ** torch.arange(1, WAVES + 1, device=place.device)
+    angles = place[..., :2].unsqueeze(-1) * frequencies
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
 
 

@@ -52,7 +52,7 @@ class PointerPolicy(nn.Module):
     def _action(self, place: Tensor, choose: Any, field: Tensor) -> Tensor:
         kind = torch.where(place == 0, 0, 1 + (place - 1).div(self.rows, rounding_mode="floor"))
         row = (place - 1).clamp(min=0) % self.rows
-        fields = choose(field[torch.arange(len(row)), row])
+        fields = choose(field[torch.arange(len(row), device=row.device), row])
         return torch.stack([kind, row, torch.where(kind == 2, fields, 0)], -1)
 
     def log_prob_entropy(self, output: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,8 @@ class PointerPolicy(nn.Module):
         kind, row, chosen = action.long().unbind(-1)
         place = torch.where(kind == 0, 0, 1 + (kind - 1) * self.rows + row)
         log_pi = joint.gather(-1, place.unsqueeze(-1)).squeeze(-1)
-        own = field[torch.arange(len(row)), row].gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+        of_row = field[torch.arange(len(row), device=row.device), row]
+        own = of_row.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
         log_pi = log_pi + torch.where(kind == 2, own, 0.0)
         typing = joint[:, 1 + self.rows :].exp()
         of_fields = -(field.exp() * field.clamp(min=-50.0)).sum(-1)

@@ -85,6 +85,13 @@ CHOSEN = {
 """How they were found."""
 SUBJECTS = {"small_collect_sequence": "looks of a maze"}
 """What a page's title speaks of, where it is not tasks."""
+ANSWERS = {
+    "catch_sequence": "**Of each task that was learnt EWC keeps 90 to 97 % on average, SI 92 to "
+    "100 %, progressive columns all; fine-tuning 7 to 44 % of the first three.**\n\n",
+    "small_collect_sequence": "**Only inverted colours are at stake: EWC and SI keep 84 and 85 % "
+    "of them on average, progressive columns all, fine-tuning 4 %.**\n\n",
+}
+"""The first lines of a page."""
 NOTES = {
     "catch_sequence": "*Mirrored* shows what *plain* shows, only actions move the paddle the other "
     "way: what is seen cannot tell these two apart. With the actor-critic every run of EWC keeps "
@@ -363,7 +370,7 @@ def _share(shares: np.ndarray) -> str:
 
 PAGE = """# What is kept of {subject} learnt one after another?
 
-![score on each task after each stage](images/{page}.png)
+{answer}![score on each task after each stage](images/{page}.png)
 
     EWC  L + lambda/2 sum_j sum_k F_jk (theta_k - theta*_jk)^2,  F_jk = E (d log p / d theta_k)^2
          of policy and value
@@ -425,7 +432,7 @@ def _write_page(
         **{"description": scenario.description, "episodes": first["episodes"]},
         rows="\n".join(_row(label, matrices) for label, matrices in scaled.items()),
         **{"steps": first["total_timesteps"], "envs": first["num_envs"], "strengths": strengths},
-        subject=SUBJECTS.get(name, "tasks"),
+        **{"subject": SUBJECTS.get(name, "tasks"), "answer": ANSWERS.get(name, "")},
         **{"note": NOTES.get(name, ""), "chosen": CHOSEN.get(name, "were not searched")},
         **{"more": FURTHER.get(name, ""), "transfer": _transfer(name, runs)},
         fisher=16 * first["config"]["n_steps"] * first["num_envs"],

@@ -176,6 +176,9 @@ def page(rows: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     lines = [
         "# Do two agents agree on a code, and on what?",
         "",
+        "**Yes: on how images look where both see the same ones (above 95 % in ten of ten runs), "
+        "on concepts where each has its own (93 to 98 %).**",
+        "",
         "A sender names one of two images with one symbol, a receiver points"
         " ([ReferentialGame](environments/referential-game.md)); both learn by REINFORCE"
         f" ([`comm`](agents/comm.md)) for {games:,} games in batches of {COPIES}. Chance is 0.5.",

@@ -259,6 +259,8 @@ SHOWN = ("1000", "5000", "10000", "20000")
 
 PAGE = """# Does Q-learning in the policy help a policy gradient?
 
+**Yes: PGQ is at the optimum after 20,000 steps; the policy gradient has hardly begun.**
+
 PGQ (O'Donoghue et al. 2017, 1611.01626) reads Q-values out of a policy and a value,
 
     Q~(s,a) = alpha (log pi(a|s) + H(pi(.|s))) + V(s)

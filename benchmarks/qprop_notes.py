@@ -63,10 +63,11 @@ HOPPER = (
     "chance to be sooner at 200 clearly above a half: the gain is not the critic's, whose "
     "correlation with the advantage is 0.05, and the three weights of it are level. In batches of "
     "5,000 steps nothing is between the two. DDPG and SAC, by steps as they are taken, need about "
-    "as many episodes to 50 and to 100, SAC fewer to 200, at eight and twelve times Q-Prop's time "
-    "a step; they were stopped at 400 episodes for that. 600 episodes are a tenth of the paper's. "
-    "The bound on the critic's targets hardly ever acts here: without it (not kept) nine of the "
-    "ten runs of Q-Prop are the same to the last bit, the tenth up to episode 533."
+    "as many episodes to 50 and to 100, SAC fewer to 200, at eight and fifteen times Q-Prop's "
+    "time a step (twelve without the last two runs, beside more other work); they were stopped at "
+    "400 episodes for that. 600 episodes are a tenth of the paper's. The bound on the critic's "
+    "targets hardly ever acts here: without it (not kept) nine of the ten runs of Q-Prop are the "
+    "same to the last bit, the tenth up to episode 533."
 )
 """What the figures of Hopper mean."""
 
@@ -79,7 +80,8 @@ SWIMMER = (
     "below 15; with it all ten end at 39 to 122. A slower copy for the targets (a decay of 0.999, "
     "the paper's) is no cure: two of five diverge as well. What the critic explains of the "
     "advantage is nothing here (a correlation of 0.01 at most). DDPG and SAC end below 40 after 60 "
-    "episodes, at eleven and seventeen times the time a step, for which they were stopped there. "
+    "episodes, at eleven and nineteen times the time a step (seventeen without SAC's last two "
+    "runs), for which they were stopped there. "
     "The paper's 90 takes Q-Prop 2,045 episodes there, TRPO 3,025, DDPG 500."
 )
 """What the figures of Swimmer mean."""

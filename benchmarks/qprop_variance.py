@@ -170,6 +170,8 @@ def _mean(values: list[float]) -> dict[str, float]:
 
 PAGE = """# What does Q-Prop's control variate do to a gradient?
 
+**With an exact critic a quarter of its variance goes; only with the standard eta its mean stays.**
+
     grad J = E[grad log pi (A - eta Abar)] + E[eta grad_a Q(s, mu) grad mu]
 
 A linear-quadratic task, whose V and Q are known, so that nothing but the estimator is in question:

@@ -156,6 +156,8 @@ def draw(result: dict[str, Any]) -> None:
 
 PAGE = """# Does imitating under-appreciated rewards find better arms?
 
+**Yes, above all more reliably: 0.954 with a deviation of 0.015, MENT 0.907 with 0.109.**
+
 UREX (Nachum et al. 2017, 1611.09321) adds to a policy gradient of K samples of one instance
 
     tau w_k,  w_k = softmax_k(r_k / tau - log pi(a_k))

@@ -194,6 +194,9 @@ def write_page() -> None:
     lines = [
         "# Does UREX learn tapes with more settings than MENT?",
         "",
+        "**On Reverse, where it alone gets beyond the first level; on Copy MENT does, and on "
+        "DuplicatedInput the two like different rates.**",
+        "",
         "    O_UREX = E_h [ sum_a pi(a|h) r(a|h) + tau sum_a pi*(a|h) log pi(a|h) ]",
         "    O_MENT = E_h [ sum_a pi(a|h) (r(a|h) - tau log pi(a|h)) ]",
         "",

@@ -32,17 +32,25 @@ if TYPE_CHECKING:  # the same names for type checkers and editors; a test holds 
     from daedalus.agents.cpo import CPO
     from daedalus.agents.distral import Distral
     from daedalus.agents.feudal import Feudal
+    from daedalus.agents.hierarchical_placer import HierarchicalPlacer
     from daedalus.agents.iql import IQL
     from daedalus.agents.nav import Nav
     from daedalus.agents.pdo import PDO
     from daedalus.agents.pgq import PGQ
+    from daedalus.agents.placer import Placer
+    from daedalus.agents.placeto import Placeto
     from daedalus.agents.ppo_lagrangian import PPOLagrangian
     from daedalus.agents.progressive import Progressive
     from daedalus.agents.qprop import QProp
+    from daedalus.agents.sb3 import A2C, ARS, DDPG, DQN, PPO, QRDQN, SAC, TD3, TQC, TRPO, CrossQ
+
+    # isort: split
+    from daedalus.agents.sb3 import MaskablePPO, RecurrentPPO
     from daedalus.agents.training import train
     from daedalus.agents.trpo_penalty import TRPOPenalty
     from daedalus.agents.unreal import UNREAL
     from daedalus.agents.urex import UREX
+    from daedalus.agents.web import Web
     from daedalus.envs.batch import Batch
     from daedalus.envs.core import Family
     from daedalus.evaluation.benchmark import benchmark
@@ -62,17 +70,21 @@ _LAZY = {
     "Comm": "daedalus.agents.comm",
     "Family": "daedalus.envs.core",
     "Feudal": "daedalus.agents.feudal",
+    "HierarchicalPlacer": "daedalus.agents.hierarchical_placer",
     "IQL": "daedalus.agents.iql",
     "Nav": "daedalus.agents.nav",
     "PDO": "daedalus.agents.pdo",
     "PPOLagrangian": "daedalus.agents.ppo_lagrangian",
     "PGQ": "daedalus.agents.pgq",
+    "Placer": "daedalus.agents.placer",
+    "Placeto": "daedalus.agents.placeto",
     "Progressive": "daedalus.agents.progressive",
     "QProp": "daedalus.agents.qprop",
     "Scenario": "daedalus.scenarios",
     "TRPOPenalty": "daedalus.agents.trpo_penalty",
     "UNREAL": "daedalus.agents.unreal",
     "UREX": "daedalus.agents.urex",
+    "Web": "daedalus.agents.web",
     "agent_names": "daedalus.agents",
     "benchmark": "daedalus.evaluation.benchmark",
     "evaluate": "daedalus.evaluation.evaluate",
@@ -87,28 +99,48 @@ _LAZY = {
 }
 """Public name -> its module, followed by ``:name`` where it goes by another name there."""
 
+_SB3 = "A2C ARS CrossQ DDPG DQN MaskablePPO PPO QRDQN RecurrentPPO SAC TD3 TQC TRPO"
+_LAZY |= dict.fromkeys(_SB3.split(), "daedalus.agents.sb3")
+
 _FOLDERS = ("accelerators", "agents", "evaluation", "scenarios")
 
 __all__ = [
+    "A2C",
+    "ARS",
     "CPO",
+    "DDPG",
+    "DQN",
     "IQL",
     "PDO",
     "PGQ",
+    "PPO",
+    "QRDQN",
+    "SAC",
+    "TD3",
+    "TQC",
+    "TRPO",
     "UNREAL",
     "UREX",
     "ActorCritic",
     "Agent",
     "Batch",
     "Comm",
+    "CrossQ",
     "Distral",
     "Family",
     "Feudal",
+    "HierarchicalPlacer",
+    "MaskablePPO",
     "Nav",
     "PPOLagrangian",
+    "Placer",
+    "Placeto",
     "Progressive",
     "QProp",
+    "RecurrentPPO",
     "Scenario",
     "TRPOPenalty",
+    "Web",
     "agent_names",
     "benchmark",
     "evaluate",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from daedalus.parsing import MaybeCount, MaybeText, UsageError, nearest, positional
+from daedalus.parsing import MaybePositive, MaybeText, UsageError, nearest, positional
 
 FOLDER = Path("runs") / "benchmark"
 """Where the results go unless a plan or --store says otherwise."""
@@ -39,15 +39,15 @@ class Benchmark:
     """Agents to run, by name or module:Class."""
     scenarios: tuple[str, ...] = ()
     """Scenarios, scenario files or environment ids."""
-    seeds: MaybeCount = None
+    seeds: MaybePositive = None
     """Runs of each agent on each scenario (auto: the plan's, or 5)."""
-    steps: MaybeCount = None
+    steps: MaybePositive = None
     """Environment steps of each run, without a plan (auto: the scenario's)."""
-    num_envs: MaybeCount = None
+    num_envs: MaybePositive = None
     """Copies of the environment stepped together, without a plan (auto: the scenario's)."""
-    episodes: MaybeCount = None
+    episodes: MaybePositive = None
     """Held-out episodes of each final evaluation (auto: the plan's, or 100)."""
-    workers: MaybeCount = None
+    workers: MaybePositive = None
     """Runs at a time (auto: one for each core)."""
     store: MaybeText = None
     """Folder or SQLite file of the results (auto: runs/benchmark, or runs/<name of the plan>)."""

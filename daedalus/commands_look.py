@@ -16,7 +16,7 @@ import tyro
 from daedalus import scenarios, source
 from daedalus.agents import agent_names, entry_point
 from daedalus.envs import NATIVE
-from daedalus.lookup import check_env, find_agent, parameters_of
+from daedalus.lookup import TOGETHER, check_env, find_agent, is_agent, parameters_of
 from daedalus.parsing import UsageError, nearest, positional
 
 KINDS = ("environments", "scenarios", "agents")
@@ -92,14 +92,15 @@ class Info:
       daedalus info daedalus/NavMaze-v0
       daedalus info nav_maze_random_goal_01
       daedalus info unreal
+      daedalus info my_agent:MyAgent
     """
 
     name: Annotated[tyro.conf.Positional[str], positional("NAME")]
-    """Environment id, package:Id, scenario name or file, or agent."""
+    """Environment id, package:Id, scenario name or file, agent, or module:Class."""
 
     def run(self) -> int:
         """Print what is known."""
-        if self.name in agent_names():
+        if is_agent(self.name):
             print("\n".join(_agent(self.name)))
             return 0
         if self.name in scenarios.names() or scenarios.is_path(self.name):
@@ -117,8 +118,12 @@ class Info:
 
 
 def _agent(name: str) -> Iterator[str]:
-    """Docstring of the agent and its settings, without importing it."""
-    target = entry_point(name)
+    """Docstring of the agent and its settings, of a known one without importing it."""
+    if ":" in name:
+        found = find_agent(name)
+        target = f"{found.__module__}:{found.__name__}"
+    else:
+        target = entry_point(name)
     module = target.partition(":")[0]
     yield f"{name}  ({target})\n"
     yield source.docstring(target)
@@ -168,7 +173,8 @@ def _scenario(name: str) -> Iterator[str]:
     ]
     rows += [("tags", ", ".join(scenario.tags)), ("source", scenario.source)]
     yield from table([row for row in rows if row[1]])
-    yield f"\nTry: daedalus train {scenario.agent or 'unreal'} {scenario.name}"
+    together = " --env-kwargs task=all" if scenario.stages and scenario.agent in TOGETHER else ""
+    yield f"\nTry: daedalus train {scenario.agent or 'unreal'} {scenario.name}{together}"
 
 
 def _stage(stage: scenarios.Stage) -> str:

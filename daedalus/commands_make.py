@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from daedalus.parsing import Count, UsageError, positional
+from daedalus.parsing import Count, Positive, UsageError, positional
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Check:
     """Environment id, package:Id or scenario."""
     seed: Count = 123
     """Seed of everything that is drawn."""
-    steps: Count = 1000
+    steps: Positive = 1000
     """Steps of one play at most."""
     external: bool = True
     """Also run Gymnasium's and stable-baselines3's checkers."""

@@ -11,7 +11,15 @@ from typing import Annotated, Any
 import tyro
 
 from daedalus.commands_score import open_run
-from daedalus.parsing import Count, MaybeCount, MaybeFloat, MaybeText, UsageError, positional
+from daedalus.parsing import (
+    Count,
+    MaybeCount,
+    MaybeFloat,
+    MaybeText,
+    Positive,
+    UsageError,
+    positional,
+)
 
 
 @dataclass
@@ -26,7 +34,7 @@ class _Probe:
     """Parameters of the environment as key=value, in place of the run's."""
     seed: Count = 0
     """Chooses the held-out seeds."""
-    num_envs: Count = 32
+    num_envs: Positive = 32
     """Copies of the environment stepped together."""
     step: MaybeCount = None
     """Checkpoint to load (auto: the newest)."""
@@ -79,7 +87,7 @@ class Robustness(_Probe):
     """Strengths for the --kinds (auto: each one's own)."""
     change: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A parameter of the environment and values for it, key=value,value; may be repeated."""
-    episodes: Count = 50
+    episodes: Positive = 50
     """Held-out episodes of every point."""
     deterministic: bool = False
     """Take the most likely action instead of drawing from the policy."""
@@ -100,7 +108,7 @@ class Robustness(_Probe):
                 task.env,
                 kinds,
                 changes=changes,
-                episodes=max(1, self.episodes),
+                episodes=self.episodes,
                 seed=self.seed,
                 num_envs=self.num_envs,
                 deterministic=self.deterministic,
@@ -156,7 +164,7 @@ class Trust(_Probe):
     """Environments or scenarios with the same spaces that it was not trained in."""
     threshold: MaybeFloat = None
     """Return of an episode from which it is a success (auto: the median)."""
-    episodes: Count = 100
+    episodes: Positive = 100
     """Held-out episodes of every environment."""
     figure: MaybeText = None
     """PNG to draw (auto: probes/trust.png in the run)."""
@@ -210,7 +218,7 @@ class Similarity(_Probe):
     """Another run, or untrained (auto: the same run)."""
     beside_step: MaybeCount = None
     """Checkpoint of the other run (auto: the newest)."""
-    points: Count = 4000
+    points: Positive = 4000
     """Observations to compare on."""
 
     def run(self) -> int:
@@ -226,7 +234,7 @@ class Similarity(_Probe):
             found = similarity(
                 [trained.agent, self._other(trained)],
                 task.env,
-                points=max(1, self.points),
+                points=self.points,
                 seed=self.seed,
                 num_envs=self.num_envs,
                 env_kwargs=task.env_kwargs,
@@ -270,7 +278,7 @@ class Sight(_Probe):
     """grad_cam, integrated_gradients or occlusion."""
     of: str = "action"
     """What is explained: the logit of the most likely action, or the value."""
-    episodes: Count = 1
+    episodes: Positive = 1
     """Episodes to show."""
     video: MaybeText = None
     """File to write, .mp4 or .gif (auto: a window, or an mp4 without a display)."""
@@ -296,7 +304,7 @@ class Sight(_Probe):
             written = watch(
                 sighted,
                 task.env,
-                episodes=max(1, self.episodes),
+                episodes=self.episodes,
                 video=video,
                 page=Page(port=8035) if self.page else None,
                 seed=self.seed,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from daedalus.parsing import Count, UsageError, nearest, positional
+from daedalus.parsing import Count, Positive, UsageError, nearest, positional
 
 if TYPE_CHECKING:
     from daedalus.envs.web.browser.recording import Demonstration
@@ -34,7 +34,7 @@ class Record:
 
     task: Annotated[tyro.conf.Positional[str], positional("TASK")]
     """Name of a web task, such as login-user; `daedalus info daedalus/Web-ClickTest-v0` has all."""
-    episodes: Count = 1
+    episodes: Positive = 1
     """Episodes, of the seeds SEED, SEED + 1, ..."""
     seed: Count = 0
     """Seed of the first episode."""

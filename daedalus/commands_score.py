@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from daedalus.parsing import Count, MaybeCount, MaybeText, UsageError, positional
+from daedalus.parsing import Count, MaybeCount, MaybeText, Positive, UsageError, positional
 
 
 @dataclass
 class Evaluate:
     """Score a run beside a random policy, one episode per held-out seed, with 95 % intervals.
+
+    Of tasks one after another every task is scored, and all together.
 
     Examples:
       daedalus evaluate runs/last
@@ -25,8 +27,8 @@ class Evaluate:
 
     path: Annotated[tyro.conf.Positional[str], positional("RUN")]
     """Run directory, or a zip of stable-baselines3."""
-    episodes: Count = 100
-    """Episodes, each on a seed of its own."""
+    episodes: Positive = 100
+    """Episodes, each on a seed of its own; of tasks one after another, on each of them."""
     env: MaybeText = None
     """Environment or scenario, with its own parameters (auto: the one it was trained in, with the
     run's)."""
@@ -36,7 +38,7 @@ class Evaluate:
     """Take the most likely action instead of drawing from the policy."""
     seed: Count = 0
     """Chooses the held-out seeds."""
-    num_envs: Count = 32
+    num_envs: Positive = 32
     """Copies of the environment stepped together."""
     step: MaybeCount = None
     """Checkpoint to load (auto: the newest)."""
@@ -51,43 +53,54 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate both policies and print the table."""
-        from daedalus.evaluation.evaluate import evaluate, held_out_seeds
         from daedalus.evaluation.report import as_json, score_table
         from daedalus.lookup import naming_parameters
 
         trained, task = open_run(self.path, self)
-        if self.episodes < 1:
-            raise UsageError("--episodes must be at least 1")
-        seeds = held_out_seeds(self.episodes, self.seed)
+        if self.output:
+            path = Path(self.output)  # what cannot be written fails before the work
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("a").close()
         with naming_parameters(task):
-            scores = [
-                evaluate(
-                    policy,
-                    task.env,
-                    seeds=seeds,
-                    num_envs=self.num_envs,
-                    deterministic=self.deterministic,
-                    env_kwargs=task.env_kwargs,
-                )
-                for policy in (trained.agent, "random")
-            ]
-        print(f"{trained.path} at {trained.step:,} steps in {task.name}, {self.episodes} episodes")
+            scores = [each for who in (trained.agent, "random") for each in self._scores(who, task)]
+        each = " on each task" if len(scores) > 2 else ""
+        print(
+            f"{trained.path} at {trained.step:,} steps in {task.name}, "
+            f"{self.episodes} episode{'s' * (self.episodes > 1)}{each}"
+        )
         print(score_table(scores))
         if self.output:
             data = as_json(scores, task.env, task.env_kwargs)
             Path(self.output).write_text(json.dumps(data, indent=1))
         return 0
 
+    def _scores(self, policy: Any, task: Any) -> list[Any]:
+        """Evaluate a policy; of several tasks, on each of them, and together at the end."""
+        from daedalus.accelerators.sequence import ALL, task_names
+        from daedalus.evaluation.evaluate import evaluate, held_out_seeds
+        from daedalus.evaluation.sequence import evaluate_tasks, joined
+        from daedalus.scenarios import SEQUENCE
+
+        kwargs = task.env_kwargs
+        options: dict[str, Any] = {"num_envs": self.num_envs, "deterministic": self.deterministic}
+        if task.env != SEQUENCE or kwargs.get("task", ALL) != ALL:
+            seeds = held_out_seeds(self.episodes, self.seed)
+            return [evaluate(policy, task.env, seeds=seeds, env_kwargs=kwargs, **options)]
+        found = evaluate_tasks(policy, kwargs, self.episodes, self.seed, **options)
+        named = zip([*found, joined(found)], [*task_names(kwargs), "all tasks"], strict=True)
+        return [replace(scores, policy=f"{scores.policy}, {name}") for scores, name in named]
+
 
 def open_run(path: str, options: Any) -> tuple[Any, Any]:
     """Load a run's agent and decide on the environment: the run's, or the one asked for."""
     from daedalus.evaluation.runs import load_run, read_run
-    from daedalus.lookup import find_agent, find_task
+    from daedalus.lookup import check_device, find_agent, find_task
 
     if is_archive(path):
         return _open_archive(Path(path), options)
     config = read_run(path)
     find_agent(str(config["agent"]))
+    check_device(options.device)
     task = find_task(options.env or str(config["env"]), options.env_kwargs)
     if options.env is None:
         task = replace(task, env_kwargs={**config["env_kwargs"], **task.env_kwargs})
@@ -106,7 +119,7 @@ def _open_archive(path: Path, options: Any) -> tuple[Any, Any]:
         UsageError: It is not there or not trusted, or one of the two was not given.
     """
     from daedalus.evaluation.runs import Trained
-    from daedalus.lookup import find_agent, find_task
+    from daedalus.lookup import check_device, find_agent, find_task
 
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
@@ -124,6 +137,7 @@ def _open_archive(path: Path, options: Any) -> tuple[Any, Any]:
     if not hasattr(agent_class, "algorithm"):
         raise UsageError(f"{options.agent} is no algorithm of stable-baselines3")
     task = find_task(options.env, options.env_kwargs)
+    check_device(options.device)
     agent = agent_class.load(path, device=options.device, trust=True)
     return Trained(path, {}, agent, agent.num_timesteps), task
 
@@ -145,7 +159,7 @@ class Demo:
     """Training stops after this time in seconds, even if the budget is not used up."""
     seed: Count = 0
     """All randomness derives from it."""
-    episodes: Count = 100
+    episodes: Positive = 100
     """Held-out mazes that each policy is scored on."""
     run_path: Annotated[MaybeText, tyro.conf.arg(name="run")] = None
     """Folder of the run (auto: runs/demo-<date>)."""
@@ -167,6 +181,6 @@ class Demo:
             path=self.run_path,
             still=self.still,
             progress=ProgressLine,
-            episodes=max(1, self.episodes),
+            episodes=self.episodes,
         )
         return 0

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from daedalus.accelerators.sequence import at_stage, is_staged
-from daedalus.parsing import Count, MaybeCount, MaybeText, UsageError, parse, positional
+from daedalus.accelerators.sequence import at_stage, is_staged, stage_ends
+from daedalus.parsing import Count, MaybePositive, MaybeText, UsageError, parse, positional
 
 STAGE_EPISODES = 100
 """Held-out episodes on every task at the end of a stage."""
+OVERSHOOT = 0.05
+"""Share of the steps asked for from which it is said that whole rollouts come to more."""
 
 
 @dataclasses.dataclass
@@ -42,15 +44,15 @@ class Train:
     """Name of an agent, or module:Class."""
     env: Annotated[tyro.conf.Positional[str], positional("ENV")]
     """Environment id, package:Id, scenario name, or path of a scenario file."""
-    steps: MaybeCount = None
-    """Environment steps, all copies together (auto: the scenario's, or 1e6)."""
-    num_envs: MaybeCount = None
+    steps: MaybePositive = None
+    """Environment steps of all copies, to the end of a rollout (auto: the scenario's, or 1e6)."""
+    num_envs: MaybePositive = None
     """Copies of the environment stepped together (auto: the scenario's, or the agent's)."""
     seed: Count = 0
     """All randomness of the run derives from it."""
     device: str = "auto"
     """auto, cpu or cuda."""
-    threads: MaybeCount = None
+    threads: MaybePositive = None
     """CPU threads of the learner; 1 suits small networks and busy machines (auto: torch's)."""
     run: MaybeText = None
     """Folder of the run (auto: runs/<agent>-<env>-<date>)."""
@@ -126,12 +128,13 @@ class Training:
     def run(self) -> int:
         """Make agent and run directory, train, and say how to go on."""
         from daedalus.accelerators.run_directory import RunDirectory
-        from daedalus.lookup import naming_parameters
+        from daedalus.lookup import check_device, naming_parameters
 
         options, task = self.options, self.task
         scenario = task.scenario
         steps = options.steps or (scenario.total_timesteps if scenario else 1_000_000)
         copies = options.num_envs or (scenario.num_envs if scenario else None)
+        check_device(options.device)
         _set_threads(options.threads)
         with naming_parameters(task):
             agent = self.agent_class(
@@ -195,6 +198,8 @@ def train_in(run: Any, agent: Any, steps: int, config: Mapping[str, Any]) -> int
         print(f"daedalus: {note}", file=sys.stderr)
     print(f"training {agent.name} on {agent.device} with {agent.num_envs} environments: {run.path}")
     sys.stdout.flush()
+    if advice := [*_advice(agent, steps, config)]:
+        print("\n".join(f"daedalus: {line}" for line in advice), file=sys.stderr)
     began, code = time.monotonic(), 0
     try:
         with ProgressLine(agent, steps) as line:
@@ -213,6 +218,25 @@ def train_in(run: Any, agent: Any, steps: int, config: Mapping[str, Any]) -> int
     for verb in ("resume",) * bool(code) + ("evaluate", "watch"):
         print(f"  daedalus {verb} {run.path}")
     return code
+
+
+def _advice(agent: Any, steps: int, config: Mapping[str, Any]) -> Iterator[str]:
+    """What a person who starts a run should know of it."""
+    from daedalus.accelerators.instances import SharedInstances
+    from daedalus.lookup import TOGETHER
+
+    staged = is_staged(config["env"], config["env_kwargs"])
+    if staged and agent.name in TOGETHER:
+        yield f"{agent.name} learns tasks together, not in turn: add --env-kwargs task=all"
+    ends = [steps]
+    if staged:
+        ends = stage_ends(config["env_kwargs"], steps)[len(agent.finished_tasks) :]
+    rollout, last = agent.rollout_length * agent.num_envs, agent.num_timesteps
+    for end in ends:
+        last += max(0, -((last - end) // rollout)) * rollout
+    varies = isinstance(agent.batch, SharedInstances)  # its rollouts adapt to the episodes
+    if last > (1 + OVERSHOOT) * steps and not varies:
+        yield f"a rollout is {rollout:,} steps: training stops at {last:,}, not at {steps:,}"
 
 
 def _train(
@@ -242,7 +266,8 @@ def _recent(agent: Any) -> str:
 class Resume:
     """Go on with a run where its newest checkpoint stands.
 
-    On the CPU the result is the same, bit for bit, as that of a run that never stopped.
+    On the CPU the result is the same, bit for bit, as that of a run that never stopped. The agent's
+    settings are those of the checkpoint.
 
     Examples:
       daedalus resume runs/last
@@ -251,7 +276,7 @@ class Resume:
 
     path: Annotated[tyro.conf.Positional[str], positional("RUN")]
     """Run directory."""
-    steps: MaybeCount = None
+    steps: MaybePositive = None
     """Environment steps in all (auto: as first asked for)."""
     device: MaybeText = None
     """auto, cpu or cuda (auto: as before)."""
@@ -261,11 +286,13 @@ class Resume:
         from daedalus.accelerators.run_directory import RunDirectory
         from daedalus.evaluation.runs import read_run
         from daedalus.evaluation.sequence import is_scored
-        from daedalus.lookup import check_env, find_agent
+        from daedalus.lookup import check_device, check_env, find_agent
 
         config = read_run(self.path)
         agent_class = find_agent(str(config["agent"]))
         check_env(str(config["env"]))
+        device = self.device or str(config.get("device", "auto"))
+        check_device(device)
         steps = self.steps or int(config["total_timesteps"])
         _set_threads(config.get("threads"))
         with RunDirectory.open(self.path) as run:
@@ -274,19 +301,34 @@ class Resume:
                 checkpoint.tensors,
                 checkpoint.state,
                 env=str(config["env"]),
-                device=self.device or str(config.get("device", "auto")),
+                device=device,
                 env_kwargs=at_stage(
                     config["env"],
                     config["env_kwargs"],
                     len(checkpoint.state.get("finished_tasks", [])),
                 ),
             )
-            kwargs = config["env_kwargs"]
-            scored = not is_staged(config["env"], kwargs) or is_scored(run.path, kwargs)
-            if agent.num_timesteps >= steps and scored:
+            if changed := _changed(config.get("config"), agent.config):
                 print(
-                    f"nothing to do: {agent.num_timesteps:,} of {steps:,} steps are done; "
-                    "give --steps to train on"
+                    f"daedalus: warning: {run.path / 'config.yaml'} has another "
+                    f"{', '.join(changed)}; settings come from the checkpoint",
+                    file=sys.stderr,
+                )
+            kwargs, done = config["env_kwargs"], agent.num_timesteps
+            scored = not is_staged(config["env"], kwargs) or is_scored(run.path, kwargs, done)
+            if done >= steps and scored:
+                print(
+                    f"nothing to do: {done:,} of {steps:,} steps are done; to train on, give "
+                    f"--steps more than {done:,}"
                 )
                 return 0
             return train_in(run, agent, steps, config)
+
+
+def _changed(written: Any, config: Any) -> list[str]:
+    """Return the settings that are written otherwise than an agent has them."""
+    import json
+
+    known = json.loads(json.dumps(dataclasses.asdict(config)))
+    given = written if isinstance(written, Mapping) else {}
+    return [name for name, value in given.items() if name not in known or known[name] != value]

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 import tyro
 
 from daedalus.commands_score import is_archive, open_run
-from daedalus.parsing import Count, MaybeCount, MaybeText, UsageError, positional
+from daedalus.parsing import (
+    Count,
+    MaybeCount,
+    MaybePositive,
+    MaybeText,
+    Positive,
+    UsageError,
+    positional,
+)
 
 PATIENCE = 600.0
 """Seconds that a page waits for the first checkpoint of a run."""
@@ -42,7 +50,7 @@ class Watch:
 
     what: Annotated[tyro.conf.Positional[str], positional("WHAT")]
     """Run directory, zip of stable-baselines3, stored rollout, environment id or scenario."""
-    episodes: Count = 3
+    episodes: Positive = 3
     """Episodes to show; a page goes on until Ctrl-C."""
     video: MaybeText = None
     """File to write, .mp4, .gif or .rollout (auto: a window, or an mp4 without a display)."""
@@ -56,7 +64,7 @@ class Watch:
     """Chooses the held-out seeds."""
     deterministic: bool = False
     """Take the most likely action instead of drawing from the policy."""
-    fps: MaybeCount = None
+    fps: MaybePositive = None
     """Steps in a second (auto: the environment's)."""
     env: MaybeText = None
     """Environment or scenario for a run's agent (auto: the one it was trained in)."""
@@ -94,7 +102,7 @@ class Watch:
                     policy,
                     task.env,
                     beside=self._beside(),
-                    episodes=max(1, self.episodes),
+                    episodes=self.episodes,
                     video=video,
                     page=page,
                     seed=self.seed,

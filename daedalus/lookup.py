@@ -18,6 +18,9 @@ from daedalus.agents import agent_names
 from daedalus.parsing import UsageError, nearest
 from daedalus.scenarios import Scenario
 
+TOGETHER = ("distral",)
+"""Agents that learn the tasks of a sequence all at once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -98,6 +101,41 @@ def find_agent(name: str) -> Any:
         raise UsageError(f"unknown agent {name!r}{hint}")
     with needed():
         return make_agent(name)
+
+
+def is_agent(name: str) -> bool:
+    """Whether a name is that of an agent: a known one, or ``module:Class`` with a Config.
+
+    Raises:
+        UsageError: There is no such module.
+    """
+    module, colon, attribute = name.rpartition(":")
+    if not colon:
+        return name in agent_names()
+    found = getattr(_import(module, name), attribute, None)
+    return hasattr(found, "Config") or attribute in agent_names()
+
+
+def check_device(name: str) -> None:
+    """Check that a device is there.
+
+    Args:
+        name: ``"auto"``, or a name that torch knows, such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Raises:
+        UsageError: It is not.
+    """
+    import torch
+
+    if name == "auto":
+        return
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; devices: auto, cpu, cuda") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        number = name.removeprefix("cuda").replace(":", " ")
+        raise UsageError(f"no CUDA device{number} here; use --device cpu")
 
 
 def _import(module: str, name: str) -> Any:

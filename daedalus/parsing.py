@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import inspect
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, TypeVar
@@ -20,14 +21,20 @@ class UsageError(ValueError):
     """The command line asks for something that is not there; exit code 2."""
 
 
-def _whole(text: str) -> int:
+def _whole(text: str, least: int = 0) -> int:
     try:
         number = float(text.replace("_", ""))
     except ValueError:
-        number = -1.0
-    if number < 0 or number != int(number):
+        number = math.nan
+    if not number.is_integer():
         raise ValueError(f"expected a whole number such as 500000 or 2e6, got {text!r}")
+    if number < least:
+        raise ValueError(f"must be at least {least}, got {text}")
     return int(number)
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
 
 
 def _primitive(metavar: str, read: Callable[[str], Any]) -> Any:
@@ -42,9 +49,13 @@ def _primitive(metavar: str, read: Callable[[str], Any]) -> Any:
 
 
 Count = Annotated[int, _primitive("INT", _whole)]
-"""A whole number that may be written 2e6."""
+"""A whole number from 0 that may be written 2e6."""
 MaybeCount = Annotated[int | None, _primitive("INT", _whole)]
 """A `Count`, or None where it is left out."""
+Positive = Annotated[int, _primitive("INT", _positive)]
+"""A `Count` from 1."""
+MaybePositive = Annotated[int | None, _primitive("INT", _positive)]
+"""A `Positive`, or None where it is left out."""
 MaybeText = Annotated[str | None, _primitive("TEXT", str)]
 """Text, or None where it is left out."""
 MaybeFloat = Annotated[float | None, _primitive("FLOAT", float)]

@@ -67,6 +67,10 @@ def fields(entry_point: str) -> list[Field]:
             result.update({item.name: item for item in fields(f"{module}:{base.id}")})
     lines = _path(module).read_text(encoding="utf-8").splitlines()
     result.update({item.name: item for item in _fields(found, lines)})
+    for node in found.body:  # what a Config inherits and has no use for
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "UNUSED":
+            for name in ast.literal_eval(node.value):
+                del result[name]
     return sorted(result.values(), key=lambda item: item.kw_only)
 
 

@@ -73,7 +73,27 @@ EVIDENCE = {
     "web": ("web-scores",),
 }
 """Agent -> pages of ``docs/`` that show its point, the one with the most telling picture first."""
+TRIED_IN = {
+    "actor_critic": "catch",
+    "comm": "referential_game",
+    **dict.fromkeys(("cpo", "pdo", "trpo_penalty", "ppo_lagrangian"), "point_circle_kinematic"),
+    "distral": "two_rooms_tasks --env-kwargs task=all",
+    "feudal": "key_door",
+    "hierarchical_placer": "placement_resnet_hierarchical",
+    "iql": "climbing_game",
+    "nav": "small_maze_random_goal",
+    "pgq": "catch",
+    "placer": "placement_resnet_training",
+    "placeto": "placement_transfer",
+    "progressive": "catch_sequence",
+    "qprop": "pendulum",
+    "unreal": "demo",
+    "urex": "reverse",
+    "web": "web_click_button",
+}
+"""Agent -> a scenario in which to see it learn."""
 IMAGE = re.compile(r"^!\[(.*)\]\((.*)\)$", re.MULTILINE)
+ANSWER = re.compile(r"\A# [^\n]*\n\n\*\*(.+?)\*\*\n\n", re.DOTALL)
 FIELD = re.compile(r"^(\w[\w.-]*): +(.*)$", re.DOTALL)
 
 
@@ -268,6 +288,8 @@ def config_fields(config: type) -> Iterator[tuple[str, str, str]]:
             continue
         meanings |= _meanings(ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0])
     for field in sorted(dataclasses.fields(config), key=lambda item: item.kw_only is True):
+        if field.name in getattr(config, "UNUSED", ()):
+            continue
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
@@ -291,18 +313,39 @@ def agent_page(name: str) -> str:
     module = inspect.getmodule(agent)
     rows = ((code(n), code(d), meaning) for n, d, meaning in config_fields(agent.Config))
     out = [f"# {name}\n", NOTE.format(source=source_of(agent)), summary(agent) + "\n"]
-    out += [f"```\ndaedalus train {name} ENV --steps 1e6\n```\n", inspect.getdoc(module) or ""]
+    where = TRIED_IN.get(name, "ENV --steps 1e6")
+    out += [f"```\ndaedalus train {name} {where}\n```\n", inspect.getdoc(module) or ""]
     if name in EVIDENCE:
         first = IMAGE.search((DOCS / f"{EVIDENCE[name][0]}.md").read_text(encoding="utf-8"))
-        out += ["\n## Evidence\n", *(f"- {link}" for link in evidence_links(name, "../"))]
+        out += ["\n## Evidence\n", *evidence_lines(name)]
         out += [f"\n![{first[1]}](../{first[2]})"] if first else []
     out += ["\n## Settings\n", table(("field", "default", "meaning"), rows), ""]
     return "\n".join(out)
 
 
-def evidence_links(name: str, folder: str) -> list[str]:
-    """Return links to the pages that show an agent's point, by their titles."""
-    return [f"[{title(DOCS / f'{page}.md')}]({folder}{page}.md)" for page in EVIDENCE.get(name, ())]
+def evidence_lines(name: str) -> list[str]:
+    """Return the questions to an agent, as links to their pages, with the answers."""
+    found = []
+    for page in EVIDENCE[name]:
+        path = DOCS / f"{page}.md"
+        found.append(f"- [{title(path)}](../{page}.md) {answer(path)}")
+    return found
+
+
+def answer(path: Path) -> str:
+    """Return the line in bold under a page's title, "" where there is none."""
+    found = ANSWER.search(path.read_text(encoding="utf-8"))
+    return " ".join(found[1].split()) if found else ""
+
+
+def verdict(name: str) -> str:
+    """Return the answer of an agent's first page as a link to it, and how many more there are."""
+    if name not in EVIDENCE:
+        return ""
+    first, *more = EVIDENCE[name]
+    path = DOCS / f"{first}.md"
+    text = f"[{answer(path) or title(path)}](docs/{first}.md)"
+    return f"{text} And [{len(more)} more](docs/agents/{page_name(name)}.md)." if more else text
 
 
 def agents_table() -> str:
@@ -311,7 +354,7 @@ def agents_table() -> str:
         (
             f"[{code(name)}](docs/agents/{page_name(name)}.md)",
             summary(make_agent(name)),
-            " ".join(evidence_links(name, "docs/")),
+            verdict(name),
         )
         for name in agent_names()
     )

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from daedalus.accelerators.lock import RunLock
-from daedalus.evaluation.plan import Plan, RunSpec, read_plan
+from daedalus.evaluation.plan import Plan, PlanError, RunSpec, read_plan
 from daedalus.evaluation.provenance import commit, hardware, versions
 from daedalus.evaluation.store import Provenance, ResultStore
 
@@ -78,12 +78,14 @@ def benchmark(
         How it ended; ``failed`` lists the runs that came to grief.
 
     Raises:
-        PlanError: The plan names something unknown.
+        PlanError: The plan names something unknown, or has no runs.
         RunLockedError: Another benchmark works on this store.
         KeyboardInterrupt: Ctrl-C; the runs at work have saved what they had.
     """
     plan = read_plan(plan) if isinstance(plan, str | Path) else plan
     specs = plan.specs() if isinstance(plan, Plan) else list(plan)
+    if not specs:
+        raise PlanError("the plan has no runs: it needs agents, scenarios and at least 1 seed")
     count = workers or max(1, (os.cpu_count() or 1) // max(spec.threads for spec in specs))
     with ResultStore(store, create=True) as results, _only_one(results.path.parent):
         results.add(specs, Provenance(_command(), commit(), versions(), hardware()))

@@ -1,11 +1,13 @@
 """Metrics of learning tasks one after another, from the matrix of scores.
 
-``R[i, j]`` is the score on task ``j`` after training on tasks ``0 .. i``; row ``i`` is one
-evaluation of all tasks. Scores should be normalised, or averages over tasks mean little.
+``R[i, j]`` is the score on task ``j`` after stage ``i``; row ``i`` is one evaluation of all tasks.
+A task may come again in a later stage. Scores should be normalised, or averages over tasks mean
+little.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +20,15 @@ class Continual:
     """What remains after the last task, and what earlier tasks did for later ones.
 
     Attributes:
-        average: Mean score over tasks after the last one.
-        forgetting: Mean loss from the best earlier score of a task to its last one, over all tasks
-            but the last (Chaudhry et al. 2018, 1801.10112, section 3); negative if tasks improve.
-        backward_transfer: Mean change of a task's score since it was trained (Lopez-Paz & Ranzato
-            2017, 1706.08840, equation 3).
-        forward_transfer: Mean score of a task just before it is trained, less that of an untrained
-            agent (ibid., equation 4); nan if the latter is not known.
+        average: Mean score over tasks after the last stage.
+        forgetting: Mean loss from the best score of a task, since it was first trained, to its last
+            one, over all tasks but that of the last stage (Chaudhry et al. 2018, 1801.10112,
+            section 3); negative if tasks improve.
+        backward_transfer: Mean change of the same tasks' scores since they were last trained
+            (Lopez-Paz & Ranzato 2017, 1706.08840, equation 3).
+        forward_transfer: Mean score of a task just before it is first trained, less that of an
+            untrained agent, over all tasks but that of the first stage (ibid., equation 4); nan if
+            the latter is not known.
     """
 
     average: float
@@ -33,15 +37,20 @@ class Continual:
     forward_transfer: float
 
 
-def continual(matrix: np.ndarray, untrained: np.ndarray | None = None) -> Continual:
+def continual(
+    matrix: np.ndarray,
+    untrained: np.ndarray | None = None,
+    trained: Sequence[int] | None = None,
+) -> Continual:
     """Summarise a matrix of scores.
 
     Args:
-        matrix: (tasks, tasks); ``[i, j]`` after task i on task j.
+        matrix: (stages, tasks); ``[i, j]`` after stage i on task j.
         untrained: (tasks,) scores of the agent before any training.
+        trained: Task of each stage; by default each task once, in order.
 
     Raises:
-        ValueError: The matrix is not square, has fewer than two tasks, or holds nan.
+        ValueError: The matrix does not fit the stages, has fewer than two tasks, or holds nan.
 
     Example:
         >>> result = continual(np.array([[1.0, 0.2], [0.6, 0.9]]), np.array([0.1, 0.1]))
@@ -49,16 +58,23 @@ def continual(matrix: np.ndarray, untrained: np.ndarray | None = None) -> Contin
         (0.75, 0.4, 0.1)
     """
     scores = np.asarray(matrix, np.float64)
-    tasks = len(scores)
-    if scores.shape != (tasks, tasks) or tasks < 2:
-        raise ValueError(f"expected a square matrix of at least 2 tasks, got {scores.shape}")
+    order = list(range(len(scores)) if trained is None else trained)
+    first = {task: order.index(task) for task in sorted(order)}
+    latest = {task: stage for stage, task in enumerate(order)}
+    if scores.shape != (len(order), len(first)) or len(first) < 2:
+        raise ValueError(
+            f"expected scores of at least 2 tasks after each of {len(order)} stages, "
+            f"got {scores.shape}"
+        )
     if np.isnan(scores).any():
         i, j = np.argwhere(np.isnan(scores))[0]
-        raise ValueError(f"the score on task {j} after task {i} is missing")
-    last, learnt = scores[-1, :-1], np.diagonal(scores)[:-1]
-    best = np.array([scores[j:-1, j].max() for j in range(tasks - 1)])
-    before = np.diagonal(scores, 1)  # [j - 1, j]
-    forward = np.nan if untrained is None else float((before - np.asarray(untrained)[1:]).mean())
+        raise ValueError(f"the score on task {j} after stage {i} is missing")
+    kept = [task for task in first if task != order[-1]]
+    last, learnt = scores[-1, kept], scores[[latest[task] for task in kept], kept]
+    best = np.array([scores[first[task] : -1, task].max() for task in kept])
+    new = [task for task in first if task != order[0]]
+    before = scores[[first[task] - 1 for task in new], new]
+    forward = np.nan if untrained is None else float((before - np.asarray(untrained)[new]).mean())
     return Continual(
         float(scores[-1].mean()),
         float((best - last).mean()),

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from daedalus.accelerators.sequence import task_names
+from daedalus.accelerators.sequence import stage_tasks, task_names
 from daedalus.evaluation.sequence import stage_names, summed_up
 from daedalus.evaluation.statistics import Interval, bootstrap_interval, iqm
 from daedalus.evaluation.summary import Cell, scale
@@ -31,14 +31,18 @@ def heat_maps(cells: Sequence[Cell]) -> str:
         for cell in staged
     )
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in ("agent", *METRICS))
-    rows = "".join(f"<tr>{_metrics(cell)}</tr>" for cell in staged if _is_square(cell))
+    rows = "".join(f"<tr>{_metrics(cell)}</tr>" for cell in staged if _is_whole(cell))
     table = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="pair">{figures}</div>{table}</div>' if rows else figures
 
 
-def _is_square(cell: Cell) -> bool:
-    stages, tasks = cell.matrices[0].shape
-    return bool(stages == tasks + 1)
+def _is_whole(cell: Cell) -> bool:
+    rows, tasks = cell.matrices[0].shape
+    return bool(tasks > 1 and rows == len(_trained(cell)) + 1)
+
+
+def _trained(cell: Cell) -> list[int]:
+    return stage_tasks(cell.rows[0]["env_kwargs"])
 
 
 def scaled(cell: Cell) -> np.ndarray:
@@ -48,7 +52,8 @@ def scaled(cell: Cell) -> np.ndarray:
 
 
 def _metrics(cell: Cell) -> str:
-    found = [dataclasses.asdict(summed_up(matrix)) for matrix in scaled(cell)]
+    trained = _trained(cell)
+    found = [dataclasses.asdict(summed_up(m, trained=trained)) for m in scaled(cell)]
     values = (np.array([each[name] for each in found]) for name in METRICS)
     return "".join(f"<td>{text}</td>" for text in (escape(cell.label), *map(_interval, values)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,23 +36,28 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 
 def with_interval(value: float, interval: Interval) -> str:
-    """Return a number with its interval in brackets."""
+    """Return a number with its interval in brackets, alone where there is no interval."""
+    if math.isnan(interval.low):
+        return f"{value:.2f}"
     return f"{value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def as_json(
     scores: Sequence[Evaluation], env: str, env_kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return scores as plain data: per policy the seed, return and length of every episode."""
+    """Return scores as plain data: per policy the seed, return and length of every episode.
+
+    Intervals of a single episode, which has none, are None.
+    """
     return {
         "env": env,
         "env_kwargs": dict(env_kwargs),
         "policies": {
             score.policy: {
                 "mean": score.mean,
-                "interval": list(score.interval),
+                "interval": _ends(score.interval),
                 "iqm": score.iqm,
-                "iqm_interval": list(score.iqm_interval),
+                "iqm_interval": _ends(score.iqm_interval),
                 "seeds": score.seeds.tolist(),
                 "returns": score.returns.tolist(),
                 "lengths": score.lengths.tolist(),
@@ -59,3 +65,7 @@ def as_json(
             for score in scores
         },
     }
+
+
+def _ends(interval: Interval) -> list[float] | None:
+    return None if math.isnan(interval.low) else list(interval)

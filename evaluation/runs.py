@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daedalus.accelerators.run_directory import read_config
+from daedalus.accelerators.run_directory import check_saved, read_config
 from daedalus.agents import make_agent
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def load_run(path: str | Path, *, step: int | None = None, device: str = "auto")
 
     path = Path(path)
     config = read_run(path)
+    check_saved(path)
     chosen = path if step is None else path / "checkpoints" / str(step)
     checkpoint = load_checkpoint(chosen)
     agent_class = make_agent(str(config["agent"]))

@@ -2,20 +2,21 @@
 
 ``R[i, j]`` is the mean return on task ``j`` after stage ``i``. It is logged as ``task/<name>`` at
 the steps where stages end, and at step 0 for the untrained agent; `daedalus.evaluation.continual`
-sums it up.
+sums it up. A task may come in several stages.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from daedalus.accelerators.metrics import read_metrics
-from daedalus.accelerators.sequence import at_stage, stage_ends, task_names
+from daedalus.accelerators.sequence import at_stage, stage_ends, stage_tasks, task_names
 from daedalus.evaluation.continual import Continual, continual
 from daedalus.evaluation.evaluate import Evaluation, evaluate, held_out_seeds
 from daedalus.scenarios import SEQUENCE
@@ -67,20 +68,38 @@ def train_sequence(
 
 
 def stage_names(env_kwargs: Mapping[str, Any]) -> list[str]:
-    """Return the task of every stage."""
-    return [str(stage["name"]) for stage in env_kwargs["stages"]]
+    """Return the task of every stage; those of one task are numbered, as in ``plain (2)``."""
+    names = [str(stage["name"]) for stage in env_kwargs["stages"]]
+    total, seen = Counter(names), Counter[str]()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(f"{name} ({seen[name]})" if total[name] > 1 else name)
+    return numbered
 
 
-def evaluate_tasks(agent: Any, env_kwargs: Mapping[str, Any], episodes: int) -> list[Evaluation]:
-    """Evaluate on every task of a sequence, each on held-out seeds of its own."""
+def evaluate_tasks(
+    agent: Any, env_kwargs: Mapping[str, Any], episodes: int, seed: int = 0, **options: Any
+) -> list[Evaluation]:
+    """Evaluate on every task of a sequence, each on held-out seeds of its own.
+
+    Args:
+        agent: As `daedalus.evaluation.evaluate` takes it.
+        env_kwargs: Of the sequence.
+        episodes: Episodes on each task.
+        seed: Chooses the held-out seeds; 0 are those of training.
+        options: Further arguments of `daedalus.evaluation.evaluate`.
+    """
+    names = task_names(env_kwargs)
     return [
         evaluate(
             agent,
             SEQUENCE,
-            seeds=held_out_seeds(episodes, seed=1 + task),
+            seeds=held_out_seeds(episodes, seed=1 + task + seed * len(names)),
             env_kwargs={**env_kwargs, "task": name},
+            **options,
         )
-        for task, name in enumerate(task_names(env_kwargs))
+        for task, name in enumerate(names)
     ]
 
 
@@ -119,9 +138,10 @@ def matrix_from(rows: Mapping[str, tuple[np.ndarray, np.ndarray]], names: list[s
     return np.stack(columns, 1)
 
 
-def is_scored(path: str | Path, env_kwargs: Mapping[str, Any]) -> bool:
-    """Tell whether a run directory has logged the scores after its last stage."""
-    return len(_scores_of(path, env_kwargs)) > len(env_kwargs["stages"])
+def is_scored(path: str | Path, env_kwargs: Mapping[str, Any], step: int) -> bool:
+    """Tell whether a run directory has logged the scores after its last stage, of ``step``."""
+    rows = _scores_of(path, env_kwargs)
+    return len(rows) > len(env_kwargs["stages"]) and rows[-1]["step"] >= step
 
 
 def _scores_of(path: str | Path, env_kwargs: Mapping[str, Any]) -> list[dict[str, float]]:
@@ -132,26 +152,44 @@ def _scores_of(path: str | Path, env_kwargs: Mapping[str, Any]) -> list[dict[str
 def score_table(path: str | Path, env_kwargs: Mapping[str, Any]) -> list[str]:
     """Return the matrix that a run directory has logged, as lines for people."""
     names, stages = task_names(env_kwargs), stage_names(env_kwargs)
-    rows = _scores_of(path, env_kwargs)
+    rows = _one_each(_scores_of(path, env_kwargs), len(stages))
     wide = max(map(len, [*names, *stages, "untrained"])) + 2
     lines = ["mean return on".ljust(wide + 6) + "".join(name.rjust(wide) for name in names)]
     for stage, row in zip(["untrained", *stages], rows, strict=False):
         scores_ = "".join(f"{row[PREFIX + name]:{wide}.2f}" for name in names)
         lines.append(f"after {stage}".ljust(wide + 6) + scores_)
-    if len(rows) == len(stages) + 1 == len(names) + 1:
+    if len(rows) == len(stages) + 1 and len(names) > 1:
         matrix = np.array([[row[PREFIX + name] for name in names] for row in rows])
-        found = dataclasses.asdict(summed_up(matrix))
+        found = dataclasses.asdict(summed_up(matrix, trained=stage_tasks(env_kwargs)))
         lines.append("; ".join(f"{k.replace('_', ' ')} {v:.3g}" for k, v in found.items()))
     return lines
 
 
-def summed_up(matrix: np.ndarray, low: float = 0.0, high: float = 1.0) -> Continual:
-    """Return the metrics of a matrix (tasks + 1, tasks), whose first row is untrained.
+def _one_each(rows: list[dict[str, float]], stages: int) -> list[dict[str, float]]:
+    """Return the untrained row and the newest one of each stage.
+
+    A run that was stopped while it was scored has a row twice, and one that went on after its end
+    has several of the last stage.
+    """
+    if len(rows) > stages + 1:
+        newest = list({row["step"]: row for row in rows}.values())
+        rows = newest if len(newest) > stages else rows
+    return [*rows[:stages], *rows[stages:][-1:]]
+
+
+def summed_up(
+    matrix: np.ndarray,
+    low: float = 0.0,
+    high: float = 1.0,
+    trained: Sequence[int] | None = None,
+) -> Continual:
+    """Return the metrics of a matrix (stages + 1, tasks), whose first row is untrained.
 
     Args:
         matrix: As `matrix_from` returns it.
         low: Score that counts as 0, such as a random policy's.
         high: Score that counts as 1.
+        trained: Task of each stage, as in `continual`.
     """
     scaled = (matrix - low) / (high - low)
-    return continual(scaled[1:], scaled[0])
+    return continual(scaled[1:], scaled[0], trained)

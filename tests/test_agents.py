@@ -16,6 +16,7 @@ from daedalus.agents.networks import Encoder, flat_size
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policies import policy_for
 from daedalus.agents.recurrent import LSTM, Recorded
+from daedalus.agents.settings import RANGES, checked
 from daedalus.agents.spaces import space_from_json, space_to_json
 from daedalus.agents.training import train
 from daedalus.agents.unreal import UNREAL
@@ -109,6 +110,9 @@ def test_unsupported_actions_are_named() -> None:
         policy_for(gymnasium.spaces.Text(3))
     assert "as Box, Discrete, MultiDiscrete or MultiBinary" in str(caught.value)
     assert "\n" not in str(caught.value)
+    for name in ("actor_critic", "cpo", "ppo"):
+        with pytest.raises(TypeError, match="no agent takes actions of Tuple spaces"):
+            make_agent(name)(Images(gymnasium.spaces.Tuple([Discrete(2)])), device="cpu")
 
 
 NOT_NUMBERS: list[gymnasium.Space[Any]] = [
@@ -150,6 +154,38 @@ def test_unreal_without_tasks_is_the_actor_critic() -> None:
     bare = agent("unreal", vector(), **off).learn(40)
     vectors = (a.learner.optimizer.vector for a in (plain, bare))  # type: ignore[attr-defined]
     assert torch.equal(*vectors)
+
+
+def weighted_sum(found: dict[str, float], **weights: float) -> float:
+    """Return A3C's loss of 4 steps and tasks' beside it; the entropy that is logged is a mean."""
+    own = found["policy_loss"] + 0.5 * found["value_loss"] - 0.1 * 4 * found["entropy"]
+    return own + sum(weight * found[f"{name}_loss"] for name, weight in weights.items())
+
+
+def test_unreal_adds_its_tasks_by_their_weights() -> None:
+    weights = {"pixel_control": 0.03, "value_replay": 2.0, "reward_prediction": 5.0}
+    made: Any = agent("unreal", vector(), entropy_weight=0.1, reuse_acting=False, **weights)
+    made.total_timesteps = 1000
+    for _ in range(3):
+        rollout = made.collector.collect(4)
+        total, unrolled, _ = made.learner.loss(made.learner.prepare(rollout))
+        (reaches,) = torch.autograd.grad(total, unrolled.output)
+        metrics = made.update(rollout)
+    found = {name: float(v() if callable(v) else v) for name, v in metrics.items()}
+    assert found["loss"] == pytest.approx(weighted_sum(found, **weights), rel=1e-5)
+    # the tasks' gradients do not count as the actor-critic's, but are in what is applied
+    assert found["actor_critic_gradient_norm"] == pytest.approx(reaches.norm().item(), rel=1e-5)
+    norms = {name for name in found if name.endswith("_gradient_norm")}
+    sources = ("actor_critic", "pixel_control", "value_replay")
+    assert norms == {f"{source}_gradient_norm" for source in sources}
+
+
+def test_unreal_refuses_a_replay_that_holds_no_sequence() -> None:
+    short = {"n_steps": 20, "replay_length": 21}
+    with pytest.raises(ValueError, match="unreal needs replay_length >= 22, got 21"):
+        agent("unreal", vector(), **short)
+    off = {"pixel_control": 0.0, "reward_prediction": 0.0, "value_replay": 0.0}
+    agent("unreal", vector(), **short, **off)
 
 
 def test_replay_and_actor_critic_use_the_same_clipped_rewards() -> None:
@@ -573,13 +609,42 @@ def test_nav_needs_its_labels() -> None:
         make_agent("nav")(vector())
 
 
+LABELS: dict[str, gymnasium.Space[Any]] = {
+    "depth": Box(0, 7, (4, 16), np.uint8),
+    "loop_closure": Box(0, 1, (1,), np.uint8),
+}
+
+
+def test_nav_adds_its_tasks_by_their_weights_and_takes_the_labels_of_what_it_saw() -> None:
+    """Depth t at step t and closures 1, 1, 0, 1 then 0; the last belongs to the next rollout.
+
+    D2 gives bin k the odds 2^k, so -log p(k) = log 255 - k log 2; closure has odds of 3.
+    """
+    collects = agent("nav", vector())
+    assert collects.collector is not None
+    rollout = collects.collector.collect(4)
+    assert rollout is not None
+    depth = torch.arange(5).view(5, 1, 1, 1).expand(5, 2, 4, 16)
+    closed = torch.tensor([1, 1, 0, 1, 0]).view(5, 1, 1).expand(5, 2, 1)
+    rollout = rollout._replace(label={"depth": depth, "loop_closure": closed})
+    weights = {"depth_1": 0.5, "depth_2": 0.25, "loop_closure": 3.0}
+    spaces = Spaces(collects.spaces.observation, Discrete(3), LABELS)
+    made: Any = agent("nav", spaces, entropy_weight=0.1, **weights)
+    heads, log2 = made.tasks, float(np.log(2))
+    with torch.no_grad():
+        heads["depth_2"].classes.weight.zero_()
+        heads["depth_2"].classes.bias.copy_((torch.arange(8) * log2).repeat(64))
+        heads["loop_closure"].layer.weight.zero_()
+        heads["loop_closure"].layer.bias.fill_(np.log(3))
+    found = {n: float(v() if callable(v) else v) for n, v in made.update(rollout).items()}
+    assert found["depth_2_loss"] == pytest.approx(64 * (4 * np.log(255) - 6 * log2), rel=1e-5)
+    assert found["loop_closure_loss"] == pytest.approx(-3 * np.log(0.75) - np.log(0.25), rel=1e-5)
+    assert found["loss"] == pytest.approx(weighted_sum(found, **weights), rel=1e-5)
+
+
 def test_labels_never_reach_the_policy() -> None:
-    label: dict[str, gymnasium.Space[Any]] = {
-        "depth": Box(0, 7, (4, 16), np.uint8),
-        "loop_closure": Box(0, 1, (1,), np.uint8),
-    }
     observation: dict[str, gymnasium.Space[Any]] = {"image": Box(0, 255, (21, 21, 3), np.uint8)}
-    made = make_agent("nav")(Spaces(observation, Discrete(3), label))
+    made = make_agent("nav")(Spaces(observation, Discrete(3), LABELS))
     assert set(made.learner.network.encoder.spaces) == {"image"}
     assert not made.learner.network.core.direct
     inputs = Inputs(
@@ -599,3 +664,76 @@ def test_unreal_waits_for_a_whole_sequence_whatever_replay_start_says() -> None:
     )
     agent.learn(200)
     assert agent.num_timesteps == 200
+
+
+# ------------------------------------------------------------------------ settings
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "told"),
+    [
+        ("feudal", {"learning_rate": -1.0}, "feudal needs learning_rate >= 0, got -1.0"),
+        ("feudal", {"gamma": 1.5}, "feudal needs 0 <= gamma <= 1, got 1.5"),
+        ("actor_critic", {"gamma": float("nan")}, "actor_critic needs 0 <= gamma <= 1, got nan"),
+        ("ppo", {"gamma": 1.5}, "ppo needs 0 <= gamma <= 1, got 1.5"),
+        ("iql", {"exploration_start": 3}, "iql needs 0 <= exploration_start <= 1, got 3"),
+        ("iql", {"batch_size": 0}, "iql needs batch_size >= 1, got 0"),
+        ("iql", {"gradient_steps": -1}, "iql needs gradient_steps >= 1, got -1"),
+        ("pgq", {"hidden": -3}, "pgq needs hidden >= 1, got -3"),
+        ("cpo", {"net_arch": (8, 0)}, r"cpo needs net_arch >= 1, got \(8, 0\)"),
+        ("cpo", {"net_arch": 64}, "cpo needs net_arch to be a list, each a whole number, got 64"),
+        ("pgq", {"hidden": "64"}, "pgq needs hidden to be a whole number, got '64'"),
+        ("pgq", {"hidden": 64.0}, "pgq needs hidden to be a whole number, got 64.0"),
+        ("pgq", {"hidden": True}, "pgq needs hidden to be a whole number, got True"),
+        ("distral", {"feed_back": False}, "distral does not use feed_back: leave it at True"),
+        ("pgq", {"eta": "half"}, "pgq needs eta to be a number, got 'half'"),
+        ("pgq", {"anneal": "no"}, "pgq needs anneal to be true or false, got 'no'"),
+        ("pgq", {"torso": 3}, "pgq needs torso to be text, got 3"),
+        (
+            "pgq",
+            {"consolidation_weight": "much"},
+            "pgq needs consolidation_weight to be a number or None, got 'much'",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_told_when_the_agent_is_made(
+    name: str, wrong: dict[str, Any], told: str
+) -> None:
+    cls = make_agent(name)
+    spaces = Spaces({"x": Box(-1, 1, (2,), np.float32)}, Discrete(2), {})
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        cls(spaces, cls.Config(**wrong), device="cpu")
+
+
+def test_settings_as_files_write_them_are_right() -> None:
+    for name in agent_names():
+        config = make_agent(name).Config()
+        assert checked(make_agent(name), config) is config
+    cpo, dqn = make_agent("cpo"), make_agent("dqn")
+    checked(
+        make_agent("cpo"), cpo.Config(net_arch=[8], delta=1, extra_costs=["effort"])
+    )  # lists of YAML
+    checked(make_agent("cpo"), cpo.Config(net_arch=()))
+    checked(
+        make_agent("actor_critic"), Config(learning_rate=0.0, lstm=0, consolidation_weight=None)
+    )
+    checked(
+        make_agent("dqn"), dqn.Config(train_freq=(1, "episode"), gradient_steps=-1)
+    )  # as its authors take
+
+
+def test_every_range_is_of_a_setting_that_some_agent_has() -> None:
+    agents = {name: make_agent(name).Config() for name in agent_names()}
+    known = {key for config in agents.values() for key in vars(config)}
+    known |= {f"{name}.{key}" for name, config in agents.items() for key in vars(config)}
+    listed = [name for names in RANGES.values() for name in names.split()]
+    assert set(listed) <= known
+    assert len(set(listed)) == len(listed)
+
+
+def test_make_agent_says_that_it_returns_the_class() -> None:
+    for more in (("CartPole-v1",), ()):
+        with pytest.raises(
+            TypeError, match=r"it returns the class, .+ make_agent\('feudal'\)\(env"
+        ):
+            make_agent("feudal", *more, **({} if more else {"env": 1}))  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 import math
 import warnings
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from daedalus.accelerators.pixels import _cell_change, pixel_change
 from daedalus.accelerators.replay import SequenceReplay
 from daedalus.accelerators.rollout import Inputs, Rollout
 from daedalus.agents import auxiliary, auxiliary_labels, losses, make_agent
-from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
+from daedalus.agents.a3c_network import A3CConfig, A3CNetwork, Unrolled
 from daedalus.agents.base import Spaces
 
 IMAGE = Box(0, 255, (84, 84, 3), np.uint8)
@@ -24,6 +26,11 @@ def network(space: Box = SMALL, lstm: int = 16) -> A3CNetwork:
     torch.manual_seed(0)
     spaces = Spaces({"image": space}, Discrete(3), {})
     return A3CNetwork(spaces, A3CConfig(hidden=16, lstm=lstm))
+
+
+def read(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers, as they are read when a row is logged."""
+    return {name: float(v() if callable(v) else v) for name, v in metrics.items()}
 
 
 def stream(steps: int, envs: int, seed: int = 0, ends: float = 0.1) -> dict[str, np.ndarray]:
@@ -96,24 +103,25 @@ def test_the_ring_holds_the_latest_steps_of_every_environment() -> None:
     seen = replay._take("observation/x", rows, torch.arange(2).expand(17, -1))
     assert seen[:, 0].tolist() == list(range(28, 45))
     assert torch.equal(seen[:, 0], seen[:, 1])
-    assert replay.full
+    assert replay.count == 17
 
 
 def test_sequences_by_hand() -> None:
     data = stream(20, 4, ends=0.0)
     data["terminated"][8, 1] = data["truncated"][8, 2] = True
-    data["start"][9, 1] = data["start"][9, 2] = True
+    data["start"][9, 1:] = True  # in environment 3 without the end of the episode before
     data["terminated"][12, 2] = True  # of the next episode: must not matter
     sequences = filled(data, 20).at(torch.full((4,), 5), 6, ("twice",))
     assert sequences.inputs.observation["x"][:, 0].tolist() == [5, 6, 7, 8, 9, 10, 11]
     # no end: 6 steps and a bootstrap; terminal at step 8: steps 5 .. 8, no bootstrap;
-    # cut by a time limit at 8: steps 5 .. 7, bootstrap from the observation of step 8
-    assert sequences.length.tolist() == [6, 4, 3, 6]
+    # cut by a time limit at 8, or broken off: steps 5 .. 7, bootstrap from what step 8 observed
+    assert sequences.length.tolist() == [6, 4, 3, 3]
     assert sequences.ends.tolist() == [False, True, False, False]
     assert sequences.mask[:, 1].tolist() == [True] * 4 + [False] * 2
-    # step by step: 1 goes on in the next episode, 2 leaves out the step that was cut
-    assert sequences.known[:, 1].tolist() == [True] * 6
+    # step by step: 1 goes on in the next episode, 2 and 3 leave out the step that was cut
+    assert sequences.known[:, :2].all()
     assert sequences.known[:, 2].tolist() == [True] * 3 + [False] + [True] * 2
+    assert torch.equal(sequences.known[:, 3], sequences.known[:, 2])
     assert sequences.terminated[:, 1].tolist() == [False] * 3 + [True] + [False] * 2
     assert torch.equal(sequences.extra["twice"], 2 * sequences.reward)
     before = torch.from_numpy(data["reward"][4:11])
@@ -150,6 +158,47 @@ def test_a_step_that_only_resets_begins_no_sequence() -> None:
 def test_too_few_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="22 needed"):
         filled(stream(10, 2), 100).sequences(20, np.random.default_rng(0))
+
+
+def test_a_replay_holds_enough_for_its_start_and_for_a_sequence() -> None:
+    replay = filled(stream(20, 2), capacity=30)
+    assert replay.holds(20, 5)
+    assert not replay.holds(21, 5)
+    assert replay.holds(8, 18)
+    assert not replay.holds(8, 19)  # takes 21 steps
+    assert filled(stream(35, 2), capacity=30).holds(500, 5)  # full
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_replay_begins_anew_with_another_number_of_environments(cleared: bool) -> None:
+    replay = filled(stream(20, 2), capacity=30)
+    if cleared:
+        replay.clear()
+        assert replay.count == 0
+    data = stream(12, 3, ends=0.0)
+    part = rollout(data, 0, 12)
+    replay.add(part, {"twice": 2 * part.reward})
+    assert (replay.count, replay.cursor) == (12, 12)
+    assert torch.equal(replay.at(torch.ones(3, dtype=torch.int64), 10).reward, part.reward[1:11])
+    assert replay.fields["age"][:12, 2].tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("name", ["unreal", "pgq"])
+def test_agents_with_a_replay_go_on_with_another_number_of_copies(
+    name: str, finished: bool
+) -> None:
+    off = {"pixel_control": 0.0} if name == "unreal" else {}
+    kind = make_agent(name)
+    config = kind.Config(n_steps=4, replay_start=8, hidden=8, lstm=8, **off)
+    made = kind("daedalus/Catch-v0", config, num_envs=4).learn(80)
+    assert made.replay.count == 20
+    if finished:
+        made.finish_task("first")
+    made.set_env("daedalus/Catch-v0", num_envs=2)
+    made.learn(24, reset_num_timesteps=False)
+    assert made.replay.count == 12
+    assert made.replay.fields["reward"].shape[1] == 2
 
 
 # ----------------------------------------------------------------------------- reward prediction
@@ -189,6 +238,18 @@ def test_without_any_reward_only_the_other_class_is_drawn() -> None:
     assert filled(short, 50).rewarded(30, 3, np.random.default_rng(0)) is None
 
 
+def test_the_class_is_the_sign_of_the_reward_that_follows_the_frames() -> None:
+    """Rewards +, 0, -, 0, 0, 0, + ... by step: classes 1, 0, 2, 0, 0, 0, 1 ..."""
+    data = stream(60, 1, ends=0.0)
+    data["reward"][:, 0] = np.tile([0.5, 0, -2, 0, 0, 0], 10)
+    task = auxiliary.RewardPrediction(network(), 1.0)
+    batch = task.sample(filled(data, 60), 200, np.random.default_rng(0))
+    assert batch is not None
+    last = batch.frames["x"][:, -1].long()
+    assert torch.equal(batch.label, torch.tensor([1, 0, 2, 0, 0, 0])[last % 6])
+    assert set(batch.label.tolist()) == {0, 1, 2}
+
+
 def test_reward_prediction_loss_and_its_gradient() -> None:
     net = network()
     task = auxiliary.RewardPrediction(net, 1.0)
@@ -198,7 +259,16 @@ def test_reward_prediction_loss_and_its_gradient() -> None:
     batch = auxiliary.RewardFrames(frames, torch.tensor([0, 1, 2, 1]))
     loss, metrics = task.loss(batch)
     assert loss.item() == pytest.approx(math.log(3), abs=1e-6)  # three equal classes
-    assert metrics["rewarded_share"].item() == 0.75
+    assert read(metrics)["rewarded_share"] == 0.75
+    with torch.no_grad():
+        task.classes.bias[1] = 1.0  # now it always says positive, right for 2 of 3 rewards
+    said = {k: v for k, v in read(task.loss(batch)[1]).items() if k.endswith("accuracy")}
+    assert said == {
+        "reward_accuracy": pytest.approx(2 / 3),
+        "positive_reward_accuracy": 1.0,
+        "negative_reward_accuracy": 0.0,
+        "no_reward_accuracy": 0.0,
+    }
     torch.nn.init.normal_(task.classes.weight)
     task.loss(batch)[0].backward()
     first = net.get_parameter("encoder.stacks.image.layers.0.weight").grad
@@ -331,12 +401,24 @@ def test_pixel_control_loss_of_a_sequence(ends: bool) -> None:
     sequences = replayed([0.0] * 3, 2, ends, extra)
     unrolled = net.unroll(sequences.inputs, sequences.state)
     q = task.head(unrolled.output.flatten(0, 1)).view(4, 100, 3)
-    last = torch.zeros(100) if ends else q[2].amax(-1)
+    last = torch.zeros(100) if ends else q[2].detach().amax(-1)
     second = 0.5 + 0.5 * last
     first = 0.5 + 0.5 * second
     expected = 0.5 * ((first - q[0, :, 0]) ** 2 + (second - q[1, :, 0]) ** 2).sum()
-    loss, _ = task.loss(auxiliary.ReplayedSequences(sequences, unrolled))
+    loss, metrics = task.loss(auxiliary.ReplayedSequences(sequences, unrolled))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    reaches = torch.autograd.grad(expected, unrolled.output, retain_graph=True)[0].norm()
+    (3 * loss + unrolled.output.sum()).backward()  # other losses on the same output do not count
+    found = read(metrics)
+    assert found["pixel_control_gradient_norm"] == pytest.approx(3 * reaches.item(), rel=1e-4)
+    assert found["pixel_return"] == 0.5 + 0.5 * 0.5  # two steps; what V says of the rest is no part
+
+
+def test_the_pixel_return_is_a_mean_over_the_sequences_that_have_a_step() -> None:
+    task = auxiliary.PixelControl(network(), Discrete(3), 0.05, 0.5)
+    change = torch.tensor([[1.0, 5.0], [2.0, 5.0]]).unsqueeze(-1)
+    mask = torch.tensor([[True, False], [True, False]])
+    assert task._discounted(change, mask).item() == 2.0  # 1 + 0.5 * 2
 
 
 # ---------------------------------------------------------------------------------- value replay
@@ -362,10 +444,46 @@ def test_replayed_returns_do_not_bootstrap_from_a_terminal_state() -> None:
     assert got[:2].squeeze(1).tolist() == [1.5, 1.0]
 
 
-def test_value_replay_cuts_at_every_point() -> None:
-    task = auxiliary.ValueReplay(1.0, 0.99, np.random.default_rng(0))
-    drawn = {int(task.rng.integers(1, 5)) for _ in range(100)}
-    assert drawn == {1, 2, 3, 4}
+def value_replay(sequences: Any, value: list[float], gamma: float) -> Any:
+    """Return a function that draws a cut: the loss of values (T+1,), and what to log."""
+    task = auxiliary.ValueReplay(network(), 1.0, gamma, np.random.default_rng(0))
+    with torch.no_grad():
+        task.critic[0].weight.fill_(0.5)  # of 16 units: its norm is 2
+    leaf = torch.tensor(value).unsqueeze(1).requires_grad_()
+    none = torch.zeros(())
+
+    def draw() -> tuple[torch.Tensor, dict[str, Any]]:
+        return task.loss(
+            auxiliary.ReplayedSequences(sequences, Unrolled(none, none, none, none, leaf))
+        )
+
+    return draw
+
+
+def test_value_replay_cuts_at_every_point_alike() -> None:
+    """V = 0, 0, 8, 0 and 16 behind, no rewards, gamma 1/2.
+
+    R - V is (0, 2, -4, 8), (2, 4, -4, 8), (0, 0, -8, 8) and (1, 2, -4, 8) for the cuts 1 to 4.
+    """
+    draw = value_replay(replayed([0.0] * 4, 4, False), [0.0, 0.0, 8.0, 0.0, 16.0], 0.5)
+    drawn = Counter(draw()[0].item() for _ in range(400))
+    assert set(drawn) == {42.0, 50.0, 64.0, 42.5}
+    assert all(abs(n - 100) < 4 * math.sqrt(400 * 0.25 * 0.75) for n in drawn.values())
+
+
+def test_what_value_replay_logs_is_of_the_steps_that_count() -> None:
+    """Two steps to the end, R = 2.5, 3 whatever the cut, V = 2.4, 3.
+
+    Var(R - V) = 0.005 and Var(R) = 0.125; the gradient at V is 0.1, the critic's norm 2.
+    """
+    loss, metrics = value_replay(
+        replayed([1.0, 3.0, 99.0, 99.0], 2, True), [2.4, 3.0, 7.0, 7.0, 7.0], 0.5
+    )()
+    loss.backward()
+    assert loss.item() == pytest.approx(0.005, rel=1e-4)
+    found = read(metrics)
+    assert found["replayed_explained_variance"] == pytest.approx(0.96, rel=1e-4)
+    assert found["value_replay_gradient_norm"] == pytest.approx(0.2, rel=1e-4)
 
 
 # ------------------------------------------------------------------------- depth and loop closure
@@ -394,6 +512,36 @@ def test_f1_by_hand() -> None:
     label = torch.tensor([True, False, True, False])
     assert losses.f1_score(predicted, label).item() == pytest.approx(0.5)
     assert losses.f1_score(predicted & False, label & False).item() == 0.0
+
+
+def test_what_is_logged_of_labels_is_of_real_steps() -> None:
+    """Of five steps the last only resets; the loop head says yes, yes, no, yes, yes."""
+    output = torch.tensor([1.0, 1.0, -1.0, 1.0, 1.0]).view(5, 1, 1)
+    none = torch.zeros(5, 1)
+    unrolled = Unrolled(none, none, output, none, none)
+    valid = torch.tensor([True] * 4 + [False]).view(5, 1)
+    label = {
+        "loop_closure": torch.tensor([1, 0, 1, 0, 1]).view(5, 1, 1),
+        "depth": torch.tensor([1, 0, 0, 1, 0]).view(5, 1, 1),
+    }
+    loop, depth = (
+        auxiliary_labels.LoopClosure(1, 1.0),
+        auxiliary_labels.Depth("output", Box(0, 1, (1,), np.uint8), 1, 1.0, 2),
+    )
+    for layer in (loop.layer, depth.hidden, depth.classes):
+        torch.nn.init.ones_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        depth.classes.bias[1] = 1.0  # always says bin 1
+    batch = auxiliary_labels.LabelledRollout(unrolled, label, valid)
+    # said 0, 1, 3, true 0, 2: one of both
+    found = read(loop.loss(batch)[1])
+    assert found.pop("loop_precision") == pytest.approx(1 / 3)
+    assert found.pop("loop_recall") == 0.5
+    assert found.pop("loop_f1") == pytest.approx(0.4)  # 2 / (3 + 2)
+    assert found.pop("loop_share") == 0.5
+    assert not found
+    assert read(depth.loss(batch)[1]) == {"depth_2_accuracy": 0.5}
 
 
 @pytest.mark.parametrize("source", ["features", "output"])

@@ -16,6 +16,7 @@ from result_stores import CATCH, HERE, finish, kill_writers, spec
 
 from daedalus.cli import run as daedalus
 from daedalus.evaluation import Evaluation
+from daedalus.evaluation.benchmark import benchmark
 from daedalus.evaluation.compare import compare, holm, welch
 from daedalus.evaluation.plan import PlanError, RunSpec, plan_from, read_plan
 from daedalus.evaluation.store import SECONDS, ResultStore, StoreError
@@ -91,6 +92,12 @@ def test_a_plan_that_is_wrong_says_where(text: str, message: str, tmp_path: Path
     file.write_text(text)
     with pytest.raises(PlanError, match=message):
         read_plan(file).specs()
+
+
+def test_a_plan_without_runs_is_refused(tmp_path: Path) -> None:
+    plan = plan_from(["actor_critic"], [CATCH], seeds=0)
+    with pytest.raises(PlanError, match="the plan has no runs: it needs"):
+        benchmark(plan, tmp_path / "store")
 
 
 # ---- store --------------------------------------------------------------------------------------

@@ -85,10 +85,7 @@ def test_hostile_manifests_are_refused(victim: Path, changes: dict[str, Any]) ->
 def test_a_manifest_of_another_step_is_refused(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, 1, {}, {})
     path.rename(path.with_name("9"))
-    with (
-        pytest.warns(UserWarning, match="of step 1, not 9"),
-        pytest.raises(CheckpointError, match="no usable"),
-    ):
+    with pytest.raises(CheckpointError, match=r"(?s)no usable.*of step 1, not 9"):
         load_checkpoint(tmp_path)
 
 

@@ -120,6 +120,8 @@ def test_info_tells_about_environments_agents_and_scenario_files(ask: Ask, tmp_p
     out = ask("info", "actor_critic")[1]
     assert "--learning-rate" in out
     assert "Discount." in out
+    by_class = ask("info", "daedalus.agents.actor_critic:ActorCritic")[1]
+    assert by_class.splitlines()[1:] == out.splitlines()[1:]
     file = tmp_path / "mine.yaml"
     file.write_text(f"env: {CATCH}\nenv_kwargs: {{rows: 7}}\nthreshold: 0.5\n")
     out = ask("info", str(file))[1]
@@ -142,13 +144,15 @@ def test_settings_are_read_without_importing_the_agent() -> None:
 def test_train_leaves_a_run_that_the_other_commands_take(trained: Path, ask: Ask) -> None:
     assert (trained / "config.yaml").is_file()
     assert (trained / "checkpoints" / "320").is_dir()
-    code, out, _ = ask(
-        "evaluate", str(trained), "--episodes", "8", "--output", str(trained / "s.json")
-    )
+    scores = trained / "new" / "s.json"
+    code, out, _ = ask("evaluate", str(trained), "--episodes", "8", "--output", str(scores))
     assert code == 0
     assert "actor_critic" in out
     assert "random" in out
-    assert len(json.loads((trained / "s.json").read_text())["policies"]["random"]["returns"]) == 8
+    assert len(json.loads(scores.read_text())["policies"]["random"]["returns"]) == 8
+    answer = ask("evaluate", str(trained), "--episodes", "8", "--output", str(scores / "s.json"))
+    assert "s.json" in error_of(answer, 1)
+    assert answer[1] == ""  # before any episode
     video = trained / "videos" / "x.mp4"
     code, out, _ = ask("watch", str(trained), "--episodes", "1", "--video", str(video))
     assert code == 0
@@ -166,12 +170,29 @@ def test_train_makes_a_folder_by_agent_environment_and_date_and_links_last(
     assert (tmp_path / "runs" / "last").resolve() == run
     assert "gamma: 0.9" in (run / "config.yaml").read_text()
     assert "daedalus evaluate runs/" in out
-    code, out, _ = ask("resume", "runs/last")
-    assert code == 0
+    code, out, err = ask("resume", "runs/last")
+    assert (code, err) == (0, "")
     assert "nothing to do" in out
-    code, out, _ = ask("resume", "runs/last", "--steps", "160")
+    assert "--steps more than 80" in ask("resume", "runs/last", "--steps", "40")[1]
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("gamma: 0.9\n", "gamma: 0.8\n"))
+    code, out, err = ask("resume", "runs/last", "--steps", "160")
     assert code == 0
+    assert err.startswith("daedalus: warning: gamma in ")
+    assert "the checkpoint" in err
     assert (run / "checkpoints" / "160").is_dir()
+
+
+def test_whole_rollouts_are_told_of_where_they_come_to_much_more(ask: Ask, tmp_path: Path) -> None:
+    """Rollouts of 4 x 20 steps: 100 end at 160, 158 too, which is 1.3 % more."""
+    words = ("train", "actor_critic", CATCH, *TINY, "--n-steps", "20")
+    said = "daedalus: a rollout is 80 steps: training stops at 160, not at 100"
+    _, out, err = ask(*words, "--steps", "100", "--run", str(tmp_path / "a"))
+    assert said in err
+    assert "finished at 160 steps" in out
+    _, out, err = ask(*words, "--steps", "158", "--run", str(tmp_path / "b"))
+    assert "a rollout" not in err
+    assert "finished at 160 steps" in out
 
 
 def test_a_scenario_gives_defaults_that_options_override(
@@ -308,6 +329,13 @@ def test_new_refuses_names_and_files_that_are_there(
         ("train no_package:Agent CartPole-v1", "there is no module 'no_package'"),
         ("train actor_critic CartPole-v1 --leraning-rate 1", "did you mean '--learning-rate'"),
         ("train actor_critic CartPole-v1 --steps many", "expected a whole number such as"),
+        ("train actor_critic CartPole-v1 --steps 0", "--steps: must be at least 1, got 0"),
+        ("train actor_critic CartPole-v1 --steps inf", "expected a whole number such as"),
+        ("train actor_critic CartPole-v1 --num-envs 0", "--num-envs: must be at least 1"),
+        ("train actor_critic CartPole-v1 --threads 0", "--threads: must be at least 1"),
+        ("train actor_critic CartPole-v1 --seed -1", "--seed: must be at least 0, got -1"),
+        ("train actor_critic CartPole-v1 --device gpu", "unknown device 'gpu'; devices: auto, cpu"),
+        ("benchmark --agents ppo --scenarios catch --seeds 0", "--seeds: must be at least 1"),
         ("train actor_critic CartPole-v1 --gamma high", "--gamma"),
         ("train actor_critic CartPole-v1 --env-kwargs rows", "expected key=value"),
         ("info", "missing: NAME"),
@@ -316,6 +344,17 @@ def test_new_refuses_names_and_files_that_are_there(
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(words: str, message: str, ask: Ask) -> None:
     assert message in error_of(ask(*words.split()), 2)
+
+
+def test_a_device_that_is_not_here_is_said_in_one_line(
+    trained: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    for words in (("train", "actor_critic", CATCH), ("evaluate", trained), ("resume", trained)):
+        answer = ask(*map(str, words), "--device", "cuda")
+        assert error_of(answer, 2) == "no CUDA device here; use --device cpu"
+    answer = ask("evaluate", str(trained), "--device", "cuda:2")
+    assert error_of(answer, 2) == "no CUDA device 2 here; use --device cpu"
 
 
 def test_failures_are_one_line_and_exit_code_1(ask: Ask, tmp_path: Path) -> None:
@@ -366,6 +405,9 @@ def test_a_truncated_checkpoint_is_named_and_loses_nothing(
     whole = trained / "checkpoints" / "320" / "tensors.safetensors"
     newest.write_bytes(whole.read_bytes())
     assert ask("evaluate", str(broken), "--episodes", "2")[0] == 0
+    shutil.rmtree(broken / "checkpoints")
+    for command in ("evaluate", "resume"):
+        assert error_of(ask(command, str(broken)), 1) == f"{broken} has no checkpoints"
 
 
 def test_a_missing_extra_names_the_command() -> None:

@@ -60,13 +60,13 @@ def test_the_two_gradients_of_a_step_are_told() -> None:
 
     Without what was kept before there is nothing to tell apart.
     """
-    w = nn.Parameter(torch.tensor([1.0, 0.0]))
-    kept, optimizer = L2([w], 2.0), torch.optim.SGD([w], 0.1)
+    w, other = nn.Parameter(torch.tensor([1.0, 0.0])), nn.Parameter(torch.tensor([100.0]))
+    kept, optimizer = L2([w, other], 2.0), torch.optim.SGD([w], 0.1)  # another moves the other
     kept.attach(optimizer)
     w.grad = torch.tensor([3.0, 4.0])
     optimizer.step()
     assert kept.metrics() == {}
-    kept.put("a", torch.ones(2), torch.zeros(2))
+    kept.put("a", torch.ones(3), torch.zeros(3))
     with torch.no_grad():
         w.copy_(torch.tensor([1.0, 0.0]))
     w.grad = torch.tensor([3.0, 4.0])

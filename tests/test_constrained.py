@@ -454,6 +454,10 @@ def test_renormalising_changes_no_value_once_there_are_any() -> None:
         before = made(rows)
         assert before[1].tolist() == [3, 3]
         assert made.wanted(torch.tensor([[90.0, 110.0], [3.0, 3.0]])).tolist() == [[-1, 1], [0, 0]]
+        alike = torch.full((2, 3000), 0.1)  # whose mean is not quite 0.1 in float32
+        other = Values(2, (4,), 2)
+        other.renormalise(alike)
+        assert other.wanted(alike).abs().max() == 0
         made.renormalise(torch.tensor([[200.0, 260.0], [0.0, 2.0]]))
         assert torch.allclose(made(rows)[0], before[0], atol=1e-4)
     assert made.mean.tolist() == [230, 1]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from daedalus.accelerators.step_replay import StepReplay
@@ -167,6 +167,52 @@ def test_signalling_moves_the_sender_alone(monkeypatch: pytest.MonkeyPatch) -> N
         Comm("daedalus/Catch-v0", settings, num_envs=1, device="cpu")
 
 
+def test_a_time_limit_bootstraps_from_the_last_observation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Values 1 to 4, 9 of the last observations; gamma and lambda 1/2; the first copy is cut.
+
+    Its step then gains 1 + 9/2 - 2 = 3.5, the other's 1 - 2 = -1; a quarter of that comes to the
+    step before, which gains 1 + 2/2 - 1 = 1 by itself.
+    """
+    settings = CommConfig(n_steps=3, gamma=0.5, gae_lambda=0.5)
+    agent = Comm("daedalus/Catch-v0", settings, num_envs=2, device="cpu")
+    assert agent.collector is not None
+    collected = agent.collector.collect(3)
+    assert collected is not None
+    ends = torch.tensor([[False, False], [True, True], [False, False]])
+    rollout = collected._replace(
+        reward=torch.tensor([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]]),
+        truncated=ends & torch.tensor([True, False]),
+        terminated=ends & torch.tensor([False, True]),
+        final_index=torch.tensor([[1, 0], [1, 1]]),
+        final_observation={"shown": torch.tensor([9.0, 9.0])},
+    )
+    monkeypatch.setattr(agent.network, "value", lambda seen: seen["shown"])
+    value = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0], [4.0, 4.0]])
+    advantage, returns = agent._advantage(rollout, value)
+    assert advantage.tolist() == [[1 + 3.5 / 4, 1 - 1 / 4], [3.5, -1.0], [1.0, 1.0]]
+    assert torch.equal(returns, advantage + value[:-1])
+
+
+def test_what_is_logged_leaves_out_steps_that_only_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Returns of 1, 2, 3 and 6, values of 1, 2, 3 and 4: 1 - Var(0, 0, 0, 2) / Var = 11/14.
+
+    The values of the other two steps, and their returns, are far apart.
+    """
+    agent = Comm("daedalus/Catch-v0", CommConfig(n_steps=3), num_envs=2, device="cpu")
+    assert agent.collector is not None
+    collected = agent.collector.collect(3)
+    assert collected is not None
+    rollout = collected._replace(valid=torch.tensor([[True, True], [False, False], [True, True]]))
+    value = torch.tensor([1.0, 2.0, 50.0, -50.0, 3.0, 4.0, 0.0, 0.0], requires_grad=True)
+    returns = torch.tensor([[1.0, 2.0], [-50.0, 50.0], [3.0, 6.0]])
+    monkeypatch.setattr(agent, "_advantage", lambda *_: (torch.zeros(3, 2), returns))
+    monkeypatch.setattr(agent.network, "value", lambda _: value)
+    explained: Any = agent.update(rollout)["explained_variance"]
+    assert explained().item() == pytest.approx(11 / 14)
+
+
 # ------------------------------------------------------------------------------------- roles
 
 
@@ -322,7 +368,7 @@ def test_importance_weights_compare_now_with_then_by_hand(
 
     monkeypatch.setattr(agent, "_weights", watched)
     monkeypatch.setattr(agent, "target", _Tells())
-    monkeypatch.setattr(agent, "_apply", lambda loss: loss)
+    monkeypatch.setattr("daedalus.agents.iql.descend", lambda _, loss, *rest: loss)
     agent._learn(batch)
     assert torch.equal(shown[0], seen["observation"])
 
@@ -365,6 +411,63 @@ def test_q_targets_and_loss_by_hand() -> None:
     weight = torch.tensor([1.0, 0.5])
     loss = td_loss(q, torch.tensor([1, 0]), target, weight)
     assert loss.item() == pytest.approx((1 * (3 - 2) ** 2 + 0.5 * (1 - 5) ** 2) / 2)
+
+
+class _Says(torch.nn.Module):
+    """Gives the same values of two actions to every observation."""
+
+    def __init__(self, first: float, second: float) -> None:
+        super().__init__()
+        self.values = torch.nn.Parameter(torch.tensor([first, second]))
+
+    def forward(self, seen: dict[str, Tensor]) -> Tensor:
+        return self.values.expand(len(seen["x"]), 2)
+
+
+def test_targets_are_those_of_the_network_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Q = (1, 2) and Q- = (3, 8), gamma 1/2: targets 1 + 4 and, where the episode ends, 1.
+
+    The first action has (5 - 1)^2, the second (1 - 2)^2: 17 / 2. With Q in the place of Q-:
+    (2 - 1)^2 + (1 - 2)^2, 1.
+    """
+    spaces = Spaces({"x": Box(-1, 1, (1,))}, Discrete(2), {})
+    agent = IQL(spaces, IQLConfig(gamma=0.5, fingerprint=False), device="cpu")
+    now, follows, losses = _Says(1.0, 2.0), _Says(3.0, 8.0), list[Tensor]()
+    monkeypatch.setattr(agent, "network", now)
+    monkeypatch.setattr(agent, "target", follows)
+    monkeypatch.setattr("daedalus.agents.iql.descend", lambda _, loss, *rest: losses.append(loss))
+    batch = {
+        "observation/x": torch.zeros(2, 1, 1),
+        "next/x": torch.zeros(2, 1, 1),
+        "action": torch.tensor([[0], [1]]),
+        "reward": torch.ones(2, 1),
+        "terminated": torch.tensor([[False], [True]]),
+        "fingerprint": torch.zeros(2, 1, 2),
+    }
+    metrics: Any = agent._learn(batch)
+    assert losses[0].item() == pytest.approx(17 / 2)
+    assert metrics["td_error"]().item() == pytest.approx((4 + 1) / 2)
+    losses[0].backward()
+    assert now.values.grad is not None
+    assert now.values.grad.tolist() == [-4.0, 1.0]  # -(target - Q), of the mean of two
+    assert follows.values.grad is None
+
+
+def test_what_follows_the_last_step_of_an_episode_is_its_last_observation() -> None:
+    """Catch ends with its ball at the bottom; the next observation is of another episode."""
+    agent = IQL("daedalus/Catch-v0", IQLConfig(n_steps=12, hidden=8), num_envs=2, device="cpu")
+    assert agent.collector is not None
+    rollout = agent.collector.collect(12)
+    assert rollout is not None
+    (name,) = rollout.observation
+    steps = agent._steps(rollout)
+    following = steps[f"next/{name}"].view(12, 2, *rollout.observation[name].shape[2:])
+    assert len(rollout.final_index) == 2
+    for k, (t, b) in enumerate(rollout.final_index.tolist()):
+        last = rollout.final_observation[name][k]
+        assert not torch.equal(last, rollout.observation[name][t + 1, b])
+        assert torch.equal(following[t, b], last)
+        assert torch.equal(following[t - 1, b], rollout.observation[name][t, b])
 
 
 def test_fingerprints_are_those_of_the_step_also_behind_the_bootstrap(

@@ -271,7 +271,7 @@ def test_divergences_and_entropies_are_told_task_by_task() -> None:
     space: Any = agent.spaces.observation["task"]
     seen = {"task": torch.eye(space.shape[0])[[0, 0, 1]]}
     log_pi = torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]).log()
-    lazy: Any = agent._by_task(seen, apart(log_pi, torch.full((3, 2), 0.5).log()))
+    lazy: Any = agent._by_task(seen, apart(log_pi, torch.full((3, 2), 0.5).log()), torch.ones(3, 1))
     found = {name: value() for name, value in lazy.items()}
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert found["entropy_0"].item() == pytest.approx(entropy)
@@ -289,8 +289,12 @@ def test_what_regularises_is_told_beside_the_reward_task_by_task() -> None:
     """
     agent = made(3, n_steps=2, c_kl=0.0, c_entropy=0.1, columns=1)
     seen = {"task": torch.eye(3)[[0, 1, 0, 1]]}
-    lazy: Any = agent._by_task(seen, {"reward": torch.tensor([[1.0, 2.0], [3.0, 4.0]])})
+    reward = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    lazy: Any = agent._by_task(seen, {"reward": reward}, torch.ones(2, 2))
     assert [lazy[f"reward_{i}"]().item() for i in range(3)] == pytest.approx([2.0, 3.0, 0.0])
+    reset = torch.tensor([[1.0, 1.0], [0.0, 1.0]])  # the third step only resets
+    lazy = agent._by_task(seen, {"reward": reward}, reset)
+    assert [lazy[f"reward_{i}"]().item() for i in range(3)] == pytest.approx([1.0, 3.0, 0.0])
 
     with torch.no_grad():
         for p in agent.network.parameters():

@@ -180,3 +180,11 @@ def test_the_table_and_the_data_hold_what_was_measured() -> None:
     assert "1.50 [" in lines[1]
     data = as_json([scores], "E-v0", {})
     assert data["policies"]["random"]["returns"] == [0.0, 1.0, 2.0, 100.0]
+    assert len(data["policies"]["random"]["interval"]) == 2
+
+
+def test_a_single_episode_has_no_interval() -> None:
+    scores = Evaluation("random", np.arange(1), np.array([2.0]), np.array([5]))
+    assert score_table([scores]).splitlines()[1].split() == ["random", "2.00", "2.00", "5"]
+    found = as_json([scores], "E-v0", {})["policies"]["random"]
+    assert (found["mean"], found["interval"], found["iqm_interval"]) == (2.0, None, None)

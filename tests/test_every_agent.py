@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from daedalus.accelerators.guards import NotFiniteError
 from daedalus.agents import agent_names, make_agent
 from daedalus.agents.base import Agent
+from daedalus.envs.batch import Batch
+from daedalus.envs.web.family import Web
 
 SMALL: dict[str, Any] = {
     **{"n_steps": 8, "hidden": 16, "lstm": 8, "net_arch": (16,)},  # small networks, short rollouts
@@ -22,6 +25,7 @@ SMALL: dict[str, Any] = {
     **{"replay_start": 16, "replay_length": 40, "n_delta": 2, "target_update_interval": 16},
     **{"horizon": 3, "dilation": 3, "goal_size": 8, "embedding": 4},
     **{"samples": 2},
+    **{"demonstrations": 0},  # nor pages to fill in
     **{"pixel_control": 0.0, "depth_1": 0.0, "depth_2": 0.0, "loop_closure": 0.0},  # no images here
 }
 """Settings that make an update quick; each agent takes those that it has."""
@@ -85,13 +89,13 @@ def worlds(name: str) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
     return gymnasium.vector.SyncVectorEnv([lambda: World(**kind)] * 2, autoreset_mode=mode)
 
 
-def new(name: str, seed: int = 3, device: str = "cpu") -> Agent:
+def new(name: str, seed: int = 3, device: str = "cpu", env: Any = None, **settings: Any) -> Agent:
     """Make a small agent in two worlds."""
     cls = make_agent(name)
     known = {field.name for field in fields(cls.Config)}
-    settings = {key: value for key, value in SMALL.items() if key in known}
-    config = cls.Config(**(settings | OWN.get(name, {})))
-    made = cls(worlds(name), config, seed=seed, device=device)
+    small = {key: value for key, value in SMALL.items() if key in known}
+    config = cls.Config(**(small | OWN.get(name, {}) | settings))
+    made = cls(worlds(name) if env is None else env, config, seed=seed, device=device)
     assert isinstance(made, Agent)
     return made
 
@@ -116,6 +120,19 @@ def test_it_learns_from_truncated_and_terminated_episodes(name: str) -> None:
     assert torch.isfinite(after).all()
     assert not torch.equal(before, after)
     assert agent.ep_info_buffer
+
+
+LIMITED = [n for n in agent_names() if hasattr(make_agent(n).Config, "max_gradient_norm")]
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_limit_of_0_leaves_gradients_as_they_are(name: str) -> None:
+    """As one that none reaches; a limit that all reach is felt."""
+    none, far, near = (
+        parameters(new(name, max_gradient_norm=limit).learn(40)) for limit in (0.0, 1e9, 1e-9)
+    )
+    assert torch.equal(none, far)
+    assert not torch.equal(none, near)
 
 
 @every_agent
@@ -154,17 +171,31 @@ def test_a_saved_agent_is_the_same_agent(name: str, tmp_path: Path) -> None:
         assert np.array_equal(a, b)
 
 
+def tables() -> Batch:
+    """Make two pages, shown as tables, for `web`."""
+    return Batch(Web(task="click-test-2", instances=8), 2)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.filterwarnings("ignore:saved on another kind of device")
 def test_all_train_on_a_gpu_and_go_on_from_a_checkpoint(tmp_path: Path) -> None:
-    """Replays, too, must come back to where the networks are."""
-    for name in agent_names():
-        agent = new(name, device="cuda").learn(STEPS)
-        agent.save(tmp_path / name)
-        loaded = make_agent(name).load(tmp_path / name, env=worlds(name), device="cuda")
+    """Replays, too, must come back to where the networks are; a CPU can watch what was learnt."""
+    shown = {"demonstrations": 2, "clone_updates": 2, "width": 8}
+    cases: list[tuple[str, Any, dict[str, Any]]] = [
+        *((name, partial(worlds, name), {}) for name in agent_names()),
+        ("web", tables, shown),
+    ]
+    for i, (name, make, settings) in enumerate(cases):
+        agent = new(name, device="cuda", env=make(), **settings).learn(STEPS)
+        agent.save(tmp_path / f"{i}")
+        loaded = make_agent(name).load(tmp_path / f"{i}", env=make(), device="cuda")
         assert torch.equal(parameters(agent).cpu(), parameters(loaded).cpu()), name
         loaded.learn(STEPS, reset_num_timesteps=False)
         assert torch.isfinite(parameters(loaded)).all(), name
         assert loaded.num_timesteps >= 2 * STEPS, name
+        elsewhere = make_agent(name).load(tmp_path / f"{i}", env=make(), device="cpu")
+        assert torch.equal(parameters(agent).cpu(), parameters(elsewhere)), name
+        elsewhere.learn(STEPS, reset_num_timesteps=False)
 
 
 @every_agent

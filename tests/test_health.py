@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import warnings
@@ -41,6 +42,21 @@ def test_sb3s_negative_entropy_counts_too() -> None:
     rows = [{"train/entropy_loss": -0.7, "rollout/ep_rew_mean": 5.0}]
     rows += [{"train/entropy_loss": -0.001, "rollout/ep_rew_mean": 1.0}] * ROWS
     assert alarms(Health(), rows)[-1] == {"entropy_collapse"}
+
+
+def test_the_entropy_of_continuous_actions_may_fall_below_zero() -> None:
+    """That of a normal is log(s sqrt(2 pi e)): 1.42 at s = 1, 0.03 at 0.25, -0.19 at 0.2."""
+    entropies = [math.log(s * math.sqrt(2 * math.pi * math.e)) for s in (1.0, 0.25, 0.2, 0.1, 0.05)]
+    assert entropies[:3] == pytest.approx([1.42, 0.03, -0.19], abs=0.01)
+    poor = [10.0, *[2.0] * 4]
+    own = [
+        {"train/entropy": entropy, "rollout/ep_rew_mean": mean}
+        for entropy, mean in zip([*entropies, 0.001], [*poor, 2.0], strict=True)
+    ]
+    sb3 = [{"train/entropy_loss": -row.pop("train/entropy"), **row} for row in map(dict, own)]
+    assert alarms(Health(), own) == alarms(Health(), sb3) == [set()] * 6
+    rounded = {"train/entropy": -1e-7, "rollout/ep_rew_mean": 2.0}  # of a discrete sure choice
+    assert alarms(Health(), [own[0], *[rounded] * ROWS])[-1] == {"entropy_collapse"}
 
 
 def test_values_beyond_any_return_and_losses_beyond_the_usual() -> None:

@@ -8,6 +8,7 @@ import torch
 
 from daedalus.agents import make_agent
 from daedalus.agents.base import Agent, Inputs
+from daedalus.agents.losses import explained_variance, mean_of
 
 OURS = ("actor_critic", "unreal", "nav", "pgq")
 NO_IMAGE: dict[str, dict[str, Any]] = {
@@ -123,3 +124,20 @@ def test_memory_needs_the_lstm(name: str) -> None:
 def test_without_memory_recall_is_a_coin_toss() -> None:
     agent = trained("actor_critic", "daedalus/Recall-v0", 30_000, n_steps=12, lstm=0)
     assert -0.4 <= mean_return(agent) <= 0.4
+
+
+# ------------------------------------------------------------------------------- what is logged
+
+
+def test_means_and_explained_variance_count_the_steps_that_are_any() -> None:
+    """V = 1, 2, 3 and R = 1, 3, 3 where valid: Var(R - V) = 1/3 of Var(R) = 4/3, so 3/4.
+
+    A constant R has nothing to explain, and a rollout without a step that counts no mean.
+    """
+    value, returns = torch.tensor([[1.0, 2.0], [9.0, 3.0]]), torch.tensor([[1.0, 3.0], [0.0, 3.0]])
+    valid = torch.tensor([[True, True], [False, True]])
+    assert explained_variance(value, returns, valid).item() == pytest.approx(0.75)
+    assert explained_variance(value, torch.full((2, 2), 0.1)).item() == 0.0
+    assert mean_of(value, valid).item() == pytest.approx(2.0)
+    assert mean_of(value.unsqueeze(-1).expand(2, 2, 5), valid).item() == pytest.approx(2.0)
+    assert mean_of(value, torch.zeros(2, 2, dtype=torch.bool)).item() == 0.0

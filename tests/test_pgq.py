@@ -195,15 +195,20 @@ def test_replay_takes_its_share_from_acting() -> None:
         rollout = agent.collector.collect(5)
         assert rollout is not None
         before = agent.rng.bit_generator.state
-        found, losses = gradient_of(agent, rollout), [agent._acted(rollout)[0]]
-        if agent._holds_enough():
+        metrics: Any = agent.update(rollout)
+        found, losses = agent.learner.optimizer.gradient.clone(), [agent._acted(rollout)[0]]
+        if "replay_gradient_share" in metrics:
             agent.rng.bit_generator.state = before  # the same draws again
-            losses.append(agent._replayed()[0])
+            drawn = [agent.replay.sequences(5, agent.rng, ("stored",))]
+            losses.append(agent._replayed(drawn)[0])
         rows = [gradient_of_loss(agent, loss) for loss in losses]
         solved = torch.linalg.lstsq(torch.stack(rows, 1), found.unsqueeze(1)).solution
         shares.append(solved.ravel().tolist())
     assert shares[0] == pytest.approx([1.0], rel=1e-3)
     assert shares[-1] == pytest.approx([0.75, 0.25], rel=1e-3)
+    sizes = [float(0.75 * rows[0].norm()), float(0.25 * rows[1].norm())]
+    logged = float(metrics["replay_gradient_share"]())
+    assert logged == pytest.approx(sizes[1] / sum(sizes), rel=1e-4)
 
 
 def test_all_parts_of_an_episode_are_replayed_alike() -> None:
@@ -216,12 +221,33 @@ def test_all_parts_of_an_episode_are_replayed_alike() -> None:
         assert rollout is not None
         agent.replay.add(rollout, {"stored": rollout.reward})
     steps = terminal = 0.0
-    for start in range(1, 55):
+    for start in range(1, 54):
         drawn = agent.replay.at(torch.full((4,), start), 6)
         steps += float(drawn.known.sum())
         terminal += float((drawn.known & drawn.terminated).sum())
-    assert steps == 54 * 6 * 4
+    assert steps == 53 * 6 * 4
     assert terminal / steps == pytest.approx(1 / 9, abs=0.005)
+
+
+def test_what_is_logged_is_of_real_steps() -> None:
+    agent = made()
+    assert agent.collector is not None
+    rollout = agent.collector.collect(5)
+    assert rollout is not None
+    valid = torch.ones(5, 4, dtype=torch.bool)
+    valid[0] = valid[3, 2] = False
+    with torch.no_grad():
+        agent.learner.network.actor.weight.normal_()  # entropies that differ
+        rollout.reward[:] = torch.arange(20.0).view(5, 4)
+        rollout.reward[0] = 100.0
+        metrics: Any = agent._acted(rollout._replace(valid=valid))[1]
+        unrolled, returns = agent.learner.unroll(rollout), agent.learner.returns(rollout)
+    value, log_pi = unrolled.value[valid], unrolled.policy[valid].log_softmax(-1)
+    entropy = -(log_pi.exp() * log_pi).sum(-1)
+    left = (returns[valid] - value).var() / returns[valid].var()
+    expected = {"value": value.mean(), "entropy": entropy.mean(), "explained_variance": 1 - left}
+    for name, number in expected.items():
+        torch.testing.assert_close(metrics[name](), number)
 
 
 def gradient_of_loss(agent: PGQ, loss: torch.Tensor) -> torch.Tensor:
@@ -244,6 +270,7 @@ def test_the_replay_waits_and_then_moves_the_parameters() -> None:
     row = {k: float(v() if callable(v) else v) for k, v in logged[-1].items()}
     assert all(math.isfinite(v) for v in row.values())
     assert 0 <= row["replay_error_share"] <= 1
+    assert 0 < row["replay_gradient_share"] < 1
     assert 0 < row["replay_age"] <= 60  # the oldest of 80 steps is 60 steps older than the newest
     assert 0 <= row["replay_greedy_actions"] <= 1
 
@@ -262,9 +289,7 @@ def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None
 
 
 def test_a_replay_that_holds_no_sequence_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"replay_length of 21 holds no .+ 20: it takes 22 or more"
-    ):
+    with pytest.raises(ValueError, match="pgq needs replay_length >= 22, got 21"):
         made(replay_length=21, n_steps=20)
     with pytest.raises(ValueError, match="replay_sequences >= 1, got 0"):
         made(replay_sequences=0)

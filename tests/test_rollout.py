@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from daedalus.accelerators.collector import Collector
-from daedalus.accelerators.gymnasium_batch import EnvironmentGoneError
+from daedalus.accelerators.gymnasium_batch import EnvironmentGoneError, named_spaces
 from daedalus.accelerators.rollout import Acted, Inputs, Rollout, State
 from daedalus.accelerators.vector import EnvBatch, VectorEnvBatch, make_batch
 
@@ -247,3 +247,14 @@ def test_errors_say_what_is_wrong() -> None:
         make_batch(SyncVectorEnv([Counter, Counter]), 3)
     with pytest.raises(ValueError, match="copies"):
         make_batch(Counter(), 2)
+
+
+def test_observations_that_are_no_array_come_with_advice_that_helps() -> None:
+    """A Tuple can be flattened to one Box; a Sequence stays one when it is flattened."""
+    sequence = gymnasium.spaces.Sequence(gymnasium.spaces.Discrete(2))
+    pair = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)] * 2)
+    with pytest.raises(TypeError, match=r"'observation' is a Tuple: .*FlattenObservation makes it"):
+        named_spaces(pair)
+    assert isinstance(gymnasium.spaces.flatten_space(pair), gymnasium.spaces.Box)
+    with pytest.raises(TypeError, match="is a Sequence: an ObservationWrapper can give it as"):
+        named_spaces(sequence)

@@ -13,17 +13,19 @@ import numpy as np
 import pytest
 import stable_baselines3
 import torch
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
+import daedalus
 from daedalus.accelerators.checkpoint import load_checkpoint
 from daedalus.accelerators.guards import NotFiniteError
 from daedalus.accelerators.sb3_vec_env import SB3Batch, as_vec_env
 from daedalus.accelerators.vector import make_batch
-from daedalus.agents import make_agent
+from daedalus.agents import agent_names, entry_point, make_agent
+from daedalus.agents.base import Inputs, Seen
 from daedalus.agents.training import train
 
 CATCH, CARTPOLE, PENDULUM = "daedalus/Catch-v0", "CartPole-v1", "Pendulum-v1"
@@ -48,11 +50,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 class Scripted(gymnasium.Env[Any, Any]):
     """Returns what it was made to return; odd actions are not allowed where there is a mask."""
 
-    def __init__(self, space: gymnasium.Space[Any] | None = None, bad: str = "") -> None:
+    def __init__(
+        self, space: gymnasium.Space[Any] | None = None, bad: str = "", action: Any = None
+    ) -> None:
         """Observe samples of ``space``, by default a masked one; ``bad`` is to be NaN once."""
         masked = Dict({"x": Box(-1, 1, (3,), np.float32), "action_mask": Box(0, 1, (4,), np.int8)})
         self.observation_space = space or masked
-        self.action_space = Discrete(4)
+        self.action_space = action or Discrete(4)
+        self.taken: list[Any] = []
         self.bad, self.time, self.masked = bad, 0, space is None
 
     def observe(self) -> Any:
@@ -69,6 +74,8 @@ class Scripted(gymnasium.Env[Any, Any]):
         return self.observe(), {}
 
     def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), action
+        self.taken.append(np.array(action).tolist())
         self.time += 1
         reward = float("nan") if self.bad == "reward" and self.time == 15 else 1.0
         reward -= 100 * (self.masked and action % 2)  # what the mask forbids
@@ -313,12 +320,107 @@ def test_the_policy_follows_the_observation_space(
 
 
 def test_an_algorithm_refuses_spaces_and_policies_that_it_has_not() -> None:
-    with pytest.raises(ValueError, match=r"dqn cannot be used here.*Discrete"):
-        make("dqn", PENDULUM)
+    flat = Box(-1, 1, (3,), np.float32)
+    for name, env, told in (
+        (
+            "dqn",
+            PENDULUM,
+            r"dqn takes Discrete actions, and these are Box\(-2.+ use ppo, a2c or act",
+        ),
+        ("sac", Scripted(flat, action=MultiDiscrete([2, 2])), "sac takes Box actions, .+ use ppo"),
+        ("ars", Scripted(flat, action=MultiDiscrete([2, 2])), "ars takes Box and Discrete actions"),
+        ("maskable_ppo", CARTPOLE, "observation named action_mask.+without one take ppo"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            make(name, env)
+    with pytest.raises(TypeError, match="no agent takes actions of Dict spaces"):
+        make("ppo", Scripted(flat, action=Dict({"a": Discrete(2)})))
     with pytest.raises(ValueError, match="no policy 'Transformer'; it has: MlpPolicy"):
         make("ppo", policy="Transformer")
-    with pytest.raises(ValueError, match="ARS has no policy for a MultiInput observation"):
+    with pytest.raises(ValueError, match=r"ARS has no policy for a MultiInput .+; use ppo, a2c or"):
         make("ars", Scripted(Dict({"a": Box(0, 1, (2,)), "b": Discrete(2)})))
+
+
+@pytest.mark.parametrize(
+    ("space", "bias", "action", "stored"),
+    [
+        (Discrete(3, start=5), [0.0, 0.0, 90.0], 7, [2.0]),
+        (MultiDiscrete([2, 3], start=[1, -4]), [90.0, 0.0, 0.0, 90.0, 0.0], [1, -3], [0, 1]),
+    ],
+)
+def test_actions_that_begin_elsewhere_are_those_of_the_space(
+    space: Any, bias: list[float], action: Any, stored: list[float], tmp_path: Path
+) -> None:
+    env = Scripted(Box(-1, 1, (3,), np.float32), action=space)
+    agent = make("ppo", env, batch_size=8, learning_rate=0.0)
+    with torch.no_grad():
+        agent.model.policy.action_net.weight.zero_()
+        agent.model.policy.action_net.bias.copy_(torch.tensor(bias))
+    agent.learn(8)
+    assert env.taken == [action] * 8
+    assert agent.model.rollout_buffer.actions.reshape(8, -1).tolist() == [stored] * 8
+    agent.save(tmp_path)
+    loaded = type(agent).load(tmp_path, device="cpu")
+    assert loaded.predict(np.zeros(3, np.float32))[0].tolist() == action
+    evaluate_policy(loaded, agent.get_env(), n_eval_episodes=1)
+    assert env.taken[8:] == [action] * 20
+    second = Scripted(Box(-1, 1, (3,), np.float32), action=space)
+    agent.set_env(second)
+    agent.learn(8)
+    assert second.taken == [action] * 8
+
+
+def test_a_replay_counts_from_0_what_the_environment_counts_from_elsewhere() -> None:
+    env = Scripted(Discrete(4, start=2), action=Discrete(3, start=-1))
+    agent = make("dqn", env).learn(60)
+    replay = agent.model.replay_buffer
+    assert {taken + 1 for taken in env.taken} == {0, 1, 2}
+    assert replay.actions[:60, 0, 0].tolist() == [taken + 1 for taken in env.taken]
+    assert set(replay.observations[:60].ravel()) == {0, 1, 2, 3}
+
+
+def test_observations_that_begin_elsewhere_are_one_hot() -> None:
+    agent = make("ppo", Scripted(Discrete(4, start=2)), net_arch=(), batch_size=8)
+    network = agent.model.policy.action_net
+    seen = torch.tensor([2, 5])
+    start = torch.ones(2, dtype=torch.bool)
+    inputs = Inputs({"observation": seen}, torch.zeros(2, dtype=torch.int64), torch.zeros(2), start)
+    logits = network.weight.T[[0, 3]] + network.bias  # of one-hot features
+    with torch.no_grad():
+        found = agent.outputs(inputs, {}).policy
+        acted = agent.act(inputs, {}, deterministic=True)
+        shown = agent.inspect(Seen(inputs, acted), None, {})["probabilities"]
+    torch.testing.assert_close(found.softmax(1), logits.detach().softmax(1))
+    torch.testing.assert_close(shown, logits.detach().softmax(1))
+    expected = logits.argmax(1).numpy()
+    np.testing.assert_array_equal(agent.predict(seen.numpy(), deterministic=True)[0], expected)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_lstm_reads_multidiscrete_observations(several: bool) -> None:
+    part = MultiDiscrete([2, 3], start=[1, 0])
+    space = Dict({"a": part, "b": Box(-1, 1, (4,), np.float32)}) if several else part
+    agent = make("recurrent_ppo", Scripted(space)).learn(16)
+    assert agent.model.policy.lstm_actor.input_size == (9 if several else 5)
+    assert agent.predict(space.sample())[0] in range(4)
+
+
+@pytest.mark.parametrize("name", ["actor_critic", "ppo"])
+def test_predict_refuses_what_is_no_observation(name: str) -> None:
+    agent = make_agent(name)(CATCH, num_envs=2, device="cpu")
+    board = np.zeros((10, 5), np.float32)
+    assert agent.predict(board)[0].shape == ()
+    assert agent.predict(np.stack([board] * 3))[0].shape == (3,)
+    with pytest.raises(ValueError, match=r"board has the shape \(5, 10\): \(10, 5\) is needed"):
+        agent.predict(board.T)
+    with pytest.raises(NotFiniteError, match=r"board is nan at index \[0, 0\]"):
+        agent.predict(board * np.nan)
+
+
+def test_every_agent_can_be_imported_by_its_class() -> None:
+    for name in agent_names():
+        kind = entry_point(name).partition(":")[2]
+        assert getattr(daedalus, kind) is make_agent(name)
 
 
 # -- faults, files, callbacks

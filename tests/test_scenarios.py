@@ -115,6 +115,19 @@ def test_shipped_scenarios_load_and_have_names_of_their_own() -> None:
         assert scenario.description, f"{name} needs a description"
 
 
+def test_shipped_scenarios_give_agents_settings_that_they_take() -> None:
+    from daedalus.agents import make_agent
+    from daedalus.agents.settings import checked
+
+    seen = set()
+    for scenario in map(load, scenarios.names()):
+        for name in scenario.agents:
+            kind = make_agent(name)
+            checked(kind, kind.Config(**scenario.settings(name, vars(kind.Config()))))
+            seen.add(name)
+    assert len(seen) > 20
+
+
 def test_numbers_are_read_as_yaml_1_2_reads_them() -> None:
     kwargs = load_text("env: A\nenv_kwargs: {a: 2e6, b: -1e-3, c: 12}", name="n").env_kwargs
     assert kwargs == {"a": 2e6, "b": -1e-3, "c": 12}

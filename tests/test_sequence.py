@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,14 +14,18 @@ import torch
 from gymnasium.spaces import Discrete
 
 from daedalus.accelerators.agent_rows import by_agent, has_agents, row_spaces
-from daedalus.accelerators.sequence import at_stage, stage_ends, task_names
+from daedalus.accelerators.metrics import MetricsWriter, read_metrics
+from daedalus.accelerators.sequence import at_stage, stage_ends, stage_tasks, task_names
 from daedalus.accelerators.vector import make_batch
 from daedalus.agents import make_agent
 from daedalus.agents.actor_critic import ActorCritic, Config
 from daedalus.evaluation.sequence import (
     evaluate_tasks,
+    is_scored,
     joined,
     matrix_from,
+    score_table,
+    stage_names,
     summed_up,
     train_sequence,
 )
@@ -199,6 +206,51 @@ def test_the_matrix_is_summed_up_with_the_untrained_row_in_front() -> None:
     assert (found.backward_transfer, found.forward_transfer) == (-0.5, 0.25)
 
 
+AGAIN: dict[str, Any] = {
+    "stages": [{"name": name, "env": "daedalus/Catch-v0", "total_timesteps": 10} for name in "aba"]
+}
+"""Two tasks in three stages."""
+
+
+def logged(path: Path, rows: list[tuple[int, float, float]]) -> list[str]:
+    """What is printed of rows of a step and the scores on a and b."""
+    with contextlib.closing(MetricsWriter(path / "metrics")) as metrics:
+        for step, a, b in rows:
+            metrics.write(step, {"task/a": a, "task/b": b})
+    return score_table(path, AGAIN)
+
+
+def test_a_task_that_comes_again_is_numbered_and_summed_up(tmp_path: Path) -> None:
+    """Average (0.9 + 0.5) / 2; b loses 0.8 - 0.5; before it was trained it had 0.2 - 0.1 more."""
+    assert stage_names(AGAIN) == ["a (1)", "b", "a (2)"]
+    assert stage_tasks(AGAIN) == [0, 1, 0]
+    rows = [(0, 0.0, 0.1), (10, 1.0, 0.2), (20, 0.4, 0.8), (30, 0.9, 0.5)]
+    lines = logged(tmp_path, rows)
+    assert [line.split()[:3] for line in lines[2:5]] == [
+        ["after", "a", "(1)"],
+        ["after", "b", "0.40"],
+        ["after", "a", "(2)"],
+    ]
+    assert lines[5:] == [
+        "average 0.7; forgetting 0.3; backward transfer -0.3; forward transfer 0.1"
+    ]
+
+
+def test_the_newest_scores_of_a_stage_are_shown(tmp_path: Path) -> None:
+    """Stopped while it was scored at 10, and trained on after its end, twice."""
+    rows = [(0, 0.0, 0.1), (10, 0.7, 0.2), (10, 1.0, 0.2), (20, 0.4, 0.8)]
+    lines = logged(tmp_path, [*rows, (30, 0.2, 0.1), (40, 0.3, 0.3), (50, 0.9, 0.5)])
+    assert [line.split()[-2:] for line in lines[1:5]] == [
+        ["0.00", "0.10"],
+        ["1.00", "0.20"],
+        ["0.40", "0.80"],
+        ["0.90", "0.50"],
+    ]
+    assert lines[5].startswith("average 0.7; forgetting 0.3;")
+    assert is_scored(tmp_path, AGAIN, 50)
+    assert not is_scored(tmp_path, AGAIN, 60)
+
+
 class Killed(Exception):
     """In the place of a signal."""
 
@@ -306,6 +358,7 @@ def test_training_from_the_command_line_prints_the_matrix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from daedalus import commands_train
+    from daedalus.commands_score import Evaluate
 
     monkeypatch.setattr(commands_train, "STAGE_EPISODES", 4)
     (tmp_path / "mine.yaml").write_text(TEXT)
@@ -318,6 +371,44 @@ def test_training_from_the_command_line_prints_the_matrix(
     assert "backward transfer" in said
     assert commands_train.Resume(str(tmp_path / "run")).run() == 0
     assert "nothing to do" in capsys.readouterr().out
+    assert commands_train.Resume(str(tmp_path / "run"), steps=260).run() == 0
+    said = capsys.readouterr().out
+    newest = read_metrics(tmp_path / "run" / "metrics")[0][-1]
+    assert newest["step"] == 260
+    means = [newest[f"task/{name}"] for name in ("plain", "noisy", "mirrored")]
+    row = next(line for line in said.splitlines() if line.startswith("after mirrored"))
+    assert row.split()[2:] == [f"{mean:.2f}" for mean in means]
+    assert "backward transfer" in said
+    output = tmp_path / "scores.json"
+    assert Evaluate(str(tmp_path / "run"), episodes=4, output=str(output)).run() == 0
+    said = capsys.readouterr().out
+    assert "4 episodes on each task" in said
+    assert "random, mirrored" in said
+    found = json.loads(output.read_text())["policies"]
+    names = ("plain", "noisy", "mirrored")
+    assert [found[f"actor_critic, {name}"]["mean"] for name in names] == means
+    assert found["actor_critic, all tasks"]["mean"] == pytest.approx(np.mean(means))
+    single = Evaluate(str(tmp_path / "run"), episodes=4, env_kwargs=("task=noisy",))
+    assert single.run() == 0
+    assert "noisy" not in capsys.readouterr().out.split("\n", 1)[1]
+
+
+def test_whoever_learns_tasks_together_is_told_how() -> None:
+    """Stages of 200 steps end at 73, 127 and 200: with rollouts of 80 steps at 80, 160 and 240."""
+    from daedalus.commands_train import _advice
+
+    agent = SimpleNamespace(
+        name="distral", rollout_length=20, num_envs=4, num_timesteps=0, finished_tasks=[]
+    )
+    config = {"env": SEQUENCE, "env_kwargs": KWARGS}
+    assert list(_advice(agent, 200, config)) == [
+        "distral learns tasks together, not in turn: add --env-kwargs task=all",
+        "a rollout is 80 steps: training stops at 240, not at 200",
+    ]
+    together = {"env": SEQUENCE, "env_kwargs": {**KWARGS, "task": "all"}}
+    assert list(_advice(agent, 240, together)) == []
+    agent.name, agent.num_timesteps, agent.finished_tasks = "iql", 80, ["plain"]
+    assert list(_advice(agent, 240, config)) == []  # stages end at 160 and 240
 
 
 def test_a_run_that_stopped_before_its_last_scores_is_completed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -313,6 +314,35 @@ def test_in_an_agent_pairs_of_unequal_length_have_unequal_weights() -> None:
     assert row["effective_samples"]().item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_group_with_a_sequence_that_was_cut_does_not_count() -> None:
+    """Pairs of lengths 1 and 2, and 1 and 3; the last sequence does not end in the 4 steps.
+
+    Uniform over four actions, without rewards, the first pair has w = (1, 4) / 5 and so a loss of
+    tau 0.3 (2 - 1) log 4; the second, w = (1, 16) / 17, would have tau 15/34 (3 - 1) log 4. Where
+    sequences have 3 steps at most it is no other cut than that, and counts.
+    """
+    settings = SMALL | {"samples": 2, "n_steps": 4}
+    agent = UREX(gymnasium.vector.SyncVectorEnv([Stay] * 4), Config(**settings), device="cpu")
+    with torch.no_grad():
+        agent.network.actor.weight.zero_()
+    assert agent.collector is not None
+    collected = agent.collector.collect(4)
+    assert collected is not None
+    lengths = torch.tensor([1, 2, 1, 3])
+    step = torch.arange(4).unsqueeze(1)
+    ends = (step == lengths - 1) & torch.tensor([True, True, True, False])
+    rollout = collected._replace(
+        valid=step < lengths,
+        reward=torch.zeros(4, 4),
+        terminated=ends & torch.tensor([True, False, True, True]),
+        truncated=ends & torch.tensor([False, True, False, False]),
+    )
+    assert agent._whole(rollout).tolist() == [True, False]
+    assert float(agent.update(rollout)["loss"]) == pytest.approx(0.03 * math.log(4))  # type: ignore[arg-type]
+    agent.config = dataclasses.replace(agent.config, n_steps=3)
+    assert agent._whole(rollout).tolist() == [True, True]
+
+
 def test_what_is_logged_is_finite_and_in_range() -> None:
     agent = made()
     assert agent.collector is not None
@@ -346,3 +376,89 @@ def test_training_continues_bit_for_bit(tmp_path: Any) -> None:
         torch.cat([p.flatten() for p in agent.network.parameters()]) for agent in (whole, again)
     )
     assert torch.equal(mine, theirs)
+
+
+# ------------------------------------------------------------------- rollouts that were given up
+
+
+def aligned(agent: UREX) -> list[torch.Tensor]:
+    """Collect two rollouts and see one sequence in each, of tapes that groups share.
+
+    Returns:
+        The actions of both.
+    """
+    assert agent.collector is not None
+    assert isinstance(agent.batch, SharedInstances)
+    found = []
+    for _ in range(2):
+        rollout = agent.collector.collect(agent.rollout_length)
+        assert rollout is not None
+        lengths = rollout.valid.sum(0)
+        steps = torch.arange(len(rollout.valid)).unsqueeze(1)
+        assert torch.equal(rollout.valid, steps < lengths)  # from the first step on, without a gap
+        assert rollout.episode_start[0].all()
+        assert not rollout.previous_reward[0].any()
+        tapes = native(agent.batch)["tape"].reshape(2, 3, -1)
+        assert (tapes == tapes[:, :1]).all()
+        assert not (tapes[0] == tapes[1]).all()
+        found.append(rollout.action.clone())
+    return found
+
+
+@pytest.mark.parametrize("step", [1, 7, 12, 21])
+def test_after_a_stop_within_a_rollout_groups_begin_together(step: int, tmp_path: Any) -> None:
+    """A rollout has 21 steps. What was given up is no episode, and does not change the horizon."""
+    agent = made()
+    agent.learn(600, callback=lambda *_: agent.num_timesteps < 6 * step)
+    assert (agent.num_timesteps, agent.num_updates) == (6 * step, 0)
+    agent.save(tmp_path / "stopped")
+    again = UREX.load(tmp_path / "stopped", env="daedalus/Copy-v0", device="cpu")
+    if step < 21:
+        assert not agent.ep_info_buffer
+        assert agent.rollout_length == again.rollout_length == 21
+    pairs = zip(aligned(agent), aligned(again), strict=True)
+    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    for each in (agent, again):
+        each.learn(300, reset_num_timesteps=False)
+    mine, theirs = (
+        torch.cat([p.flatten() for p in each.network.parameters()]) for each in (agent, again)
+    )
+    assert torch.equal(mine, theirs)
+
+
+def test_after_an_interrupt_within_a_rollout_groups_begin_together(tmp_path: Any) -> None:
+    def interrupt(*_: Any) -> bool:
+        if agent.num_timesteps == 42:
+            raise KeyboardInterrupt
+        return True
+
+    agent = made()
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(600, callback=interrupt)
+    agent.save(tmp_path / "interrupted")
+    aligned(agent)
+    aligned(UREX.load(tmp_path / "interrupted", env="daedalus/Copy-v0", device="cpu"))
+
+
+def test_other_environments_begin_together_after_a_stop(tmp_path: Any) -> None:
+    """They are reset with the next seeds of their groups, here and after a resume."""
+    config = Config(**(SMALL | {"samples": 2, "n_steps": 4}))
+
+    def coins() -> Any:
+        return gymnasium.vector.SyncVectorEnv([Coin] * 4)
+
+    agent = UREX(coins(), config, seed=1, device="cpu")
+    agent.learn(100, callback=lambda *_: agent.num_timesteps < 8)
+    agent.save(tmp_path / "stopped")
+    again = UREX.load(tmp_path / "stopped", env=coins(), device="cpu")
+    shown = []
+    for each in (agent, again):
+        assert each.collector is not None
+        rollout = each.collector.collect(each.rollout_length)
+        assert rollout is not None
+        assert rollout.valid[0].all()
+        (seen,) = rollout.observation.values()
+        first, same, second, too = seen[0, :, 0].tolist()
+        assert first == same != second == too
+        shown.append((first, second))
+    assert shown[0] == shown[1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import signal
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +17,11 @@ import torch
 from rich.console import Console
 
 from daedalus.accelerators.checkpoint import load_checkpoint
+from daedalus.accelerators.instances import natives_of
 from daedalus.accelerators.metrics import read_metrics
 from daedalus.accelerators.run_directory import RunDirectory
 from daedalus.accelerators.signals import Stopped
+from daedalus.agents import web_network
 from daedalus.agents.a3c_network import A3CNetwork
 from daedalus.agents.base import Preparation
 from daedalus.agents.training import Progress, train
@@ -28,6 +32,7 @@ from daedalus.envs.batch import Batch
 from daedalus.envs.web.demonstrate import demonstrate
 from daedalus.envs.web.family import Web as Family
 from daedalus.progress import ProgressLine
+from daedalus.scenarios import SEQUENCE
 
 
 def every_action(rows: int, fields: int) -> torch.Tensor:
@@ -100,6 +105,24 @@ def test_matches_are_those_of_words_and_fields() -> None:
     assert found[0, 1].tolist() == [0, 0, 0, 1, 0, 0, 0, 1, 0]
     assert found[1, 0].tolist() == [1, 0, 0, 0, 0, 1, 0, 0, 0]
     assert not found[:, 2].any()  # no field
+
+
+def test_the_network_reads_tables_wherever_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device meta, which has shapes only and refuses arrays of other devices.
+
+    How many rows show cannot be known there: all are taken.
+    """
+    batch, observed = observe(None)
+    spaces = Web(batch, Config(width=8, layers=1), num_envs=6).spaces
+    network: Any = ElementNetwork(spaces, 8, 1).to("meta")
+    seen = {name: value.to("meta") for name, value in observed.items()}
+    places = torch.zeros(seen["mask"].shape, dtype=torch.int64, device="meta")
+    monkeypatch.setattr(web_network, "visible_rows", lambda seen: (dict(seen), places))
+    output = network.actor(network(seen))
+    action = network.distribution.mode(output)
+    log_pi, entropy = network.distribution.log_prob_entropy(output, action)
+    found = [(x.device.type, tuple(x.shape)) for x in (action, log_pi, entropy)]
+    assert found == [("meta", (6, 3)), ("meta", (6,)), ("meta", (6,))]
 
 
 def success(agent: Web, family: Family) -> float:
@@ -184,6 +207,88 @@ def test_cloning_is_shown_logged_and_stopped_between_two_updates(tmp_path: Path)
     losses = [row["train/clone_loss"] for row in rows]
     shown = [at.preparation.metrics for at in seen if at.preparation and at.preparation.done]
     assert losses[:12] == [metrics["clone_loss"] for metrics in shown]
+
+
+def stage(task: str, task_id: str = "known") -> dict[str, Any]:
+    """Return the parameters of two pages one after another, at the one called ``task``."""
+    pages = {"first": "ClickTest2", "second": "ClickButton"}
+    kwargs = {"rows": 24, "instances": 8}
+    stages = [
+        {"name": name, "env": f"daedalus/Web-{page}-v0", "env_kwargs": kwargs}
+        for name, page in pages.items()
+    ]
+    return {"stages": stages, "task": task, "task_id": task_id}
+
+
+def test_demonstrations_are_of_the_present_task(tmp_path: Path) -> None:
+    """The second page's are asked for when it begins, and after a resume within it."""
+    agent = Web(SEQUENCE, QUICK, num_envs=4, seed=5, device="cpu", env_kwargs=stage("first"))
+    agent.learn(32)
+    for task, told in (("first", [1, 0]), ("second", [0, 1])):
+        if task == "second":
+            agent.finish_task("first")
+            agent.set_env(SEQUENCE, env_kwargs=stage("second"))
+            assert agent.demonstrations is None
+            agent.learn(32, reset_num_timesteps=False)
+        shown: Any = agent.demonstrations
+        family = natives_of(agent.batch)[0].family
+        assert isinstance(family, Family)
+        seed = int(np.random.SeedSequence((5, 2)).generate_state(1)[0])
+        expected = demonstrate(family, 4, seed)
+        for name, array in shown.observation.items():
+            if name != "task":
+                np.testing.assert_array_equal(array, expected.observation[name])
+        assert (shown.observation["task"] == told).all()
+        assert len(shown.rewards) == 4
+    agent.save(tmp_path / "saved")
+    saved = load_checkpoint(tmp_path / "saved")
+    again = Web.from_state(
+        saved.tensors, saved.state, env=SEQUENCE, device="cpu", env_kwargs=stage("second")
+    )
+    for each in (agent, again):
+        each.learn(32, reset_num_timesteps=False)
+    ours, theirs = (a.learner.network.state_dict() for a in (agent, again))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_tasks_side_by_side_share_the_demonstrations() -> None:
+    """Five episodes of two pages are three of each, told apart; each page takes one click."""
+    config = dataclasses.replace(QUICK, demonstrations=5)
+    agent = Web(SEQUENCE, config, num_envs=4, device="cpu", env_kwargs=stage("all")).learn(16)
+    shown: Any = agent.demonstrations
+    assert shown.observation["task"].tolist() == [[1, 0]] * 3 + [[0, 1]] * 3
+    assert shown.lengths.tolist() == [1] * 6
+    assert len(shown.action) == len(shown.observation["mask"]) == len(shown.rewards) == 6
+
+
+def test_a_task_that_is_to_be_inferred_is_so_in_its_demonstrations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = stage("second", "inferred")
+    agent = Web(SEQUENCE, QUICK, num_envs=4, device="cpu", env_kwargs=world).learn(16)
+    shown: Any = agent.demonstrations
+    assert (shown.observation["task"] == -1).all()
+    seen = []
+    whole = agent.learner.network.unroll
+
+    def watched(inputs: Any, *rest: Any) -> Any:
+        seen.append(inputs.observation["task"])
+        return whole(inputs, *rest)
+
+    monkeypatch.setattr(agent.learner.network, "unroll", watched)
+    agent._unlikelihood()
+    assert seen[0].unique(dim=1).tolist() == [[[1.0, 0.0]]]  # the first that it came to know
+
+
+def test_where_nobody_demonstrates_it_says_so() -> None:
+    config = Config(hidden=16, lstm=0, n_steps=4)
+    with pytest.warns(UserWarning, match="learns without demonstrations") as caught:
+        Web("daedalus/Catch-v0", config, num_envs=2, device="cpu").learn(16)
+    assert len(caught) == 1
+    none = dataclasses.replace(config, demonstrations=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Web("daedalus/Catch-v0", none, num_envs=2, device="cpu").learn(16)
 
 
 def test_the_live_line_tells_of_the_preparation_until_the_first_step() -> None:
