@@ -93,10 +93,9 @@ GATHER = (
 """What the figures of PointGather mean."""
 
 ANT = (
-    "One seed of each, some ten minutes a run: a million steps, a tenth of the scenario's, are too "
-    "few for an ant to learn to walk. Nobody runs around the circle, and all cost about what a "
-    "random policy does (5.7), on average below the limit. These runs had a Hessian that saw four "
-    "of the twenty environments."
+    "One seed of each, six to nine minutes a run: a million steps, a tenth of the scenario's, are "
+    "too few for an ant to learn to walk. Nobody runs around the circle, and in every tenth of "
+    "training all cost 4 to 9, as a random policy does (5.7): below the limit."
 )
 """What the figures of AntCircle mean."""
 
