@@ -67,7 +67,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "pendulum": Task(
-        "pendulum", 120, (-1000, -600, -300), 10, {"ddpg": 120, "sac": 120}, qprop_notes.PENDULUM
+        "pendulum", 120, (-1000, -600, -300), 10, {"ddpg": 40, "sac": 40}, qprop_notes.PENDULUM
     ),
     "hopper": Task(
         "hopper", 600, (50, 100, 200), 20, {"ddpg": 400, "sac": 400}, qprop_notes.HOPPER

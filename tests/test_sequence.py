@@ -398,7 +398,12 @@ def test_whoever_learns_tasks_together_is_told_how() -> None:
     from daedalus.commands_train import _advice
 
     agent = SimpleNamespace(
-        name="distral", rollout_length=20, num_envs=4, num_timesteps=0, finished_tasks=[]
+        name="distral",
+        rollout_length=20,
+        num_envs=4,
+        num_timesteps=0,
+        finished_tasks=[],
+        batch=None,
     )
     config = {"env": SEQUENCE, "env_kwargs": KWARGS}
     assert list(_advice(agent, 200, config)) == [

@@ -252,7 +252,7 @@ def test_continual_metrics_of_three_tasks() -> None:
     assert found.backward_transfer == pytest.approx(((0.5 - 0.8) + (0.6 - 0.7)) / 2)
     assert found.forward_transfer == pytest.approx(((0.3 - 0.1) + (0.2 - 0.1)) / 2)
     assert np.isnan(continual(matrix).forward_transfer)
-    with pytest.raises(ValueError, match="task 1 after task 0 is missing"):
+    with pytest.raises(ValueError, match="task 1 after stage 0 is missing"):
         continual(np.array([[1.0, np.nan], [1.0, 1.0]]))
 
 
