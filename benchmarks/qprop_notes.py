@@ -46,7 +46,7 @@ HALF_CHEETAH = (
     "batches of 5,000 steps the two are level as well. Q-Prop without its critic does no worse: "
     "the critic explains next to nothing of the advantage (0.06). DDPG and SAC learn from every "
     "step (layers of 100 and 100 units, batches of 64): they pass 2,000 after a median of 47 and "
-    "59 episodes, at eight and fourteen times Q-Prop's time a step, for which they were stopped at "
+    "59 episodes, at eight and sixteen times Q-Prop's time a step, for which they were stopped at "
     "100. The paper's threshold of 4,700, not reached here, takes Q-Prop 20,785 episodes there, "
     "TRPO 26,370, DDPG 600. Values are fitted with a tenth of the default's learning rate, 1e-4: "
     "without the critic seed 0 ended 300 episodes at 757, 562, 856, 1,431 and 407 with 1e-5, 3e-5, "
