@@ -76,8 +76,8 @@ KINEMATIC = (
 CIRCLE = (
     "CPO's cost is 6 to 14 % above the limit on average over training, in every tenth after the "
     "first 0.8 to 1.4 times it; with its cost shaped it is 9 % below to 10 % above. That of PDO "
-    "swings from 5.6 times the limit in the second and third tenth to next to nothing, and that of "
-    "PPO-Lagrangian between 2.4 times and nothing."
+    "rises to 2.9 to 5.6 times the limit in the second and third tenth, and then falls to next to "
+    "nothing in three runs of five; that of PPO-Lagrangian is between 2.4 times and nothing."
 )
 """What the figures of PointCircle mean."""
 
