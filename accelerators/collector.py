@@ -161,11 +161,7 @@ class Collector:
             self._rewards.tensor[t],
             self._starts.tensor[t],
         )
-        acted = self.agent.act(inputs, self.state)  # type: ignore[arg-type]
-        self.state = acted.state
-        for name, value in acted.extras.items():
-            self._extras.setdefault(name, []).append(value)
-        self._action = action = acted.action.detach().cpu().numpy()
+        self._action = action = self._act(inputs)
         if self._clip:
             action = np.clip(action, self._space.low, self._space.high)  # type: ignore[attr-defined]
             check_finite({"action": action}, "act", env_axis=0)
@@ -180,6 +176,25 @@ class Collector:
         self._valid.array[t] = batch.valid
         self._after(t)
         self._observe(t + 1)
+
+    def _act(self, inputs: Inputs) -> np.ndarray:
+        """Return the agent's actions (B, ...); it does not act where an episode is waited for."""
+        batch, state = self.batch, self.state
+        assert state is not None
+        playing = batch.playing if isinstance(batch, SharedInstances) else None
+        if playing is None or playing.all():
+            acted = self.agent.act(inputs, state)
+            self.state = acted.state
+            for name, value in acted.extras.items():
+                self._extras.setdefault(name, []).append(value)
+            return acted.action.detach().cpu().numpy()
+        action: np.ndarray = self._action.copy()  # type: ignore[union-attr]
+        if playing.any():
+            rows = torch.from_numpy(np.flatnonzero(playing)).to(self.device)
+            acted = self.agent.act(inputs.at(rows), {n: v[rows] for n, v in state.items()})
+            self.state = {n: state[n].index_copy(0, rows, v) for n, v in acted.state.items()}
+            action[playing] = acted.action.detach().cpu().numpy()
+        return action
 
     def _after(self, t: int) -> None:
         """Note ended episodes; ``_start`` becomes that of the observation after step ``t``."""

@@ -97,6 +97,11 @@ class SharedInstances:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return getattr(self.batch, name)
 
+    @property
+    def playing(self) -> np.ndarray:
+        """Environments (B,), bool, that the next step plays in; none if it begins the instances."""
+        return self._playing & (self._clock + 1 < self.horizon)
+
     def reset(
         self, seed: int | Sequence[int | None] | None = None, mask: np.ndarray | None = None
     ) -> None:

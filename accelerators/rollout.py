@@ -24,6 +24,11 @@ class Inputs(NamedTuple):
     previous_reward: Tensor  # (B,) float32, zero where episode_start
     episode_start: Tensor  # (B,) bool: this observation is the first of its episode
 
+    def at(self, *index: Tensor | slice | int | None) -> Inputs:
+        """Return the part of every array that ``index`` picks from its first dimensions."""
+        observation = {name: value[index] for name, value in self.observation.items()}
+        return Inputs(observation, *(value[index] for value in self[1:]))
+
 
 class Acted(NamedTuple):
     """What acting returns."""
@@ -99,9 +104,7 @@ class Rollout(NamedTuple):
         )
 
     @property
-    def last_inputs(self) -> Inputs:
-        """What the agent will act on next, (B, ...)."""
-        observation = {name: value[-1] for name, value in self.observation.items()}
-        return Inputs(
-            observation, self.previous_action[-1], self.previous_reward[-1], self.episode_start[-1]
-        )
+    def inputs(self) -> Inputs:
+        """What the agent acted on at steps 0 .. T-1 and will act on next, (T+1, B, ...)."""
+        seen = self.observation, self.previous_action, self.previous_reward, self.episode_start
+        return Inputs(*seen)

@@ -42,7 +42,7 @@ from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout,
 from daedalus.agents.consolidation import Likelihoods
 from daedalus.agents.dilated import same_episode
 from daedalus.agents.feudal_network import Config, FeudalNetwork, Unrolled
-from daedalus.agents.learner import Learner, joined, sequence_inputs
+from daedalus.agents.learner import Learner, joined
 from daedalus.agents.losses import (
     actor_critic_loss,
     effective_rank,
@@ -210,7 +210,7 @@ class Feudal(Agent):
         rollout = self.learner.prepare(rollout)
         drawn = rollout.extras.get("random_goal")
         unrolled = self.network.unroll(
-            sequence_inputs(rollout),
+            rollout.inputs.at(slice(-1)),
             rollout.initial_state,
             None if drawn is None else torch.stack(drawn),
             self.learner.recorded(rollout),
@@ -234,7 +234,7 @@ class Feudal(Agent):
     def _future(self, rollout: Rollout, unrolled: Unrolled) -> Future:
         """Judge what comes after the rollout and after the ends of episodes, in one call."""
         rows = torch.arange(len(rollout.final_index), device=rollout.reward.device)
-        inputs = joined(rollout.last_inputs, rollout.final_inputs, rows)
+        inputs = joined(rollout.inputs.at(-1), rollout.final_inputs, rows)
         state = {k: torch.cat([v, rollout.final_state[k]]) for k, v in rollout.state.items()}
         seen = self.network.step(self.learner.clip(inputs), state)[0]
         t, b = rollout.final_index.unbind(1)

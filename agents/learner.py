@@ -75,11 +75,7 @@ class Learner:
     def outputs(self, inputs: Inputs, state: State) -> Outputs:
         """Return logits (or means), values and activations; see `Agent.outputs`."""
         inputs = self.clip(inputs)
-        steps = Inputs(
-            {name: value.unsqueeze(0) for name, value in inputs.observation.items()},
-            *(value.unsqueeze(0) for value in inputs[1:]),
-        )
-        unrolled = self.network.unroll(steps, state)
+        unrolled = self.network.unroll(inputs.at(None), state)
         layers = {
             name: getattr(unrolled, name)[0].float()
             for name in ("encoded", "features", "output", "latent")
@@ -127,7 +123,7 @@ class Learner:
         Zero elsewhere: `n_step_return` reads nothing else.
         """
         result = torch.zeros_like(rollout.reward)
-        last, final = rollout.last_inputs, rollout.final_inputs
+        last, final = rollout.inputs.at(-1), rollout.final_inputs
         t, b = rollout.final_index.unbind(1)
         cut = rollout.truncated[t, b] & ~rollout.terminated[t, b]
         if not bool(cut.any()):
@@ -178,7 +174,7 @@ class Learner:
     def unroll(self, rollout: Rollout) -> Unrolled:
         """Run the network over a prepared rollout, reusing what acting kept of it."""
         known = self.recorded(rollout)
-        return self.network.unroll(sequence_inputs(rollout), rollout.initial_state, known)
+        return self.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state, known)
 
     def recorded(self, rollout: Rollout) -> Known | None:
         """Return what acting kept, if the parameters are still those it acted with."""
@@ -217,21 +213,12 @@ class Learner:
         return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": rate}
 
 
-def sequence_inputs(rollout: Rollout) -> Inputs:
-    """Return what the agent saw at steps 0 .. T-1, (T, B, ...)."""
-    return Inputs(
-        {name: value[:-1] for name, value in rollout.observation.items()},
-        rollout.previous_action[:-1],
-        rollout.previous_reward[:-1],
-        rollout.episode_start[:-1],
-    )
-
-
 def joined(first: Inputs, second: Inputs, rows: Tensor) -> Inputs:
     """Return ``first`` followed by ``rows`` of ``second``."""
+    second = second.at(rows)
     observation = {
-        name: torch.cat([value, second.observation[name][rows]])
+        name: torch.cat([value, second.observation[name]])
         for name, value in first.observation.items()
     }
-    rest = (torch.cat([a, b[rows]]) for a, b in zip(first[1:], second[1:], strict=True))
+    rest = (torch.cat([a, b]) for a, b in zip(first[1:], second[1:], strict=True))
     return Inputs(observation, *rest)

@@ -84,15 +84,7 @@ def history(rollout: Rollout, t: int, b: int) -> tuple[Inputs, Any]:
     """
     first = 0 if rollout.initial_state else t
 
-    def cut(value: Tensor) -> Tensor:
-        return value[first : t + 1, b : b + 1]
-
-    inputs = Inputs(
-        {name: cut(value) for name, value in rollout.observation.items()},
-        cut(rollout.previous_action),
-        cut(rollout.previous_reward),
-        cut(rollout.episode_start),
-    )
+    inputs = rollout.inputs.at(slice(first, t + 1), slice(b, b + 1))
     return inputs, {name: value[b : b + 1] for name, value in rollout.initial_state.items()}
 
 

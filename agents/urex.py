@@ -36,7 +36,6 @@ from daedalus.accelerators.instances import SharedInstances
 from daedalus.agents.a3c_network import LSTMCore
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Spaces, State
 from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
-from daedalus.agents.learner import sequence_inputs
 from daedalus.agents.networks import Encoder
 from daedalus.agents.optimizers import descend
 from daedalus.agents.policies import policy_for
@@ -140,6 +139,17 @@ def sequence_loss(log_prob: Tensor, coefficient: Tensor, counts: Tensor) -> Tens
     return -(row * counts).sum() / counts.sum().clamp(min=1)
 
 
+def by_length(lengths: Tensor) -> list[tuple[int, Tensor]]:
+    """Sort sequences by how often their length (B,) doubles, that few steps are computed in vain.
+
+    Returns:
+        For each sort, its greatest length and its rows (B',); sequences have at least one step.
+    """
+    doublings = lengths.double().log2().ceil()
+    sorts = [(doublings == count).nonzero().squeeze(1) for count in doublings.unique()]
+    return [(int(lengths[rows].max()), rows) for rows in sorts]
+
+
 # --------------------------------------------------------------------------------------- the agent
 
 
@@ -205,13 +215,10 @@ class UREX(Agent):
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the sequences of ``rollout``, one for each environment."""
-        config, valid = self.config, rollout.valid
-        output = self.network(sequence_inputs(rollout), rollout.initial_state)
-        log_pi, entropy = self.network.distribution.log_prob_entropy(
-            output.flatten(0, 1), rollout.action.flatten(0, 1)
-        )
-        steps = valid.float()
-        log_prob = (log_pi.view(valid.shape) * steps).sum(0).view(-1, config.samples)
+        config = self.config
+        steps = rollout.valid.float()
+        log_pi, entropy = self._sequences(rollout)
+        log_prob = log_pi.view(-1, config.samples)
         reward = (rollout.reward * steps).sum(0).view(-1, config.samples)
         if config.objective == "urex":
             coefficient = urex_coefficients(log_prob, reward, config.tau, config.centre)
@@ -224,10 +231,23 @@ class UREX(Agent):
             "loss": loss.detach(),
             "gradient_norm": norm,
             **_diagnostics(log_prob.detach(), reward, config.tau),
-            "entropy": lambda: (entropy.detach().view(valid.shape) * steps).sum() / steps.sum(),
+            "entropy": lambda: entropy.detach().sum() / steps.sum(),
             "length": lambda: steps.sum(0).mean(),
             **self._level(),
         }
+
+    def _sequences(self, rollout: Rollout) -> Tensor:
+        """Return (2, B): log pi of each sequence, and the entropies of its steps summed."""
+        sums, order = [], []
+        for length, rows in by_length(rollout.valid.sum(0)):
+            part = slice(length), rows
+            state = {name: value[rows] for name, value in rollout.initial_state.items()}
+            output = self.network(rollout.inputs.at(*part), state).flatten(0, 1)
+            action, valid = rollout.action[part].flatten(0, 1), rollout.valid[part]
+            each = torch.stack(self.network.distribution.log_prob_entropy(output, action))
+            sums.append((each.view(2, *valid.shape) * valid).sum(1))
+            order.append(rows)
+        return torch.cat(sums, 1)[:, torch.cat(order).argsort()]
 
     def likelihoods(self) -> Likelihoods:
         """Yield log-likelihoods of the policy at the end of a task, of steps within sequences."""

@@ -322,12 +322,11 @@ def test_acting_step_by_step_equals_unrolling() -> None:
     assert made.collector is not None
     rollout = made.collector.collect(7)  # crosses the end of an episode
     assert rollout is not None
-    from daedalus.agents.learner import sequence_inputs
 
-    again = network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    again = network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     final = network.core.first.hidden
     assert final == 64
-    reused = network.unroll(sequence_inputs(rollout), rollout.initial_state, rollout.extras)
+    reused = network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state, rollout.extras)
     torch.testing.assert_close(again.output, reused.output, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(again.output[-1], rollout.state["h2"], atol=1e-6, rtol=1e-5)
 

@@ -23,7 +23,6 @@ from daedalus.agents.ewc import (
     diagonal_fisher,
     fisher_overlap,
 )
-from daedalus.agents.learner import sequence_inputs
 from daedalus.agents.optimizers import RMSProp
 from daedalus.agents.policy_fisher import rollout_likelihoods
 from daedalus.agents.si import SI
@@ -402,7 +401,7 @@ def test_the_fisher_information_of_an_agent_is_that_of_its_policy_and_value(
     samples = rollout_likelihoods(agent.learner, rollout, 400, generator)
     fisher = diagonal_fisher(parameters, samples)
     with torch.no_grad():
-        inputs = sequence_inputs(rollout)
+        inputs = rollout.inputs.at(slice(-1))
         policy = network.unroll(inputs, rollout.initial_state).policy.softmax(-1)
     expected = (policy * (1 - policy)).mean((0, 1))
     torch.testing.assert_close(fisher[:3], expected, rtol=0.02 if exact else 0.2, atol=0)

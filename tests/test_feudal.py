@@ -18,7 +18,6 @@ from daedalus.agents.feudal import (
     manager_loss,
     transition_cosine,
 )
-from daedalus.agents.learner import sequence_inputs
 from daedalus.agents.losses import effective_rank
 
 SMALL: dict[str, Any] = {
@@ -103,7 +102,7 @@ def test_the_manager_is_taught_by_what_came_of_its_own_goals() -> None:
     """A^M_t, s_t, s_{t+c} and g_t of the same t, one by one, over ends of episodes."""
     agent = catch(value_weight=0.0, manager_weight=1.0, manager_gamma=0.9, n_steps=14)
     rollout = rollout_of(agent, skip=1)
-    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     future = agent._future(rollout, unrolled)
     loss, metrics = agent._manager_loss(rollout, unrolled, future)
     ended, value = rollout.terminated | rollout.truncated, unrolled.manager_value.detach()
@@ -130,7 +129,7 @@ def test_the_manager_is_taught_by_what_came_of_its_own_goals() -> None:
 def test_what_followed_an_end_is_the_episodes_last_observation() -> None:
     agent = catch(n_steps=14)
     rollout = rollout_of(agent, skip=1)
-    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     future, net = agent._future(rollout, unrolled), agent.network
     assert len(rollout.final_index) > 0
     for (t, b), latent in zip(rollout.final_index.tolist(), _latents(net, rollout), strict=True):
@@ -188,7 +187,7 @@ def test_the_workers_loss_has_the_return_of_both_rewards_in_their_own_size(
         agent = catch(n_steps=3, gamma=0.5, intrinsic_weight=0.5 * scale, entropy_weight=0.0)
         rollout = rollout_of(agent)
         assert not rollout.reward.any()
-        unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+        unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
         value = torch.zeros(3, 4, requires_grad=True)
         unrolled = unrolled._replace(value=value)
         nothing = torch.zeros(3, 4)
@@ -224,7 +223,7 @@ def test_the_update_sees_the_goals_that_acting_used() -> None:
     assert 0 < (drawn != 0).any(-1).float().mean() < 1
     norms = drawn.norm(dim=-1)
     assert torch.all((norms == 0) | ((norms - 1).abs() < 1e-5))
-    inputs = sequence_inputs(rollout)
+    inputs = rollout.inputs.at(slice(-1))
     unrolled = agent.network.unroll(inputs, rollout.initial_state, drawn)
     state = rollout.initial_state
     for t in range(10):
@@ -252,7 +251,7 @@ def test_reusing_acting_gives_the_gradients_of_recomputing() -> None:
 
 def losses(agent: Feudal) -> tuple[Tensor, Tensor]:
     rollout = rollout_of(agent, skip=1)
-    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     future = agent._future(rollout, unrolled)
     worker, _ = agent._worker_loss(rollout, unrolled, future)
     manager, _ = agent._manager_loss(rollout, unrolled, future)
@@ -297,7 +296,7 @@ def test_the_managers_critic_does_not_read_the_goal() -> None:
         for parameter in agent.network.manager.parameters():
             parameter.zero_()
     rollout = rollout_of(agent)
-    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     assert unrolled.goal.abs().max() == 0
     assert unrolled.manager_value.std() > 0
 
@@ -306,7 +305,7 @@ def test_without_goals_the_policy_is_uniform() -> None:
     """As phi has no bias, a Worker that is told nothing cannot prefer any action."""
     agent = catch().learn(200)
     rollout = rollout_of(agent)
-    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     assert unrolled.policy.std() > 0
     silent = agent.network.policy(unrolled.hidden, agent.network.tell(unrolled.goal * 0))
     assert torch.equal(silent, torch.zeros_like(silent))
@@ -427,7 +426,7 @@ def test_both_values_reach_their_own_horizons() -> None:
     agent = Feudal("daedalus/ConstantReward-v0", config, num_envs=16, seed=1, device="cpu")
     agent.learn(24_000)
     rollout = rollout_of(agent)
-    unrolled = agent.network.unroll(sequence_inputs(rollout), rollout.initial_state)
+    unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     assert 4.7 < unrolled.value.mean() < 5.3
     assert 9.5 < unrolled.manager_value.mean() < 10.5
 

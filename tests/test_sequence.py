@@ -322,7 +322,7 @@ def test_gains_of_tasks_are_their_own() -> None:
     small = type(core)(2, 2)
     with torch.no_grad():
         small.gain[1], small.bias[1] = torch.tensor([3.0, -1.0]), torch.tensor([0.5, 1.0])
-    seen = agent.collector.collect(1).last_inputs  # type: ignore[union-attr]
+    seen = agent.collector.collect(1).inputs.at(-1)  # type: ignore[union-attr]
     shown = seen._replace(observation={"task": torch.tensor([[0.0, 1.0]])})
     assert small.step(x, shown, {})[0].tolist() == [[3.5, 0.0]]  # relu(3 + 1/2), relu(-2 + 1)
     with pytest.raises(ValueError, match="observations that tell the task"):

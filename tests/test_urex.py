@@ -14,10 +14,10 @@ from gymnasium.spaces import Box, Discrete
 
 from daedalus.accelerators.instances import SharedInstances
 from daedalus.accelerators.vector import make_batch
-from daedalus.agents.learner import sequence_inputs
 from daedalus.agents.urex import (
     UREX,
     Config,
+    by_length,
     importance_weights,
     ment_coefficients,
     sequence_loss,
@@ -266,7 +266,7 @@ def test_the_probability_is_that_of_the_whole_sequence() -> None:
     for b in range(6):
         steps = int(rollout.valid[:, b].sum())
         assert rollout.valid[:steps, b].all()
-        inputs = sequence_inputs(rollout)
+        inputs = rollout.inputs.at(slice(-1))
         cut = {k: v[:steps, b : b + 1] for k, v in inputs.observation.items()}
         rest = (x[:steps, b : b + 1] for x in inputs[1:])
         output = agent.network(type(inputs)(cut, *rest), agent.initial_state(1))
@@ -275,6 +275,61 @@ def test_the_probability_is_that_of_the_whole_sequence() -> None:
             log_pi = part.detach().log_softmax(-1)
             total += float(log_pi.gather(1, chosen.unsqueeze(1)).sum())
     assert float(row["sequence_log_prob"]()) == pytest.approx(total / 6, rel=1e-4)  # type: ignore[operator]
+
+
+def test_sequences_are_unrolled_beside_others_of_like_length_and_stay_in_their_order() -> None:
+    agent = UREX("daedalus/Copy-v0", Config(**SMALL), num_envs=30, seed=1)
+    assert agent.collector is not None
+    rollout = agent.collector.collect(agent.rollout_length)
+    assert rollout is not None
+    sums = agent._sequences(rollout).detach()
+    output = agent.network(rollout.inputs.at(slice(-1)), rollout.initial_state).detach()
+    each = agent.network.distribution.log_prob_entropy(
+        output.flatten(0, 1), rollout.action.flatten(0, 1)
+    )
+    for ours, all_steps in zip(sums, each, strict=True):
+        theirs = (all_steps.view(rollout.valid.shape) * rollout.valid).sum(0)
+        torch.testing.assert_close(ours, theirs)
+        assert len(theirs.unique()) > 5
+
+
+def test_lengths_are_sorted_by_how_often_they_double() -> None:
+    found = by_length(torch.tensor([3, 1, 9, 4, 2, 1, 16, 17]))
+    assert [(length, rows.tolist()) for length, rows in found] == [
+        (1, [1, 5]),
+        (2, [4]),
+        (4, [0, 3]),
+        (16, [2, 6]),
+        (17, [7]),
+    ]
+
+
+def test_it_acts_only_where_a_sequence_lasts() -> None:
+    """Its rows, state and actions are those of the environments that still play."""
+    agent = UREX("daedalus/Copy-v0", Config(**SMALL), num_envs=30, seed=1)
+    assert agent.collector is not None
+    seen = []
+    act = agent.act
+
+    def watched(inputs: Any, state: Any, deterministic: bool = False) -> Any:
+        acted = act(inputs, state, deterministic)
+        seen.append((inputs, state, acted))
+        return acted
+
+    agent.act = watched  # type: ignore[method-assign]
+    rollout = agent.collector.collect(agent.rollout_length)
+    assert rollout is not None
+    playing = [np.flatnonzero(row) for row in rollout.valid.numpy() if row.any()]
+    assert [len(acted.action) for _, _, acted in seen] == [len(rows) for rows in playing]
+    assert len(playing[1]) < 30  # some end at once
+    before = {name: torch.zeros(30, value.shape[1]) for name, value in seen[0][1].items()}
+    for t, (rows, (inputs, state, acted)) in enumerate(zip(playing, seen, strict=True)):
+        for name, value in inputs.observation.items():
+            torch.testing.assert_close(value, rollout.observation[name][t][rows])
+        torch.testing.assert_close(acted.action, rollout.action[t][rows])
+        for name, value in state.items():
+            torch.testing.assert_close(value, before[name][rows])
+            before[name][rows] = acted.state[name]
 
 
 class Stay(gymnasium.Env[Any, Any]):
