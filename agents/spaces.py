@@ -74,7 +74,8 @@ def arrays_of(observation: Any, spaces: Mapping[str, Space[Any]]) -> dict[str, n
         spaces: What is to be there.
 
     Raises:
-        ValueError: An array has neither its space's shape nor that of a batch.
+        ValueError: An array has neither its space's shape nor that of a batch, or the batches
+            are of several sizes.
         NotFiniteError: A value is NaN or infinite.
     """
     if not isinstance(observation, Mapping):
@@ -84,5 +85,9 @@ def arrays_of(observation: Any, spaces: Mapping[str, Space[Any]]) -> dict[str, n
         shape, wanted = arrays[name].shape, space.shape or ()
         if wanted not in (shape, shape[1:]):
             raise ValueError(f"{name} has the shape {shape}: {wanted} is needed, or a batch of it")
+    batches = {n: arrays[n].shape[: arrays[n].ndim - len(s.shape or ())] for n, s in spaces.items()}
+    if len(set(batches.values())) > 1:
+        each = (f"{n} has {size[0]}" if size else f"{n} is single" for n, size in batches.items())
+        raise ValueError(f"arrays of an observation are batches of one size: {', '.join(each)}")
     check_finite(arrays, "observation")
     return arrays

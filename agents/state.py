@@ -176,10 +176,10 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor]
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Any], state: Mapping[str, Any]
 ) -> None:
-    """Restore what `optimizer_state` returned."""
+    """Restore a copy of what `optimizer_state` returned."""
     entries: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **state["rest"]}.items():
         index, key = name.split("/", 1)
-        kept = torch.as_tensor(value) if name in tensors else value
+        kept = torch.as_tensor(value).clone() if name in tensors else value
         entries.setdefault(int(index), {})[key] = kept
     optimizer.load_state_dict({"state": entries, "param_groups": list(state["groups"])})

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence import show, with_interval
+from evidence import commits, show, with_interval
 
 from daedalus.accelerators.files import write_file
 from daedalus.accelerators.sequence import stage_ends, task_names
@@ -445,12 +445,6 @@ def _write_page(
         dates=dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
     )
     (DOCS / f"{_page(name)}.md").write_text(text, encoding="utf-8")
-
-
-def commits(sources: list[dict[str, Any]]) -> list[str]:
-    """Return the commits of runs, short, by date; +changes where not all was committed."""
-    dated = sorted({(source["date"], source["commit"]) for source in sources})
-    return list(dict.fromkeys(commit[:10] + commit[40:] for _, commit in dated))
 
 
 def main() -> None:

@@ -103,6 +103,12 @@ def provenance(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def commits(sources: list[dict[str, Any]]) -> list[str]:
+    """Return the commits of runs, short, by date; +changes where not all was committed."""
+    dated = sorted({(source["date"], source["commit"]) for source in sources})
+    return list(dict.fromkeys(commit[:10] + commit[40:] for _, commit in dated))
+
+
 def rounded(values: Any) -> list[float]:
     """Return numbers to four digits after the point."""
     return [round(float(value), 4) for value in values]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from evidence import DOCS, RESULTS, provenance, run_missing
+from evidence import DOCS, RESULTS, commits, provenance, run_missing
 
 from daedalus.evaluation.plan import Group
 from daedalus.evaluation.store import ResultStore
@@ -173,13 +173,15 @@ def _section(name: str, found: list[dict[str, Any]]) -> list[str]:
             for group in groups.values()
         ]
         lines.append(f"| {rate:g} | {clip:g} | " + " | ".join(cells) + " |")
-    source = found[0]["provenance"]
-    packages = ", ".join(f"{k} {v}" for k, v in source["versions"].items())
+    sources = [trial["provenance"] for trial in found]
+    packages = ", ".join(f"{k} {v}" for k, v in sources[0]["versions"].items())
+    hardware = " and ".join(sorted({source["hardware"] for source in sources}))
+    made = ", ".join(f"`{each}`" for each in commits(sources))
     lines += [
         "",
         f"{task.total_timesteps:,} steps a trial in 400 copies, as `{task.scenario}`; "
-        f"`python benchmarks/urex_grid.py {name}`; {source['hardware']}; {packages}; commit "
-        f"`{source['commit'][:10]}`. Every trial is in `results/urex-grid/{name}/`.",
+        f"`python benchmarks/urex_grid.py {name}`; {hardware}; {packages}; commits "
+        f"{made}. Every trial is in `results/urex-grid/{name}/`.",
     ]
     return lines
 

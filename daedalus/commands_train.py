@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
@@ -102,7 +102,7 @@ def _default_config(agent_class: Any, name: str, task: Any) -> Any:
 
 def _with_config(agent_class: Any, defaults: Any) -> type[Train]:
     """`Train` with the fields of the agent's Config beside its own."""
-    order_fields(agent_class.Config)
+    arrange_fields(agent_class.Config)
     kind = Annotated[agent_class.Config, tyro.conf.arg(name="")]
     made = dataclasses.make_dataclass(
         "Train", [("config", kind, dataclasses.field(default=defaults))], bases=(Train,)
@@ -111,9 +111,11 @@ def _with_config(agent_class: Any, defaults: Any) -> type[Train]:
     return made
 
 
-def order_fields(config: type[Any]) -> None:
-    """Put the keyword-only fields of a dataclass last in help, where its signature has them."""
-    known = config.__dataclass_fields__
+def arrange_fields(config: type[Any]) -> None:
+    """Put keyword-only fields last in help, as in the signature; hide those without a use."""
+    known, hints = config.__dataclass_fields__, get_type_hints(config)
+    for name in getattr(config, "UNUSED", ()):
+        config.__annotations__[name] = tyro.conf.Suppress[hints[name]]  # type: ignore[misc, valid-type]
     for name in [name for name, field in known.items() if field.kw_only]:
         known[name] = known.pop(name)
 

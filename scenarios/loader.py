@@ -160,7 +160,7 @@ def _checked(name: str, data: dict[str, Any], lines: Lines) -> Scenario:
 
 
 def _walk(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Every key below a node with its line."""
+    """Every key and item below a node with its line."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             line = key.start_mark.line + 1
@@ -170,6 +170,7 @@ def _walk(node: yaml.Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
             yield from _walk(value, (*path, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
+            yield (*path, str(index)), value.start_mark.line + 1
             yield from _walk(value, (*path, str(index)))
 
 

@@ -103,7 +103,8 @@ def scenario_from(name: str, data: dict[str, Any]) -> Scenario:
         data: mapping from a file, with keys out of `KEYS` only.
 
     Raises:
-        FieldError: a required key is missing or a value has the wrong type.
+        FieldError: a required key is missing, a value has the wrong type, or two stages of one
+            name are different tasks.
     """
     if "env" not in data:
         raise FieldError((), "the required key 'env' is missing; add e.g. 'env: CartPole-v1'")
@@ -124,6 +125,15 @@ def _sequence(scenario: Scenario, entries: list[dict[str, Any]]) -> Scenario:
         )
         for entry in entries
     )
+    first = {stage.name: stage for stage in reversed(stages)}
+    for index, stage in enumerate(stages):
+        same = first[stage.name]
+        if (stage.env, stage.env_kwargs) != (same.env, same.env_kwargs):
+            raise FieldError(
+                ("stages", str(index), "name"),
+                f"the name {stage.name!r} is that of an earlier stage with another environment or "
+                "other env_kwargs: give it a name of its own",
+            )
     return replace(
         scenario,
         env=SEQUENCE,

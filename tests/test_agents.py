@@ -736,3 +736,16 @@ def test_make_agent_says_that_it_returns_the_class() -> None:
             TypeError, match=r"it returns the class, .+ make_agent\('feudal'\)\(env"
         ):
             make_agent("feudal", *more, **({} if more else {"env": 1}))  # type: ignore[arg-type]
+
+
+def test_an_agent_that_took_another_ones_state_leaves_it_alone() -> None:
+    """Training the second changes neither the weights nor the optimiser of the first."""
+    first, second = (ActorCritic(vector(), Config(**SMALL), seed=n, device="cpu") for n in (0, 1))
+    first.learn(16)
+    tensors, state = first.get_state()
+    before = {name: np.asarray(value).copy() for name, value in tensors.items()}
+    second.set_state(tensors, state)
+    second.learn(16)
+    for name, value in first.get_state()[0].items():
+        np.testing.assert_array_equal(np.asarray(value), before[name], err_msg=name)
+    assert any("optimizer" in name for name in before)

@@ -93,6 +93,18 @@ def test_help_of_train_lists_the_settings_of_the_agent(ask: Ask) -> None:
     assert "Step size of RMSProp" in out
 
 
+@pytest.mark.parametrize("name", ["distral", "progressive"])
+def test_help_of_train_leaves_out_settings_without_a_use(ask: Ask, name: str) -> None:
+    from daedalus.agents import make_agent
+
+    code, out, _ = ask("train", name, "--help")
+    assert code == 0
+    assert "--columns" in out
+    for unused in make_agent(name).Config.UNUSED:
+        assert f"--{unused.replace('_', '-')} " not in out
+        assert f"--{unused.replace('_', '-')}," not in out
+
+
 def test_version(ask: Ask) -> None:
     assert ask("--version")[1].startswith("daedalus 0.")
 

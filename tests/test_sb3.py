@@ -417,6 +417,21 @@ def test_predict_refuses_what_is_no_observation(name: str) -> None:
         agent.predict(board * np.nan)
 
 
+def test_predict_refuses_arrays_of_unequal_batches() -> None:
+    space = Dict({"a": Box(-1, 1, (2,), np.float32), "b": Box(-1, 1, (4,), np.float32)})
+    agent = make_agent("actor_critic")(Scripted(space), device="cpu")
+
+    def seen(a: tuple[int, ...], b: tuple[int, ...]) -> dict[str, np.ndarray]:
+        return {"a": np.zeros((*a, 2), np.float32), "b": np.zeros((*b, 4), np.float32)}
+
+    assert agent.predict(seen((), ()))[0].shape == ()
+    assert agent.predict(seen((3,), (3,)))[0].shape == (3,)
+    with pytest.raises(ValueError, match="batches of one size: a is single, b has 3"):
+        agent.predict(seen((), (3,)))
+    with pytest.raises(ValueError, match="batches of one size: a has 2, b has 3"):
+        agent.predict(seen((2,), (3,)))
+
+
 def test_every_agent_can_be_imported_by_its_class() -> None:
     for name in agent_names():
         kind = entry_point(name).partition(":")[2]

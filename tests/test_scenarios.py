@@ -73,6 +73,11 @@ def test_an_agent_that_keeps_a_limit_is_told_the_scenarios() -> None:
         ("env: \x00", "not valid YAML"),
         ("? {a: b}\n: 3\n", "line 1: a key must be a word"),
         ("env: A\nenv_kwargs: {1: 2}", "expected keys that are text"),
+        ("env: A\nstages:\n- name: a\n- env: B\n", "line 4: stages.1: a stage needs a name"),
+        (
+            "env: A\nstages:\n- name: a\n- {name: b, env: B}\n- name: a\n  env_kwargs: {rows: 3}\n",
+            "line 5: stages.2.name: the name 'a' is that of an earlier stage with another",
+        ),
         ("env: " + "A" * MAX_BYTES, "longer than 65,536 bytes"),
     ],
 )
