@@ -32,6 +32,7 @@ depend on beta), and states count as often as they are visited, without gamma^t,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -228,6 +229,7 @@ class Distral(Agent):
 
     name = "distral"
     Config: ClassVar[type[Any]] = Config
+    _acts_commonly = False
 
     def build(self) -> None:
         """Make the networks and their optimiser.
@@ -264,6 +266,16 @@ class Distral(Agent):
         self.modules = {"network": self.network}
         self.optimizers = {"rmsprop": self.optimizer}
 
+    @property
+    def common(self) -> Distral:
+        """This agent with its networks, acting by pi_0 alone: what it does on a task, known or new.
+
+        For `daedalus.evaluate` and whatever else acts with an agent, not for training.
+        """
+        other = copy(self)
+        other._acts_commonly = True
+        return other
+
     def judge(self, observation: dict[str, Tensor]) -> Judged:
         """Judge observations (N, ...)."""
         if not self._told:
@@ -276,11 +288,12 @@ class Distral(Agent):
         """Sample from the policy of each row's task, or take its most likely action."""
         with torch.no_grad():
             judged = self.judge(inputs.observation)
+        logits = judged.logits0 if self._acts_commonly else judged.logits
         if deterministic:
-            action = self.policy.mode(judged.logits)
+            action = self.policy.mode(logits)
         else:
-            action = self.policy.sample(judged.logits, self.generators["act"])
-        return Acted(action, state, {"value": judged.value, "policy": judged.logits})
+            action = self.policy.sample(logits, self.generators["act"])
+        return Acted(action, state, {"value": judged.value, "policy": logits})
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the losses of all tasks and of the distillation."""

@@ -26,6 +26,7 @@ from daedalus.agents.distral import (
     soft_policy,
     soft_value,
 )
+from daedalus.evaluation.evaluate import evaluate
 from daedalus.scenarios import SEQUENCE
 
 ROOMS: dict[str, Any] = {
@@ -199,6 +200,20 @@ def test_each_row_is_judged_by_the_networks_of_its_task_and_pi_0_sees_no_task() 
         {"place": torch.zeros(3, 130), "task": torch.eye(3)[[2, 0, 1]]}, none, torch.zeros(3), start
     )
     assert agent.act(inputs, {}).action.tolist() == [2, 0, 1]
+
+
+def test_the_common_policy_acts_by_pi_0_on_every_task_and_the_agent_goes_on_as_it_was() -> None:
+    agent = made(columns=1)
+    with torch.no_grad():
+        agent.network.common.actor.bias[3] = 50.0
+        for task in range(3):
+            trunk: Any = agent.network.tasks[task]
+            trunk.actor.bias[task] = 50.0
+    seen = {"place": np.zeros((3, 130), np.float32), "task": np.eye(3, dtype=np.float32)}
+    assert agent.common.predict(seen)[0].tolist() == [3, 3, 3]
+    assert agent.predict(seen)[0].tolist() == [0, 1, 2]
+    up = evaluate(agent.common, SEQUENCE, 2, env_kwargs={**ROOMS, "task": "0"})
+    assert up.returns == pytest.approx([-4.0, -4.0])  # always up: against the wall
 
 
 @pytest.mark.parametrize(
