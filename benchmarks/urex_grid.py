@@ -179,7 +179,8 @@ def _section(name: str, found: list[dict[str, Any]]) -> list[str]:
     made = ", ".join(f"`{each}`" for each in commits(sources))
     lines += [
         "",
-        f"{task.total_timesteps:,} steps a trial in 400 copies, as `{task.scenario}`; "
+        f"{task.total_timesteps:,} steps a trial in 400 copies, waiting ones included, "
+        f"as `{task.scenario}`; "
         f"`python benchmarks/urex_grid.py {name}`; {hardware}; {packages}; commits "
         f"{made}. Every trial is in `results/urex-grid/{name}/`.",
     ]
