@@ -339,12 +339,17 @@ def answer(path: Path) -> str:
 
 
 def verdict(name: str) -> str:
-    """Return the answer of an agent's first page as a link to it, and how many more there are."""
+    """Return an agent's first page as a link, its answer, and how many more there are.
+
+    The answer of a page of several agents stands with the first of them.
+    """
     if name not in EVIDENCE:
         return ""
     first, *more = EVIDENCE[name]
     path = DOCS / f"{first}.md"
-    text = f"[{answer(path) or title(path)}](docs/{first}.md)"
+    said_before = next(n for n, pages in EVIDENCE.items() if pages[0] == first) != name
+    text = f"[{title(path)}](docs/{first}.md)"
+    text += "" if said_before else f" {answer(path)}".rstrip()
     return f"{text} And [{len(more)} more](docs/agents/{page_name(name)}.md)." if more else text
 
 
