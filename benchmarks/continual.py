@@ -116,8 +116,6 @@ FURTHER = {
     "catch_sequence": "\n\nDQN is stable-baselines3's: two layers of 64 units, a quarter of an "
     "update a step, exploration that begins anew with each task. EWC takes the Fisher information "
     "of all its action values from the task's replay.",
-    "small_collect_sequence": "\n\nThese runs of `progressive` are of before its adapters behind "
-    "convolutions were made narrower, as wide as their layer.",
 }
 """What differs in methods of one scenario."""
 
