@@ -44,7 +44,11 @@ class Condition(NamedTuple):
 WIDE = "more symbols than concepts; 2,500 batches"
 CONDITIONS = {
     "informed": Condition({}, {}, "other concepts as distractors"),
-    "agnostic": Condition({"sender": "agnostic"}, {}, "the same, the sender compares nothing"),
+    "agnostic": Condition(
+        {"sender": "agnostic"},
+        {},
+        "the same, the sender sees the images side by side, without filters over both",
+    ),
     "same concept": Condition({}, {"same_concept": True}, "distractors of the target's concept"),
     "only concepts shared": Condition({}, {"same_images": False}, "each sees its own images"),
     "noise": Condition(
@@ -153,9 +157,11 @@ FOUND = (
     " images look like. Nor could two or three symbols name 20 concepts; purity is what so few can"
     " give, 0.1 to 0.15.",
     "Where each sees images of its own, only the concept is shared. *Only concepts shared* wins 93"
-    " to 98 % of its games and fails on noise in every run (0.50 to 0.53), as it has to: these are"
-    " codes of concepts, if coarse ones, two to four symbols for 20. Noise that is not shared and"
-    " random symbols leave chance, as they have to.",
+    " to 98 % of its games and fails on noise in every run (0.50 to 0.53), as it has to. These are"
+    " no names of concepts either: two symbols for sorts of the target's concept would win 76 % at"
+    " most (10/19 + 9/19 / 2), four 89 %. The symbol tells how the two concepts compare, such as"
+    " which of them comes first in some order. Noise that is not shared and random symbols leave"
+    " chance, as they have to.",
     "*Same concept* stays at chance in all five runs, with one symbol for everything. Its images"
     " differ, so a code is possible; none is learnt in these games, and why is not known. Two runs"
     " of *informed, 100 symbols* stay below 0.95, at 0.944 and 0.936.",
@@ -176,8 +182,8 @@ def page(rows: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     lines = [
         "# Do two agents agree on a code, and on what?",
         "",
-        "**Yes: on how images look where both see the same ones (above 95 % in ten of ten runs), "
-        "on concepts where each has its own (93 to 98 %).**",
+        "**Yes: on comparing how images look where both see the same ones (above 95 % in ten of "
+        "ten runs), on comparing concepts where each has its own (93 to 98 %); not on names.**",
         "",
         "A sender names one of two images with one symbol, a receiver points"
         " ([ReferentialGame](environments/referential-game.md)); both learn by REINFORCE"
