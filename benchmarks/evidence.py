@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from daedalus import scenarios
 from daedalus.accelerators.files import write_file
 from daedalus.evaluation.benchmark import State, benchmark
 from daedalus.evaluation.plan import Group, Plan, RunSpec
@@ -101,6 +103,28 @@ def provenance(run: dict[str, Any]) -> dict[str, Any]:
         "hardware": f"{run['hardware']['processor']}, {run['hardware']['cores']} cores, "
         f"{run['threads']} thread a run",
     }
+
+
+def commands(command: str, seeds: Mapping[str, int]) -> list[str]:
+    """Return what makes runs of a benchmark that takes ``--seeds``, 5 if not told, and ``--only``.
+
+    Args:
+        command: Without these options.
+        seeds: Runs of each line of the figure.
+    """
+    groups = {n: [v for v in seeds if seeds[v] == n] for n in sorted(set(seeds.values()))}
+    return [
+        command
+        + (f" --seeds {n}" if n != 5 else "")
+        + (f" --only {shlex.join(group)}" if len(groups) > 1 else "")
+        for n, group in groups.items()
+    ]
+
+
+def linked(scenario: str) -> str:
+    """Return the name of a scenario with the way to its file from a page of docs/."""
+    path = scenarios.find(scenario).relative_to(ROOT)
+    return f"[`{scenario}`](../{path.as_posix()})"
 
 
 def commits(sources: list[dict[str, Any]]) -> list[str]:

@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import json
 import os
-import shlex
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,8 @@ from evidence import (
     DOCS,
     EPISODES,
     RESULTS,
-    ROOT,
+    commands,
+    linked,
     provenance,
     rounded,
     run_missing,
@@ -594,7 +594,10 @@ def summarise(name: str) -> None:
         "total_timesteps": claim.total_timesteps,
         "baseline": claim.baseline,
         "baseline_final_return": goal,
-        "commands": _commands(name, {variant: len(group) for variant, group in groups.items()}),
+        "commands": commands(
+            f"python benchmarks/learning.py {name}",
+            {variant: len(group) for variant, group in groups.items()},
+        ),
         "variants": rows,
         "provenance": {
             "versions": first["versions"],
@@ -606,19 +609,6 @@ def summarise(name: str) -> None:
     (RESULTS / name / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     _draw(name, claim, groups)
     _write_page(name, summary)
-
-
-def _commands(name: str, seeds: dict[str, int]) -> list[str]:
-    """Return the commands that make the runs of a claim, by the ``seeds`` of each variant."""
-    command = f"python benchmarks/learning.py {name}"
-    if set(seeds.values()) == {5}:
-        return [command]
-    groups = {n: [v for v in seeds if seeds[v] == n] for n in sorted(set(seeds.values()))}
-    one = len(groups) == 1
-    return [
-        f"{command} --seeds {n}" + ("" if one else f" --only {shlex.join(group)}")
-        for n, group in groups.items()
-    ]
 
 
 def _settings(claim: Claim, variants: Iterable[str]) -> list[str]:
@@ -698,11 +688,6 @@ def _per_point(table: np.ndarray, percentile: float) -> np.ndarray:
     return np.asarray(np.percentile(table, percentile, axis=0))
 
 
-def _link(scenario: str) -> str:
-    """Return the way to a scenario's file from a page."""
-    return f"../{scenarios.find(scenario).relative_to(ROOT).as_posix()}"
-
-
 def _write_page(name: str, summary: dict[str, Any]) -> None:
     claim = CLAIMS[name]
     task = scenarios.load(claim.scenario)
@@ -744,7 +729,7 @@ def _write_page(name: str, summary: dict[str, Any]) -> None:
         "",
         *_settings(claim, summary["variants"]),
         "",
-        f"Scenario [`{summary['scenario']}`]({_link(claim.scenario)}), "
+        f"Scenario {linked(claim.scenario)}, "
         f"{claim.num_envs or task.num_envs} environments side by side; "
         f"{' and '.join(f'`{each}`' for each in summary['commands'])}; {source['hardware']}; "
         f"{', '.join(f'{k} {v}' for k, v in source['versions'].items())}; commits "
