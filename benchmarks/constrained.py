@@ -267,7 +267,7 @@ def _draw(name: str, groups: dict[str, list[dict[str, Any]]]) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 1, figsize=(8, 7), dpi=120, sharex=True)
+    figure, axes = plt.subplots(2, 1, figsize=(9.5, 7), dpi=120, sharex=True)
     for label, group in groups.items():
         for ax, key in zip(axes, ("return", "cost"), strict=True):
             steps = np.array(group[0]["steps"])
@@ -290,7 +290,7 @@ def _draw(name: str, groups: dict[str, list[dict[str, Any]]]) -> None:
     axes[1].annotate(f" limit {limit:g}", (1.0, limit), annotation_clip=False, **beside)
     axes[0].set(ylabel="return of an episode", title=TASKS[name].scenario)
     axes[1].set(xlabel="environment steps", ylabel="cost of an episode")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

@@ -668,7 +668,7 @@ def _draw(name: str, claim: Claim, groups: dict[str, list[dict[str, Any]]]) -> N
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 4.5), dpi=120)
+    figure, axes = plt.subplots(figsize=(10, 4.5), dpi=120)
     grid = np.linspace(0, claim.total_timesteps, POINTS)
     for variant, group in groups.items():
         table = np.array([np.interp(grid, *_curve(run)) for run in group])
@@ -677,7 +677,7 @@ def _draw(name: str, claim: Claim, groups: dict[str, list[dict[str, Any]]]) -> N
             grid, _per_point(table, 25), _per_point(table, 75), color=line.get_color(), alpha=0.15
         )
     axes.set(xlabel="environment steps", ylabel="return of an episode", title=claim.scenario)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     (DOCS / "images").mkdir(parents=True, exist_ok=True)
