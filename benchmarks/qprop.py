@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import qprop_notes
-from evidence import DOCS, RESULTS, show, with_interval
+from evidence import DOCS, RESULTS, linked, show, with_interval
 from stable_baselines3.common.callbacks import BaseCallback
 
 from daedalus import scenarios
@@ -363,7 +363,8 @@ def write_page() -> None:
     lines = [
         "# Does Q-Prop need fewer episodes than TRPO?",
         "",
-        "**On Pendulum it does; on Hopper, HalfCheetah and Swimmer five seeds do not tell.**",
+        "**On Pendulum in batches of 1,000 steps, with its critic or without; on Hopper, "
+        "HalfCheetah and Swimmer five seeds do not tell. Nowhere is it the critic that helps.**",
         "",
         "    grad J = E[grad log pi (A - eta Abar)] + E[eta grad_a Q(s, mu) grad mu],"
         "  eta = 1[A Abar > 0]",
@@ -406,6 +407,7 @@ def _section(name: str, task: Task) -> list[str]:
         "*corr(A, Abar)* and *variance* (of the gradient by the policy's mean, with the control "
         "variate, of that without): means over the second half of training. *Chance*: over all "
         "pairs of seeds, with 95 % bootstrap intervals; 0.5 is none. "
+        f"Settings of {linked(task.scenario)}. "
         f"`python benchmarks/qprop.py {name}`; {' and '.join(summary['hardware'])}, one thread, "
         f"other work beside it; {packages}; commits {', '.join(summary['commits'])}. Every run is "
         f"in `results/qprop/{name}/`.",
