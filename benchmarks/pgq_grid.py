@@ -259,7 +259,8 @@ SHOWN = ("1000", "5000", "10000", "20000")
 
 PAGE = """# Does Q-learning in the policy help a policy gradient?
 
-**Yes: PGQ is at the optimum after 20,000 steps; the policy gradient has hardly begun.**
+**Yes, with replay: PGQ is at the optimum after 20,000 steps, Q-learning, ahead at first, at 0.42;
+the policy gradient has hardly begun.**
 
 PGQ (O'Donoghue et al. 2017, 1611.01626) reads Q-values out of a policy and a value,
 
@@ -275,7 +276,9 @@ The map of `daedalus/GridWorld-v0`, tables in place of networks, one update for 
 actor-critic by its one-step target, PGQ also by {replayed} replayed transitions, Q-learning by
 {replayed} replayed transitions alone. What is shown is the exact discounted value of the start
 under the policy that acts: for Q-learning with its epsilon. The best
-policy is worth {optimum}.
+policy is worth {optimum}. As in the paper, PGQ learns from nine transitions a step and the
+actor-critic from one, so that this tells what the two updates do together with their replay, not
+apart from it.
 
 | value of the start after steps | {head} |
 |---|{rule}

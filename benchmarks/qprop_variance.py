@@ -183,9 +183,11 @@ gradient of the same episodes.
 |---|---|---:|---:|---:|
 {rows}
 
-*Variance*: trace of the covariance over episodes, of the plain gradient's. *Mean gradient*: share
-of the plain one's mean, along it. *Bias*: largest component of the difference of the means. Means
-over {repetitions} times {episodes:,} episodes ± standard errors.
+*Variance*: trace of the covariance over episodes, as a share of the plain gradient's (less is
+better). *Mean gradient*: projection of the mean on the plain gradient's, as a share of it (1 is the
+same). *Bias*: largest component of the difference of the means. Critics: the exact one, the exact
+one with its sign flipped, and noise of the same size. Means over {repetitions} times {episodes:,}
+episodes ± standard errors.
 
 With the standard eta the mean is the policy gradient's, whatever the critic: a bias of that many
 standard errors is what chance gives. A wrong critic costs it variance instead. The conservative
