@@ -88,7 +88,9 @@ class Rollout(NamedTuple):
     final_index: Tensor  # (K, 2) int64 rows (t, b) where an episode ended, in either way
     final_observation: dict[str, Tensor]  # (K, ...)
     final_state: State  # (K, ...) recurrent state after step t, with which to judge it
-    extras: dict[str, list[Tensor]]  # from act, T of (B, ...) each
+    extras: dict[
+        str, list[Tensor]
+    ]  # from act, T of (B, ...) each; none if episodes were waited for
     initial_state: State  # (B, ...) before step 0
     state: State  # (B, ...) after step T - 1
 

@@ -20,6 +20,7 @@ from gymnasium.spaces import Box
 from daedalus.accelerators.gymnasium_batch import Arrays
 from daedalus.envs.batch import Batch
 from daedalus.scenarios import SEQUENCE
+from daedalus.scenarios.schema import check_names
 
 ALL = "all"
 FLAGS = ("reward", "terminated", "truncated", "cost", "valid")
@@ -72,9 +73,11 @@ def sequence_batch(
 
     Raises:
         ValueError: There is no such task, there are fewer environments than tasks, or all tasks
-            are asked for while agents have to tell them apart by what all environments show.
+            are asked for while agents have to tell them apart by what all environments show, or
+            stages of one name are different tasks.
     """
-    stages = {str(stage["name"]): stage for stage in reversed(env_kwargs["stages"])}
+    check_names(env_kwargs["stages"])
+    stages = {str(stage["name"]): stage for stage in env_kwargs["stages"]}
     names = task_names(env_kwargs)
     chosen = str(env_kwargs.get("task", ALL))
     if chosen not in (ALL, *names):

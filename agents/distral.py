@@ -268,10 +268,17 @@ class Distral(Agent):
 
     @property
     def common(self) -> Distral:
-        """This agent with its networks, acting by pi_0 alone: what it does on a task, known or new.
+        """This agent with its networks, acting by pi_0 alone, to see what it does on each task.
 
-        For `daedalus.evaluate` and whatever else acts with an agent, not for training.
+        For `daedalus.evaluate` and whatever else acts with an agent; it learns and is saved as the
+        agent itself. Where one policy is ``shared`` that is it.
+
+        Raises:
+            ValueError: This variant has no pi_0.
         """
+        config = self.config
+        if config.columns == 1 and config.c_kl == 0 and not config.shared:
+            raise ValueError("this variant distils no pi_0: it needs c_kl > 0 or two columns")
         other = copy(self)
         other._acts_commonly = True
         return other
@@ -288,12 +295,14 @@ class Distral(Agent):
         """Sample from the policy of each row's task, or take its most likely action."""
         with torch.no_grad():
             judged = self.judge(inputs.observation)
-        logits = judged.logits0 if self._acts_commonly else judged.logits
+        common = self._acts_commonly and not self.config.shared
+        logits = judged.logits0 if common else judged.logits
         if deterministic:
             action = self.policy.mode(logits)
         else:
             action = self.policy.sample(logits, self.generators["act"])
-        return Acted(action, state, {"value": judged.value, "policy": logits})
+        value = {} if common else {"value": judged.value}  # pi_0 has none
+        return Acted(action, state, {**value, "policy": logits})
 
     def update(self, rollout: Rollout) -> Metrics:
         """Take one step on the losses of all tasks and of the distillation."""
@@ -397,8 +406,7 @@ class Distral(Agent):
         )
         following = torch.zeros_like(reward)
         with torch.no_grad():
-            last = {name: value[-1] for name, value in rollout.observation.items()}
-            following[-1] = self.judge(last).value
+            following[-1] = self.judge(rollout.inputs.at(-1).observation).value
             t, b = rollout.final_index.unbind(1)
             if len(t):
                 following[t, b] = self.judge(rollout.final_observation).value

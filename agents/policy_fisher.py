@@ -83,7 +83,6 @@ def history(rollout: Rollout, t: int, b: int) -> tuple[Inputs, Any]:
     steps before it, as in training.
     """
     first = 0 if rollout.initial_state else t
-
     inputs = rollout.inputs.at(slice(first, t + 1), slice(b, b + 1))
     return inputs, {name: value[b : b + 1] for name, value in rollout.initial_state.items()}
 

@@ -238,7 +238,10 @@ class UREX(Agent):
         }
 
     def _sequences(self, rollout: Rollout) -> Tensor:
-        """Return (2, B): log pi of each sequence, and the entropies of its steps summed."""
+        """Return (2, B): log pi of each sequence, and the entropies of its steps summed.
+
+        Sequences begin with the rollout, so their valid steps are its first.
+        """
         sums, order = [], []
         for length, rows in by_length(rollout.valid.sum(0)):
             part = slice(length), rows

@@ -328,9 +328,7 @@ def _section(name: str, task: Task) -> list[str]:
     summary = json.loads((HOME / name / "summary.json").read_text())
     scenario, source = scenarios.load(task.scenario), summary["provenance"]
     seeds = {label: row["runs"] for label, row in summary["agents"].items()}
-    told = commands(f"python benchmarks/constrained.py {name}", seeds)
-    if len(told) == 1 and len(seeds) < len(task.agents):
-        told = [f"{told[0]} --only {' '.join(seeds)}"]
+    told = commands(f"python benchmarks/constrained.py {name}", task.agents, seeds)
     longer = f", {task.total_timesteps:,} steps" if name.endswith("-long") else ""
     lines = ["", f"## {task.scenario}{longer}", "", scenario.description, ""]
     lines += [f"![return and cost](images/{name}.png)", ""]

@@ -35,11 +35,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "KL and entropy, one column": {"columns": 1},
     "KL and entropy, two columns": {"columns": 2},
 }
-ACTORS = ("the task's policy", "pi_0", "random")
+ACTORS = ("the task's policy", "pi_0")
+RANDOM = "random"
+
+
+def scores(actor: Any) -> dict[str, float]:
+    """Return an actor's mean return on each task."""
+    return {
+        task: evaluate(actor, TASK.env, EPISODES, env_kwargs={**TASK.env_kwargs, "task": task}).mean
+        for task in task_names(TASK.env_kwargs)
+    }
 
 
 def run(settings: dict[str, Any], seed: int) -> dict[str, dict[str, float]]:
-    """Train on all tasks; return each actor's mean return on each task."""
+    """Train on all tasks; return what the tasks' policies and pi_0 have on each."""
     torch.set_num_threads(1)
     config = Distral.Config(**{**TASK.agents["distral"], **settings})
     together = {**TASK.env_kwargs, "task": "all"}
@@ -47,21 +56,13 @@ def run(settings: dict[str, Any], seed: int) -> dict[str, dict[str, float]]:
         TASK.env, config, num_envs=TASK.num_envs, seed=seed, env_kwargs=together
     )
     agent.learn(TASK.total_timesteps)
-    actors = dict(zip(ACTORS, (agent, agent.common, "random"), strict=True))
-    return {
-        name: {
-            task: evaluate(
-                actor, TASK.env, EPISODES, env_kwargs={**TASK.env_kwargs, "task": task}
-            ).mean
-            for task in task_names(TASK.env_kwargs)
-        }
-        for name, actor in actors.items()
-    }
+    return {name: scores(actor) for name, actor in zip(ACTORS, (agent, agent.common), strict=True)}
 
 
 def run_all(seeds: int) -> None:
     """Run what is missing, all variants of a seed before the next seed."""
     stored = json.loads(STORED.read_text()) if STORED.exists() else {"runs": []}
+    stored.setdefault(RANDOM, scores(RANDOM))
     done = {(each["variant"], each["seed"]) for each in stored["runs"]}
     for seed in range(seeds):
         for variant, settings in VARIANTS.items():
@@ -86,7 +87,7 @@ def of(runs: list[dict[str, Any]], variant: str, actor: str) -> np.ndarray:
     )
 
 
-def draw(runs: list[dict[str, Any]], variants: list[str]) -> None:
+def draw(runs: list[dict[str, Any]], variants: list[str], random: dict[str, float]) -> None:
     """Draw the returns on each task, a dot for each seed."""
     import matplotlib as mpl
 
@@ -100,8 +101,9 @@ def draw(runs: list[dict[str, Any]], variants: list[str]) -> None:
     for axis, variant in zip(axes[0], variants, strict=True):
         for shift, actor in enumerate(ACTORS):
             values = of(runs, variant, actor)
-            at = np.arange(len(tasks)) + 0.25 * (shift - 1)
+            at = np.arange(len(tasks)) + 0.2 * (shift - 0.5)
             axis.plot(np.tile(at, len(values)), values.ravel(), ".", alpha=0.7, label=actor)
+        axis.plot(range(len(tasks)), [random[t] for t in tasks], "_", color="grey", label=RANDOM)
         axis.set_title(variant, fontsize=9)
         axis.set_xticks(range(len(tasks)), tasks, rotation=60)
         axis.spines[["top", "right"]].set_visible(False)
@@ -127,7 +129,7 @@ other step -0.02, and there are 200 at most: -4 is a goal that was not found.
 {table}
 
 Means of {episodes} held-out episodes on each task, actions drawn; interquartile means over {seeds}
-seeds of the mean over tasks, with 95 % bootstrap intervals.
+seeds of the mean over tasks, with 95 % bootstrap intervals. Random actions have {random:.2f}.
 
 {found}
 
@@ -142,9 +144,10 @@ FOUND = "-"
 
 def write_page() -> None:
     """Write docs/distral-common.md and its figure from the kept runs."""
-    runs = json.loads(STORED.read_text())["runs"]
+    stored = json.loads(STORED.read_text())
+    runs = stored["runs"]
     variants = [name for name in VARIANTS if any(each["variant"] == name for each in runs)]
-    draw(runs, variants)
+    draw(runs, variants, stored[RANDOM])
     table = ["| variant | " + " | ".join(ACTORS) + " |", "|---|" + "---:|" * len(ACTORS)]
     for variant in variants:
         cells = (show(with_interval(of(runs, variant, a).mean(1)), ".2f") for a in ACTORS)
@@ -152,6 +155,7 @@ def write_page() -> None:
     sources = [each["provenance"] for each in runs]
     text = PAGE.format(
         answer=ANSWER,
+        random=np.mean(list(stored[RANDOM].values())),
         found=FOUND,
         table="\n".join(table),
         episodes=EPISODES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,18 +105,19 @@ def provenance(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def commands(command: str, seeds: Mapping[str, int]) -> list[str]:
+def commands(command: str, lines: Iterable[str], seeds: Mapping[str, int]) -> list[str]:
     """Return what makes runs of a benchmark that takes ``--seeds``, 5 if not told, and ``--only``.
 
     Args:
         command: Without these options.
-        seeds: Runs of each line of the figure.
+        lines: Of the figure, those without runs too.
+        seeds: Runs of each line that has some.
     """
     groups = {n: [v for v in seeds if seeds[v] == n] for n in sorted(set(seeds.values()))}
     return [
         command
         + (f" --seeds {n}" if n != 5 else "")
-        + (f" --only {shlex.join(group)}" if len(groups) > 1 else "")
+        + (f" --only {shlex.join(group)}" if set(group) != set(lines) else "")
         for n, group in groups.items()
     ]
 

@@ -37,8 +37,7 @@ PENDULUM = (
     "seeds' spread. So are the three weights of it among themselves. 120 episodes are five batches "
     "of 5,000 steps, in which nobody gets far. DDPG and SAC learn from every step as it is taken: "
     "they need a quarter of Q-Prop's episodes to -300. They were stopped at 40, at returns of -167 "
-    "and -169, which is about as good as this task can be played, for a step of theirs takes 46 "
-    "and 60 times one of Q-Prop's."
+    "and -169, for a step of theirs takes 46 and 60 times one of Q-Prop's."
 )
 """What the figures of Pendulum mean."""
 

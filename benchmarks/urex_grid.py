@@ -206,8 +206,8 @@ def write_page() -> None:
         "five seeds of each. Here no gradient comes to a norm of 10 (seed 0 with 10, 40 and 100 "
         "was the same run to the last digit), so that there are six settings; the loss is a mean "
         "over episodes, the authors' may be on another scale. A trial counts by the level of its "
-        "curriculum, the length of its tapes, in the last tenth of training. A task begins at "
-        "level 1 or 2 and ends at 30.",
+        "curriculum, the least length of its tapes, in the last tenth of training. A task begins "
+        "at level 1 or 2 and ends at 30.",
         "",
         "![levels](images/urex-grid.png)",
         *([""] if NOTE else []),

@@ -115,6 +115,7 @@ def arrange_fields(config: type[Any]) -> None:
     """Put keyword-only fields last in help, as in the signature; hide those without a use."""
     known, hints = config.__dataclass_fields__, get_type_hints(config)
     for name in getattr(config, "UNUSED", ()):
+        # for the whole process: `checked` asks these for their default, not for a type
         config.__annotations__[name] = tyro.conf.Suppress[hints[name]]  # type: ignore[misc, valid-type]
     for name in [name for name, field in known.items() if field.kw_only]:
         known[name] = known.pop(name)

@@ -347,7 +347,7 @@ def verdict(name: str) -> str:
         return ""
     first, *more = EVIDENCE[name]
     path = DOCS / f"{first}.md"
-    said_before = next(n for n, pages in EVIDENCE.items() if pages[0] == first) != name
+    said_before = next(n for n in sorted(EVIDENCE) if EVIDENCE[n][0] == first) != name
     text = f"[{title(path)}](docs/{first}.md)"
     text += "" if said_before else f" {answer(path)}".rstrip()
     return f"{text} And [{len(more)} more](docs/agents/{page_name(name)}.md)." if more else text

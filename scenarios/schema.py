@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -125,22 +125,32 @@ def _sequence(scenario: Scenario, entries: list[dict[str, Any]]) -> Scenario:
         )
         for entry in entries
     )
-    first = {stage.name: stage for stage in reversed(stages)}
-    for index, stage in enumerate(stages):
-        same = first[stage.name]
-        if (stage.env, stage.env_kwargs) != (same.env, same.env_kwargs):
-            raise FieldError(
-                ("stages", str(index), "name"),
-                f"the name {stage.name!r} is that of an earlier stage with another environment or "
-                "other env_kwargs: give it a name of its own",
-            )
+    described = [asdict(stage) for stage in stages]
+    check_names(described)
     return replace(
         scenario,
         env=SEQUENCE,
-        env_kwargs={"stages": [asdict(s) for s in stages], "task_id": scenario.task_id},
+        env_kwargs={"stages": described, "task_id": scenario.task_id},
         total_timesteps=sum(stage.total_timesteps for stage in stages),
         stages=stages,
     )
+
+
+def check_names(stages: Sequence[Mapping[str, Any]]) -> None:
+    """See that stages of one name are of one task.
+
+    Raises:
+        FieldError: One is not.
+    """
+    tasks: dict[str, tuple[Any, Any]] = {}
+    for index, stage in enumerate(stages):
+        task = stage["env"], stage["env_kwargs"]
+        if tasks.setdefault(str(stage["name"]), task) != task:
+            raise FieldError(
+                ("stages", str(index), "name"),
+                f"the name {stage['name']!r} is that of an earlier stage with another environment "
+                "or other env_kwargs: give it a name of its own",
+            )
 
 
 def _text(value: Value, path: tuple[str, ...]) -> str:

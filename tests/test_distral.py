@@ -216,6 +216,17 @@ def test_the_common_policy_acts_by_pi_0_on_every_task_and_the_agent_goes_on_as_i
     assert up.returns == pytest.approx([-4.0, -4.0])  # always up: against the wall
 
 
+def test_what_has_no_pi_0_has_no_common_policy_and_a_shared_one_is_it() -> None:
+    with pytest.raises(ValueError, match="distils no pi_0"):
+        _ = made(**VARIANTS["A3C"]).common
+    shared = made(**VARIANTS["A3C multitask"])
+    with torch.no_grad():
+        trunk: Any = shared.network.tasks[0]
+        trunk.actor.bias[2] = 50.0
+    seen = {"place": np.zeros((3, 130), np.float32), "task": np.eye(3, dtype=np.float32)}
+    assert shared.common.predict(seen)[0].tolist() == [2, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("variant", "moves"),
     [("A3C", False), ("A3C 2col", True), ("KL 1col", True), ("KL 2col", True)],

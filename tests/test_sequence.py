@@ -462,3 +462,12 @@ def test_algorithms_of_stable_baselines3_go_through_stages_too(
     assert agent.finished_tasks == ["plain", "noisy", "mirrored"]
     assert len(rows) == 4
     assert agent.batch.observation["task"].argmax(1).tolist() == [2, 2]
+
+
+def test_stages_of_one_name_are_of_one_task() -> None:
+    stages = [
+        {"name": "a", "env": "daedalus/Catch-v0", "env_kwargs": kwargs}
+        for kwargs in ({}, {"rows": 7})
+    ]
+    with pytest.raises(ValueError, match="the name 'a' is that of an earlier stage with another"):
+        make_batch("daedalus/Sequence", 2, env_kwargs={"stages": stages})

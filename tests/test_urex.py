@@ -266,10 +266,8 @@ def test_the_probability_is_that_of_the_whole_sequence() -> None:
     for b in range(6):
         steps = int(rollout.valid[:, b].sum())
         assert rollout.valid[:steps, b].all()
-        inputs = rollout.inputs.at(slice(-1))
-        cut = {k: v[:steps, b : b + 1] for k, v in inputs.observation.items()}
-        rest = (x[:steps, b : b + 1] for x in inputs[1:])
-        output = agent.network(type(inputs)(cut, *rest), agent.initial_state(1))
+        inputs = rollout.inputs.at(slice(steps), slice(b, b + 1))
+        output = agent.network(inputs, agent.initial_state(1))
         moves, write, symbol = output[:, 0].split([2, 2, 5], -1)
         for part, chosen in zip((moves, write, symbol), rollout.action[:steps, b].T, strict=True):
             log_pi = part.detach().log_softmax(-1)
