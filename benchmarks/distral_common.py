@@ -108,7 +108,7 @@ def draw(runs: list[dict[str, Any]], variants: list[str], random: dict[str, floa
         axis.set_xticks(range(len(tasks)), tasks, rotation=60)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("return")
-    axes[0][0].legend(frameon=False, fontsize=7)
+    axes[0][-1].legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     (DOCS / "images").mkdir(parents=True, exist_ok=True)
     figure.savefig(DOCS / "images" / "distral-common.png")
@@ -137,8 +137,20 @@ Scenario `two_rooms_tasks`, {steps:,} steps on all tasks;
 `python benchmarks/distral_common.py --seeds {seeds}`; {processor}, {cores} cores, 1 thread;
 {versions}; commits {commits}. Every run is in `results/distral-common.json`.
 """
-ANSWER = "-"
-FOUND = "-"
+ANSWER = (
+    "It has learnt the way into the left room: there it finds goals by itself that random actions "
+    "hardly ever find, and next to none on the right."
+)
+FOUND = (
+    "In the mean of the seeds pi_0 has -1.9 to 0.2 on the three tasks of the left room, where "
+    "random actions have -3.8 to -3.9, and -3.3 to -4.0 on those of the right one, where they have "
+    "-3.8 to -3.9, too. Those are the tasks that stay unsolved: *right 3* in all 20 runs, *right "
+    "1* in 17 and *right 5* in 8, the left ones in none. They may be harder to find: a network for "
+    "each task leaves [two unsolved](distral-tasks.md) as well. But with KL in two columns it is "
+    "all three in every run: what is learnt first goes left, pi_0 takes it up, and with two "
+    "columns every task acts by it. In [tables](distral-two-rooms.md), where all tasks are "
+    "learnt, pi_0 goes on in the corridor in either direction."
+)
 """What the figures mean."""
 
 

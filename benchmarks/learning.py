@@ -470,8 +470,8 @@ CLAIMS |= {
         "those come to: three tasks are unsolved at the end of all five. The single rows go up "
         "and down, as tasks that fail end an episode in 200 steps all together, and ones that "
         "succeed in ten. One column with KL and entropy is level with one network for each task. "
-        "It seems that what the first tasks have in common keeps the others from finding goals "
-        "that they have not met. One policy for all, which does not know the task, cannot solve "
+        "[pi_0 by itself](distral-common.md) goes mostly to the left room, and the unsolved tasks "
+        "lie in the right one. One policy for all, which does not know the task, cannot solve "
         "them. After Teh et al. 2017.",
     ),
 }

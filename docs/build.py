@@ -56,7 +56,7 @@ EVIDENCE = {
     "pgq": ("pgq-catch", "pgq-maze", "pgq-four-rooms", "pgq-grid"),
     "qprop": ("qprop", "qprop-variance"),
     "progressive": ("catch-sequence", "small-collect-sequence"),
-    "distral": ("distral-two-rooms", "distral-tasks"),
+    "distral": ("distral-two-rooms", "distral-tasks", "distral-common"),
     "urex": (
         "urex-reverse",
         "urex-bandit",
