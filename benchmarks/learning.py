@@ -709,6 +709,12 @@ def _per_point(table: np.ndarray, percentile: float) -> np.ndarray:
     return np.asarray(np.percentile(table, percentile, axis=0))
 
 
+def _logged(claim: Claim) -> str:
+    """Return what a claim's diagnostics are."""
+    heads = " and ".join(f"*{heading}*" for heading in claim.diagnostics.values())
+    return f" {heads}: logged in training, means over its last tenth." if heads else ""
+
+
 def _told(claim: Claim) -> str:
     """Return the arguments of the environment that a claim has beside the scenario's."""
     return "".join(f", with {key} {value}" for key, value in claim.env_kwargs.items())
@@ -751,7 +757,8 @@ def _write_page(name: str, summary: dict[str, Any]) -> None:
         f"counts with the whole budget of {summary['total_timesteps']:,} steps, which brings "
         "ratios nearer to 1. The held-out return is "
         f"the mean of {EPISODES} episodes on seeds that training never saw, with actions as the "
-        "agent takes them outside training: drawn from a policy, the best of Q-values.",
+        "agent takes them outside training: drawn from a policy, the best of Q-values."
+        + _logged(claim),
         "",
         "Agents, and what differs from the scenario's settings:",
         "",
