@@ -88,9 +88,7 @@ class Rollout(NamedTuple):
     final_index: Tensor  # (K, 2) int64 rows (t, b) where an episode ended, in either way
     final_observation: dict[str, Tensor]  # (K, ...)
     final_state: State  # (K, ...) recurrent state after step t, with which to judge it
-    extras: dict[
-        str, list[Tensor]
-    ]  # from act, T of (B, ...) each; none if episodes were waited for
+    extras: dict[str, list[Tensor]]  # from act, T of (B, ...) each, where all environments act
     initial_state: State  # (B, ...) before step 0
     state: State  # (B, ...) after step T - 1
 

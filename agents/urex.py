@@ -17,7 +17,7 @@ with tau 0 it is REINFORCE. Where this differs from the paper:
 
 - the K environments of a group begin an episode in the same state
   (`daedalus.accelerators.instances`), play it to its end and wait for the others, which counts as
-  steps, too: while a tape ends at the first mistakes five steps of six are waited for;
+  steps, too: most of them, while a tape ends at the first mistakes;
 - tau w_k is centred to tau (w_k - 1/K), as in the authors' code: the mean of the gradient's second
   part, tau, times that of grad log pi, which is 0, only adds noise (``centre``);
 - the LSTM sees the encoded observation and the previous reward besides the previous action;

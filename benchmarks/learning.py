@@ -97,7 +97,7 @@ _EARLY_ENDS = (
 _LEVELS = (
     " The level is the least length of the tapes, a curriculum from 1 or 2 to 30: returns of "
     "training grow with it, held-out episodes are all of the first level. Steps count those of "
-    "environments that wait for the others of their group, too, five of six at the start."
+    "environments that wait for the others of their group, too, most of them at the start."
 )
 
 _SOLVED = (
