@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections import deque
+from array import array as typed_array
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -22,7 +22,9 @@ from daedalus.envs.core import Family, Result
 
 AUTORESET = {"same_step": core.SAME_STEP, "next_step": core.NEXT_STEP, "disabled": core.DISABLED}
 UNREAD = 100_000
-"""Episodes that are kept until ``pop_episodes``; older ones are dropped, a step's at a time."""
+"""Episodes that are kept until ``pop_episodes``; with twice as many the older half is dropped."""
+REMADE = ("_slices", "_pool", "_reset_kernel", "_step_kernel", "_is_warm")
+"""What a copy of a batch cannot share and makes anew: views of arrays, threads, machine code."""
 
 
 class _Slice(NamedTuple):
@@ -60,6 +62,17 @@ def _choose(family: Family, names: Sequence[str], what: str) -> tuple[str, ...]:
         known = ", ".join(family.spaces)
         raise ValueError(f"{type(family).__name__} has no {what} {unknown[0]!r}; it has: {known}")
     return tuple(names)
+
+
+def _limit(time_limit: Any) -> int:
+    """Return a limit of steps as an int.
+
+    Raises:
+        ValueError: It is negative or not a whole number.
+    """
+    if not isinstance(time_limit, int | np.integer) or time_limit < 0:
+        raise ValueError(f"time_limit must be a whole number, 0 for none, got {time_limit!r}")
+    return int(time_limit)
 
 
 def _bounds(space: Space[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +141,7 @@ class Batch:
             raise ValueError(f"autoreset must be one of {', '.join(AUTORESET)}, got {autoreset!r}")
         self.family = family
         self.num_envs = num_envs
-        self.time_limit = family.time_limit if time_limit is None else time_limit
+        self.time_limit = _limit(family.time_limit if time_limit is None else time_limit)
         self.autoreset = autoreset
         chosen = family.observations if observations is None else observations
         wanted = family.labels if labels is None else labels
@@ -138,9 +151,11 @@ class Batch:
         self.label_spaces = {name: family.spaces[name] for name in labelled}
         self.info_spaces = {n: family.spaces[n] for n in family.infos if n not in observed}
         self.action_space: Space[Any] = family.action_space
-        self._allocate(max(1, min(threads, num_envs)))
+        self._threads = max(1, min(threads, num_envs))
+        self._allocate()
+        self._connect()
 
-    def _allocate(self, threads: int) -> None:
+    def _allocate(self) -> None:
         n, family = self.num_envs, self.family
         self.states = np.zeros(n, core.engine_dtype(family))
         self._seeded = np.zeros(n, bool)
@@ -168,13 +183,25 @@ class Batch:
         )
         self.observation, self.label, self.info = self._views(self._out)
         self.final_observation, self.final_label, self.final_info = self._views(self._final)
-        self._episodes: deque[tuple[np.ndarray, np.ndarray]] = deque()
-        self._unread = 0
-        self._reset_kernel, self._step_kernel = _kernels(family.is_bundled())
-        self._is_warm = self._was_ready = False
-        bounds = np.linspace(0, n, threads + 1).astype(int)
+        self._returns, self._lengths = typed_array("d"), typed_array("q")
+        self._was_ready = False
+
+    def _connect(self) -> None:
+        """Make what `REMADE` names."""
+        self._reset_kernel, self._step_kernel = _kernels(self.family.is_bundled())
+        self._is_warm = False
+        bounds = np.linspace(0, self.num_envs, self._threads + 1).astype(int)
         self._slices = [self._slice(a, b) for a, b in itertools.pairwise(bounds)]
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a copy makes anew: a copied view would be an array of its own."""
+        return {name: value for name, value in vars(self).items() if name not in REMADE}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on as the batch that was copied, with arrays of its own."""
+        vars(self).update(state)
+        self._connect()
 
     def _arrays(self, asked: Mapping[str, Space[Any]]) -> Any:
         columns = []
@@ -270,11 +297,10 @@ class Batch:
             count = sum(self._pool.map(self._step, self._slices))
         if count:
             ended = np.flatnonzero(self.terminated | self.truncated)
-            episode = self._result.episode_return[ended], self._result.episode_length[ended]
-            self._episodes.append(episode)
-            self._unread += count
-            while self._unread > UNREAD:
-                self._unread -= len(self._episodes.popleft()[0])
+            self._returns.frombytes(self._result.episode_return[ended].tobytes())
+            self._lengths.frombytes(self._result.episode_length[ended].tobytes())
+            if len(self._returns) >= 2 * UNREAD:
+                del self._returns[:-UNREAD], self._lengths[:-UNREAD]
 
     def _step(self, part: _Slice) -> int:
         return self._step_kernel(*self._arguments(part))
@@ -329,13 +355,8 @@ class Batch:
 
     def pop_episodes(self) -> list[tuple[float, int]]:
         """Return (return, length) of the episodes that ended since the last call, oldest first."""
-        pairs = [
-            (float(total), int(length))
-            for totals, lengths in self._episodes
-            for total, length in zip(totals, lengths, strict=True)
-        ]
-        self._episodes.clear()
-        self._unread = 0
+        pairs = list(zip(self._returns, self._lengths, strict=True))
+        del self._returns[:], self._lengths[:]
         return pairs
 
     def get_state(self) -> dict[str, np.ndarray]:
@@ -343,6 +364,7 @@ class Batch:
         state = {f"array/{name}": array.copy() for name, array in self._out._asdict().items()}
         state["states"] = self.states.view(np.uint8).reshape(self.num_envs, -1).copy()
         state["seeded"] = self._seeded.copy()
+        state["family"] = np.full(self.num_envs, core.layout_code(self.family))
         return state
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -352,10 +374,14 @@ class Batch:
             ValueError: The state is of another family, size or selection of arrays.
         """
         mine = self.get_state()
+        codes = mine.pop("family")  # earlier versions saved none
         for name, array in mine.items():
             if name not in state or state[name].shape != array.shape:
                 found = state[name].shape if name in state else "nothing"
                 raise ValueError(f"environment state {name!r}: expected {array.shape}, got {found}")
+        if not np.array_equal(state.get("family", codes), codes):
+            name = type(self.family).__name__
+            raise ValueError(f"environment state: not of {name} with these parameters")
         for name, array in self._out._asdict().items():
             array[...] = state[f"array/{name}"]
         self.states.view(np.uint8).reshape(self.num_envs, -1)[...] = state["states"]

@@ -22,7 +22,9 @@ never hit Numba's cache in a new process.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import inspect
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -93,6 +95,7 @@ class Family:
 
     params: Any
     state_dtype: np.dtype[Any]
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
     action_space: Space[Any]
     spaces: dict[str, Space[Any]]
 
@@ -103,6 +106,20 @@ class Family:
                 setattr(cls, name, staticmethod(cls.__dict__[name]))
         if "Params" in cls.__dict__:
             _FAMILIES[cls.Params] = cls
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Family:
+        """Note the parameters, of which a pickled family is made anew."""
+        self = super().__new__(cls)
+        self._given = args, kwargs
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the parameters: arrays would come back writable, to be compiled for anew."""
+        return _make_anew, (type(self), *self._given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Family:
+        """Return itself: a family has no state."""
+        return self
 
     def render(self, state: np.void) -> np.ndarray:
         """Return a uint8 picture (height, width, 3) of one state, for people.
@@ -118,6 +135,10 @@ class Family:
         return cls.__module__.startswith("daedalus.envs")
 
 
+def _make_anew(family: type[Family], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Family:
+    return family(*args, **kwargs)
+
+
 def load_family(family: str | type[Family]) -> type[Family]:
     """Return a family class from itself or from ``"module:Class"``."""
     if not isinstance(family, str):
@@ -127,10 +148,42 @@ def load_family(family: str | type[Family]) -> type[Family]:
     return loaded
 
 
+def make_family(
+    family: str | type[Family], time_limit: int | None, parameters: Mapping[str, Any]
+) -> Family:
+    """Return a configured family; one that takes ``time_limit`` itself is told a limit given."""
+    cls = load_family(family)
+    if time_limit is not None and "time_limit" in inspect.signature(cls.__init__).parameters:
+        return cls(**parameters, time_limit=time_limit)
+    return cls(**parameters)
+
+
 def engine_dtype(family: Family) -> np.dtype[Any]:
     """Return the dtype of a whole state: the engine's fields, then the family's."""
     own = [(name, *_field(family.state_dtype[name])) for name in family.state_dtype.names or ()]
     return np.dtype([*ENGINE_FIELDS, *own], align=True)
+
+
+def layout_code(family: Family) -> int:
+    """Return a number that tells families apart whose states mean different things.
+
+    It is made of the family's name, its whole-numbered parameters and the shapes of all. Real
+    numbers are left out: what a library computes may differ in the last bit on another processor.
+    """
+    return zlib.crc32(repr((type(family).__name__, *_whole(family.params))).encode())
+
+
+def _whole(value: Any) -> Iterator[Any]:
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _whole(part)
+    elif isinstance(value, np.ndarray):
+        yield value.shape
+        names = value.dtype.names
+        parts = [value] if names is None else [value[name] for name in names]
+        yield from (part.tobytes() for part in parts if part.dtype.kind in "iub")
+    elif isinstance(value, int | np.integer):
+        yield int(value)
 
 
 def _field(dtype: np.dtype[Any]) -> tuple[Any, ...]:

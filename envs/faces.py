@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from daedalus.envs.batch import Batch
-from daedalus.envs.core import Family, load_family
+from daedalus.envs.core import Family, make_family
 from daedalus.envs.window import Window
 
 RENDER_MODES = ["rgb_array", "human"]
@@ -26,8 +26,23 @@ def _observation_space(spaces: Mapping[str, Space[Any]]) -> Space[Any]:
     return next(iter(spaces.values())) if len(spaces) == 1 else Dict(dict(spaces))
 
 
-def _limit(time_limit: int | None, max_episode_steps: int | None) -> int | None:
-    return max_episode_steps if time_limit is None else time_limit
+def _shorter(family: Family, time_limit: int | None, max_episode_steps: int | None) -> int | None:
+    """Return the limit that Gymnasium's ``TimeLimit`` around an environment comes to."""
+    if max_episode_steps is None or max_episode_steps == -1:  # Gymnasium's two ways to say none
+        return time_limit
+    own = family.time_limit if time_limit is None else time_limit
+    return min(own or max_episode_steps, max_episode_steps)
+
+
+def _mode(autoreset_mode: AutoresetMode | str) -> AutoresetMode:
+    """Return a mode of its name or value, ``"same_step"`` or ``"SameStep"``."""
+    if isinstance(autoreset_mode, AutoresetMode):
+        return autoreset_mode
+    for mode in AutoresetMode:
+        if autoreset_mode in (mode.name, mode.name.lower(), mode.value):
+            return mode
+    known = ", ".join(mode.name.lower() for mode in AutoresetMode)
+    raise ValueError(f"autoreset_mode must be one of {known}, got {autoreset_mode!r}")
 
 
 class NativeEnv(gymnasium.Env[Any, Any]):
@@ -65,7 +80,7 @@ class NativeEnv(gymnasium.Env[Any, Any]):
             raise ValueError(
                 f"render_mode must be one of {RENDER_MODES} or None, got {render_mode!r}"
             )
-        self.family = load_family(family)(**parameters)
+        self.family = make_family(family, time_limit, parameters)
         self.batch = Batch(
             self.family,
             1,
@@ -126,6 +141,10 @@ class NativeEnv(gymnasium.Env[Any, Any]):
             self._window = self._window or Window(type(self.family).__name__, self.family.fps)
             self._window.show(self.batch.render(0))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the window: a copy opens its own."""
+        return vars(self) | {"_window": None}
+
     def close(self) -> None:
         """Close the window, if there is one."""
         if self._window is not None:
@@ -162,25 +181,21 @@ class NativeVectorEnv(VectorEnv[Any, Any, Any]):
             labels: Names of the labels that ``info`` holds; by default all.
             time_limit: Steps after which an episode is truncated, 0 for none; by default the
                 family's.
-            max_episode_steps: Gymnasium's name of ``time_limit``; used where that is absent.
+            max_episode_steps: As in ``gymnasium.make``; the smaller of the two limits holds.
             threads: Threads that share a step; worth it for pixels only.
             copy: Return copies; otherwise the returned arrays change with the next step.
             **parameters: Parameters of the family.
         """
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
-        mode = (
-            autoreset_mode
-            if isinstance(autoreset_mode, AutoresetMode)
-            else AutoresetMode[autoreset_mode.upper()]
-        )
-        self.family = load_family(family)(**parameters)
+        mode = _mode(autoreset_mode)
+        self.family = make_family(family, time_limit, parameters)
         self.batch = Batch(
             self.family,
             num_envs,
             observations=observations,
             labels=labels,
-            time_limit=_limit(time_limit, max_episode_steps),
+            time_limit=_shorter(self.family, time_limit, max_episode_steps),
             threads=threads,
             autoreset=mode.name.lower(),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 import subprocess
 import sys
@@ -196,12 +198,12 @@ def test_unread_episodes_are_dropped_oldest_first(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("daedalus.envs.batch.UNREAD", 6)
     batch = Batch(ConstantReward(length=3), 4)
     batch.reset(0)
-    for _ in range(9):  # three times four episodes; no two of them fit
+    for step in range(15):  # five times four episodes: the third and the fifth make twelve or more
+        if step == 12:
+            batch.states["episode_return"] += 1.0
         batch.step(np.zeros(4, np.int64))
-    assert batch.pop_episodes() == [(3.0, 3)] * 4
-    for _ in range(3):
-        batch.step(np.zeros(4, np.int64))
-    assert batch.pop_episodes() == [(3.0, 3)] * 4
+    assert batch.pop_episodes() == [(3.0, 3)] * 2 + [(4.0, 3)] * 4
+    assert batch.pop_episodes() == []
 
 
 def test_termination_wins_over_the_time_limit() -> None:
@@ -251,6 +253,42 @@ def test_state_restores_bit_for_bit() -> None:
         Batch(Identity(noise=1.0), 4).set_state(state)
     with pytest.raises(ValueError, match="expected"):
         Batch(Catch(), 3).set_state(state)
+    short = Batch(ConstantReward(length=3), 3).get_state()
+    with pytest.raises(ValueError, match="not of ConstantReward with these parameters"):
+        Batch(ConstantReward(length=4), 3).set_state(short)
+    del state["family"]  # as earlier versions saved it
+    other.set_state(state)
+    assert np.array_equal(_after(other, actions[20:]), expected)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("made", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+@pytest.mark.parametrize(
+    "env", [lambda: NativeEnv(Catch), lambda: NativeVectorEnv(Catch, num_envs=3, threads=2)]
+)
+def test_a_copy_goes_on_alike_and_by_itself(env: Any, made: Any, begun: bool) -> None:
+    one = env()
+    if begun:
+        one.reset(seed=5)
+        one.step(one.action_space.sample())
+    other = made(one)
+    assert other.batch.states.base is not one.batch.states
+    kernels = len(core.batch_step.overloads)
+    for seed in (None, 6) if begun else (6,):
+        if seed is not None:
+            one.reset(seed=seed), other.reset(seed=seed)
+        for _ in range(8):
+            if one.batch.autoreset == "disabled" and one.batch.ended.any():
+                break
+            action = one.action_space.sample()
+            first = [np.copy(part) for part in one.step(action)[:4]]
+            for a, b in zip(first, other.step(action)[:4], strict=True):
+                assert np.array_equal(a, b)
+    assert len(core.batch_step.overloads) == kernels  # nothing is compiled for a copy
+    before = one.batch.states.copy()
+    other.reset(seed=9)
+    assert (one.batch.states == before).all()
+    one.close(), other.close()
 
 
 def _after(batch: Batch, actions: np.ndarray) -> np.ndarray:
@@ -298,6 +336,8 @@ def test_wrong_actions_are_refused_and_change_nothing(actions: np.ndarray, messa
     [
         ({"num_envs": 0}, "num_envs must be at least 1"),
         ({"num_envs": 1, "autoreset": "never"}, "autoreset must be one of"),
+        ({"num_envs": 1, "time_limit": -5}, "whole number, 0 for none, got -5"),
+        ({"num_envs": 1, "time_limit": 2.5}, "whole number, 0 for none, got 2.5"),
         ({"num_envs": 1, "observations": ("image",)}, "Catch has no observation 'image'"),
         ({"num_envs": 1, "labels": ("depth",)}, "Catch has no label 'depth'; it has: board"),
     ],
@@ -312,6 +352,32 @@ def test_the_maximum_of_gymnasium_make_vec_is_the_time_limit() -> None:
     env.reset(seed=0)
     ends = [bool(env.step(np.zeros(1, int))[3][0]) for _ in range(4)]
     assert ends == [False, True, False, True]
+
+
+@pytest.mark.parametrize(("asked", "ends"), [(3, 3), (9, 5), (-1, 5)])
+def test_limits_are_those_of_gymnasium_make(asked: int, ends: int) -> None:
+    """The shorter limit holds, in a vector as around a single environment."""
+    given: Any = {"max_episode_steps": asked, "time_limit": 5, "length": 0}
+    alone = gymnasium.make("daedalus/ConstantReward-v0", **given)
+    many = gymnasium.make_vec("daedalus/ConstantReward-v0", num_envs=2, **given)
+    alone.reset(seed=0), many.reset(seed=0)
+    for step in range(1, ends + 1):
+        assert alone.step(0)[3] == many.step(np.zeros(2, int))[3].all() == (step == ends)
+
+
+def test_a_family_that_knows_its_limit_is_told_another() -> None:
+    """Loop closure remembers as many steps as an episode has."""
+    env: Any = gymnasium.make("daedalus/NavMaze-v0", time_limit=4500)
+    assert env.unwrapped.family.time_limit == env.unwrapped.batch.time_limit == 4500
+    assert env.unwrapped.batch.states["trace_x"].shape[1] >= 4500
+
+
+@pytest.mark.parametrize("mode", ["same_step", "SAME_STEP", "SameStep", AutoresetMode.SAME_STEP])
+def test_autoreset_modes_have_names_and_values(mode: Any) -> None:
+    made = NativeVectorEnv(Catch, num_envs=1, autoreset_mode=mode)
+    assert made.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    with pytest.raises(ValueError, match="one of next_step, same_step, disabled, got 'never'"):
+        NativeVectorEnv(Catch, num_envs=1, autoreset_mode="never")
 
 
 def _run(code: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -98,6 +98,18 @@ def test_each_seed_gives_one_episode_so_short_ones_are_not_favoured(mode: Autore
     np.testing.assert_array_equal(scores.lengths, np.where(expected, 20, 1))
 
 
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_last_step_of_an_episode_costs_too(mode: AutoresetMode) -> None:
+    class Toll(Coin):
+        def step(self, action: Any) -> Any:
+            """Pay 1 for every step."""
+            *result, info = super().step(action)
+            return *result, info | {"cost": 1.0}
+
+    scores = evaluate("random", SyncVectorEnv([Toll] * 3, autoreset_mode=mode), 10)
+    np.testing.assert_array_equal(scores.costs, scores.lengths)
+
+
 def test_scores_do_not_depend_on_how_many_environments_step_together() -> None:
     class Right:
         name = "right"
