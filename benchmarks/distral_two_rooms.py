@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from evidence import show, with_interval
+from evidence import short, show, with_interval
 
 from daedalus.accelerators.files import write_file
 from daedalus.agents.distral import soft_policy
@@ -274,7 +274,7 @@ def write_page(stored: dict[str, Any]) -> None:
         **{"seeds": len(found[beta, alpha, True]), "entropy": (1 - alpha) * math.log(4) / beta},
         forever=(1 - alpha) * math.log(4) / beta / (1 - GAMMA),
         **{"processor": source["hardware"]["processor"], "numpy": source["versions"]["numpy"]},
-        commit=source["commit"][:10] + source["commit"][40:],
+        commit=short(source["commit"]),
     )
     (DOCS / "distral-two-rooms.md").write_text(text, encoding="utf-8")
 

@@ -128,10 +128,15 @@ def linked(scenario: str) -> str:
     return f"[`{scenario}`](../{path.as_posix()})"
 
 
+def short(commit: str) -> str:
+    """Return the first ten digits of a commit; +changes where not all was committed."""
+    return commit[:10] + commit[40:]
+
+
 def commits(sources: list[dict[str, Any]]) -> list[str]:
-    """Return the commits of runs, short, by date; +changes where not all was committed."""
+    """Return the commits of runs, short, by date."""
     dated = sorted({(source["date"], source["commit"]) for source in sources})
-    return list(dict.fromkeys(commit[:10] + commit[40:] for _, commit in dated))
+    return list(dict.fromkeys(short(commit) for _, commit in dated))
 
 
 def rounded(values: Any) -> list[float]:

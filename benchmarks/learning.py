@@ -26,6 +26,7 @@ from evidence import (
     EPISODES,
     RESULTS,
     commands,
+    commits,
     linked,
     provenance,
     rounded,
@@ -604,7 +605,7 @@ def summarise(name: str) -> None:
         "variants": rows,
         "provenance": {
             "versions": first["versions"],
-            "commits": sorted({run["provenance"]["commit"][:10] for run in runs}),
+            "commits": commits([run["provenance"] for run in runs]),
             "dates": sorted({run["provenance"]["date"] for run in runs}),
             "hardware": " and ".join(sorted({run["provenance"]["hardware"] for run in runs})),
         },

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from evidence import show, with_interval
+from evidence import short, show, with_interval
 from torch import Tensor, nn
 
 from daedalus.accelerators.files import write_file
@@ -329,7 +329,7 @@ def write_page(stored: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         },
         **{"batch": BATCH, "command": source["command"]},
         **{"processor": source["hardware"]["processor"], "torch": source["versions"]["torch"]},
-        commit=source["commit"][:10] + source["commit"][40:],
+        commit=short(source["commit"]),
     )
     (DOCS / "permuted-digits.md").write_text(text, encoding="utf-8")
 

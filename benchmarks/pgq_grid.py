@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from evidence import with_interval
+from evidence import short, with_interval
 from torch import Tensor
 
 from daedalus.accelerators.files import write_file
@@ -247,7 +247,7 @@ def write_page(result: dict[str, Any]) -> None:
         command=result["command"],
         processor=source["hardware"]["processor"],
         torch=source["versions"]["torch"],
-        commit=source["commit"][:10],
+        commit=short(source["commit"]),
         **result["settings"],
         optimum=result["optimum"],
     )

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import qprop_notes
-from evidence import DOCS, RESULTS, linked, show, with_interval
+from evidence import DOCS, RESULTS, linked, short, show, with_interval
 from stable_baselines3.common.callbacks import BaseCallback
 
 from daedalus import scenarios
@@ -260,7 +260,7 @@ def summarise(name: str) -> None:
         "fewer_episodes_than_trpo": _ahead(groups, task),
         "versions": sources[-1]["versions"],
         "hardware": sorted({source["hardware"]["processor"] for source in sources}),
-        "commits": sorted({source["commit"][:10] for source in sources}),
+        "commits": sorted({short(source["commit"]) for source in sources}),
     }
     (HOME / name / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
     _draw(name, task, groups)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from evidence import short
 from torch import Tensor
 
 from daedalus.accelerators.files import write_file
@@ -211,7 +212,7 @@ def write_page(result: dict[str, Any]) -> None:
     text = PAGE.format(
         rows="\n".join(rows),
         processor=source["hardware"]["processor"],
-        **{**result, "commit": source["commit"][:10]},
+        **{**result, "commit": short(source["commit"])},
     )
     (ROOT / "docs" / "qprop-variance.md").write_text(text, encoding="utf-8")
 

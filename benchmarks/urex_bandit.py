@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from evidence import with_interval
+from evidence import short, with_interval
 from torch import Tensor
 
 from daedalus.accelerators.files import write_file
@@ -230,7 +230,7 @@ def write_page(result: dict[str, Any]) -> None:
         ),
         processor=source["hardware"]["processor"],
         torch=source["versions"]["torch"],
-        commit=source["commit"][:10],
+        commit=short(source["commit"]),
     )
     (DOCS / "urex-bandit.md").write_text(text, encoding="utf-8")
 
