@@ -1,6 +1,7 @@
 """Constrained agents against their baselines: return and cost, of all seeds, all through training.
 
     python benchmarks/constrained.py point-circle-kinematic --seeds 5 --workers 1
+    python benchmarks/constrained.py point-circle --rates
     python benchmarks/constrained.py --list
 
 As `benchmarks/learning.py`: the runs are those of `daedalus benchmark`, each finished one is kept
@@ -118,6 +119,10 @@ _BASELINES: dict[str, dict[str, Any]] = {
     "PPO-Lagrangian": {"agent": "ppo_lagrangian"},
     "CPO": {"agent": "cpo"},
 }
+RATED = (
+    "What PDO and PPO-Lagrangian do with other rates than their scenarios'. Costs are in units of "
+    "the limit: the mean over training, and the highest after the first ten batches."
+)
 _SHAPED: dict[str, dict[str, Any]] = {**_BASELINES, "CPO, shaped": {"agent": "cpo", "shaping": 0.1}}
 """Shaping of 0.02 to 1 was looked at on the first and the third task, seeds 1000 to 1002."""
 TASKS = {
@@ -128,6 +133,27 @@ TASKS = {
     "point-goal-1": Task("point_goal_1", 1_000_000, _SHAPED, GOAL),
     "point-goal-1-long": Task("point_goal_1", 10_000_000, _BASELINES, LONG),
 }
+
+
+RATES = {
+    "point-circle-kinematic": (0.01, 0.1, 1.0),
+    "point-circle": (0.01, 0.1, 1.0),
+    "point-gather": (0.1, 1.0, 10.0),
+}
+"""Rates at which multipliers rise, tried beside the scenario's on seeds 0 and 1."""
+RISING = ("PDO", "PPO-Lagrangian")
+
+
+def run_rates(name: str, workers: int) -> None:
+    """Run what is missing of PDO and PPO-Lagrangian with the rates of `RATES`."""
+    task = TASKS[name]
+    agents = {
+        f"{label}, rate {rate:g}": {**task.agents[label], "multiplier_rate": rate}
+        for label in RISING
+        for rate in RATES[name]
+    }
+    group = Group((task.scenario,), agents, task.total_timesteps)
+    run_missing(f"{name}-rates", group, 2, workers, partial(_file, f"{name}-rates"), _kept)
 
 
 def run_all(name: str, seeds: int, workers: int, only: list[str]) -> None:
@@ -244,6 +270,39 @@ def criteria(groups: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any
     }
 
 
+def _rates() -> list[str]:
+    """Return the section on the rates of multipliers."""
+    lines = [
+        "",
+        "## Rates at which multipliers rise",
+        "",
+        RATED,
+        "",
+        "| task | agent | rate | mean cost of the limit | highest | final return | runs |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, rates in RATES.items():
+        files = sorted((HOME / f"{name}-rates").glob("*.json"))
+        runs = [json.loads(path.read_text()) for path in files]
+        for label in RISING:
+            for rate in rates:
+                group = [run for run in runs if run["label"] == f"{label}, rate {rate:g}"]
+                if not group:
+                    continue
+                costs = [np.array(run["cost"]) / run["cost_limit"] for run in group]
+                found = (
+                    [cost.mean() for cost in costs],
+                    [cost[SETTLED:].max() for cost in costs],
+                    [_last_tenth(run, "return") for run in group],
+                )
+                cells = " | ".join(", ".join(f"{v:.2f}" for v in values) for values in found)
+                lines.append(f"| {name} | {label} | {rate:g} | {cells} | {len(group)} |")
+    if lines[-1].startswith("|---"):
+        return []
+    told = ", ".join(f"`python benchmarks/constrained.py {name} --rates`" for name in RATES)
+    return [*lines, "", f"Seeds 0 and 1, each by itself; {told}."]
+
+
 def _near(late: dict[str, np.ndarray], label: str) -> dict[str, dict[str, Any]]:
     """Return whether the costs (seeds, batches) of an agent stay near the limit, 1."""
     cost = late[label]
@@ -321,6 +380,7 @@ def write_page() -> None:
     for name, task in TASKS.items():
         if (HOME / name / "summary.json").is_file():
             lines += _section(name, task)
+    lines += _rates()
     (DOCS / "constrained.md").write_text("\n".join([*lines, ""]))
 
 
@@ -369,6 +429,7 @@ def main() -> None:
     parser.add_argument("task", nargs="?", choices=sorted(TASKS), help="which task to run")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each agent")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
+    parser.add_argument("--rates", action="store_true", help="run other rates of multipliers")
     parser.add_argument("--only", nargs="+", default=[], help="run these agents only")
     parser.add_argument("--summary", action="store_true", help="only rewrite the summary")
     parser.add_argument("--list", action="store_true", help="list the tasks")
@@ -383,7 +444,11 @@ def main() -> None:
         parser.error(
             f"no agent {unknown.pop()!r}; there are: {', '.join(TASKS[arguments.task].agents)}"
         )
-    if not arguments.summary:
+    if arguments.rates and arguments.task not in RATES:
+        parser.error(f"--rates are for {', '.join(RATES)}")
+    if arguments.rates:
+        run_rates(arguments.task, arguments.workers)
+    elif not arguments.summary:
         run_all(arguments.task, arguments.seeds, arguments.workers, arguments.only)
     summarise(arguments.task)
     write_page()
