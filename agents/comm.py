@@ -5,7 +5,8 @@ language" (1612.07182). Each role i (sender, receiver) has a policy and a baseli
 
     L_i = -E[ sg(R - b_i(x)) log pi_i(a|x) + beta H(pi_i(.|x)) ] + c E[ (R - b_i(x))^2 ] / 2
 
-over the steps in which it had a choice. A symbol is an action of one and an observation of the
+over the steps in which it had a choice (the last term, of the baselines, is one mean over all steps
+of all roles). A symbol is an action of one and an observation of the
 other: no gradient passes through it. In the referential game the sender is
 
 - *agnostic*: a linear layer for each image, side by side; a sigmoid; a linear layer to the symbols;
@@ -28,7 +29,8 @@ Where this differs from the paper:
 - the baselines are values, learned from what each role sees, where the paper and EGG (Kharitonov et
   al. 2019, 1907.00852) have running means of the reward; so rollouts may cut episodes, and lambda
   below 1 gives the advantages of actor-critics;
-- images are the world's vectors of features, not those of a convolutional network;
+- images are the world's vectors of features, not those of a convolutional network; the receiver's
+  layers have biases;
 - tau is 1: all evidence of the informed sender here was made with it, and the paper's 10 has not
   been compared with it.
 """

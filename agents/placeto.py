@@ -10,6 +10,8 @@ along the edges and against them,
 beside it) and puts a softmax over devices on top. Nothing depends on names, on the number of groups
 or on that of devices, so a policy places graphs that it never saw. Where this differs:
 
+- means over children and parents are in the place of sums, each with a tanh around f and g, and
+  what comes out is divided by the number of rounds: it stays in bounds where a group has many;
 - message passing sees what is fixed of a graph (cost, bytes, memory, order), so that a graph is
   embedded once and not in each of its steps; what a placement changes (devices, start times, what
   has been visited) enters through the pools;

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence import commits, show, with_interval
+from evidence import commits, linked, show, with_interval
 
 from daedalus.accelerators.files import write_file
 from daedalus.accelerators.sequence import stage_ends, task_names
@@ -115,9 +115,10 @@ NOTES = {
 }
 """What a reader of a page should know besides the figures."""
 FURTHER = {
-    "catch_sequence": "\n\nDQN is stable-baselines3's: two layers of 64 units, a quarter of an "
-    "update a step, exploration that begins anew with each task. EWC takes the Fisher information "
-    "of all its action values from the task's replay.",
+    "catch_sequence": " *EWC, task hidden* has no gains of a task's own.\n\nDQN is "
+    "stable-baselines3's: two layers of 64 units, a quarter of an update a step, exploration that "
+    "begins anew with each task. EWC takes the Fisher information of all its action values from "
+    "the task's replay.",
 }
 """What differs in methods of one scenario."""
 
@@ -375,9 +376,10 @@ PAGE = """# What is kept of {subject} learnt one after another?
 {answer}![score on each task after each stage](images/{page}.png)
 
     EWC  L + lambda/2 sum_j sum_k F_jk (theta_k - theta*_jk)^2,  F_jk = E (d log p / d theta_k)^2
-         of policy and value
+         of the policy, and {fisher_value:g} times that of the value
     L2   the same with F = 1 around the latest theta*
-    SI   L + c sum_k Omega_k (theta_k - theta*_k)^2,  Omega_k: share of k in the fall of the loss
+    SI   L + c sum_k Omega_k (theta_k - theta*_k)^2,  Omega_k += max(0, omega_k) / (Delta_k^2 + xi)
+         omega_k: share of k in the fall of the loss over a task, in which it moved by Delta_k
 
 {description} The tasks are {tasks}.
 `R[i, j]` is the score on task j after stage i: a mean return over {episodes} held-out episodes, 0
@@ -396,22 +398,25 @@ all. Figures with a 95 % bootstrap interval are interquartile means over seeds, 
 
 {transfer}
 
-Every method has {steps:,} steps, {envs} environments and the network of the scenario; a column of
-`progressive` is as large, so it has more parameters in all. The strengths of penalties
-({strengths}) {chosen}. EWC also acts for
+Every method has {steps:,} steps, {envs} environments and the network of the
+scenario{gains}; a column of `progressive` is as large, so it has more parameters in all. The
+strengths of penalties ({strengths}) {chosen}. EWC also acts for
 {fisher:,} steps at the end of each stage, from which nothing but its Fisher information
 comes.{more}
 
-Scenario `{name}`; `{command}`; {hardware}; {versions}; commits {commits}, {dates}. Every run is in
+Scenario {scenario}; `{command}`; {hardware}; {versions}; commits {commits}, {dates}. Every run is
+in
 `results/{page}/`, with its own commit and processor.
 """
+GAINS = ", in which every task\nhas gains of its own on the hidden units"
 UNMEASURED = """Forward transfer is 0 for `progressive` by construction: a column has learnt nothing
 before its stage. Whether a later column learns sooner for the earlier ones (the area under its
 learning curve over that of a column by itself, Rusu et al. 2016, section 3) was not measured."""
 MEASURED = """Forward transfer is 0 for `progressive` by construction: a column has learnt nothing
 before its stage. Whether a later column learns sooner for the earlier ones says the area under its
 learning curve over that of a column by itself (Rusu et al. 2016, section 3; 1: no gain): {trained}.
-With as many earlier columns that have learnt nothing: {untrained}."""
+With as many earlier columns that have learnt nothing: {untrained}. The paper's other baselines, a
+column of which only the output or everything is trained further, were not compared so."""
 
 
 def _write_page(
@@ -430,13 +435,15 @@ def _write_page(
     dates = sorted({source["date"] for source in sources})
     text = PAGE.format(
         rest="| backward transfer | forward transfer",
-        **{"page": _page(name), "name": name, "tasks": ", ".join(first["tasks"])},
+        **{"page": _page(name), "scenario": linked(name), "tasks": ", ".join(first["tasks"])},
         **{"description": scenario.description, "episodes": first["episodes"]},
         rows="\n".join(_row(label, matrices) for label, matrices in scaled.items()),
         **{"steps": first["total_timesteps"], "envs": first["num_envs"], "strengths": strengths},
         **{"subject": SUBJECTS.get(name, "tasks"), "answer": ANSWERS.get(name, "")},
         **{"note": NOTES.get(name, ""), "chosen": CHOSEN.get(name, "were not searched")},
         **{"more": FURTHER.get(name, ""), "transfer": _transfer(name, runs)},
+        fisher_value=first["config"]["fisher_value"],
+        gains=GAINS if first["config"]["task_gains"] else "",
         fisher=16 * first["config"]["n_steps"] * first["num_envs"],
         command=f"python benchmarks/continual.py {name}",
         hardware=" and ".join(sorted({source["hardware"] for source in sources})),

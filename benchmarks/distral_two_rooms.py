@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from evidence import short, show, with_interval
+from evidence import packages, short, show, with_interval
 
 from daedalus.accelerators.files import write_file
 from daedalus.agents.distral import soft_policy
@@ -250,7 +250,7 @@ them on average, to any square 13.4, and the squares differ much. With goals tha
 draws (`--drawn 20`, not kept) it was 81 to 48, 71 to 36, 62 to 33 and 31 to 20, and the six goals
 of a single seed took 33 to 122 steps at beta 30 and alpha 0.95 with the uniform pi_0.
 
-`{command}`; {processor}; numpy {numpy}; commit `{commit}`. All runs are in
+`{command}`; {processor}; {packages}; commit `{commit}`. All runs are in
 `results/distral-two-rooms.json`.
 """
 
@@ -273,7 +273,8 @@ def write_page(stored: dict[str, Any]) -> None:
         **{"step": STEP, "gamma": GAMMA, "limit": LIMIT, "command": source["command"]},
         **{"seeds": len(found[beta, alpha, True]), "entropy": (1 - alpha) * math.log(4) / beta},
         forever=(1 - alpha) * math.log(4) / beta / (1 - GAMMA),
-        **{"processor": source["hardware"]["processor"], "numpy": source["versions"]["numpy"]},
+        processor=source["hardware"]["processor"],
+        packages=packages(source["versions"]),
         commit=short(source["commit"]),
     )
     (DOCS / "distral-two-rooms.md").write_text(text, encoding="utf-8")

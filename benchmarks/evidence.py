@@ -128,6 +128,11 @@ def linked(scenario: str) -> str:
     return f"[`{scenario}`](../{path.as_posix()})"
 
 
+def packages(versions: Mapping[str, str]) -> str:
+    """Return versions in a line."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
 def short(commit: str) -> str:
     """Return the first ten digits of a commit; +changes where not all was committed."""
     return commit[:10] + commit[40:]

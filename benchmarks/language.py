@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from evidence import short
+from evidence import packages, short
 
 from daedalus.accelerators.files import write_file
 from daedalus.agents.comm import Comm, Config
@@ -231,7 +231,6 @@ def page(rows: dict[str, Any], runs: list[dict[str, Any]]) -> str:
         cells = " | ".join(_show(row[column]) for column in COLUMNS)
         lines.append(f"| {name} | {row['learnt']} of {row['runs']} | {cells} |")
     sources = [run["provenance"] for run in runs]
-    packages = ", ".join(f"{name} {found}" for name, found in sources[0]["versions"].items())
     processors = sorted({source["hardware"]["processor"] for source in sources})
     commits = sorted({short(source["commit"]) for source in sources})
     lines += [
@@ -245,9 +244,9 @@ def page(rows: dict[str, Any], runs: list[dict[str, Any]]) -> str:
         " concepts. Information: of symbol and concept, too high by some hundredths.",
         *(line for text in (*FOUND, ENTROPY) for line in ("", text)),
         "",
-        f"`python benchmarks/language.py`; {' and '.join(processors)}; {packages}; commits"
-        f" {', '.join(f'`{c}`' for c in commits)}. Every"
-        " run is in `results/language/`, with its own commit and processor.",
+        f"`python benchmarks/language.py`; {' and '.join(processors)};"
+        f" {packages(sources[0]['versions'])}; commits {', '.join(f'`{c}`' for c in commits)}."
+        " Every run is in `results/language/`, with its own commit and processor.",
     ]
     return "\n".join(lines) + "\n"
 

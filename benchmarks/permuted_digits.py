@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from evidence import short, show, with_interval
+from evidence import packages, short, show, with_interval
 from torch import Tensor, nn
 
 from daedalus.accelerators.files import write_file
@@ -307,7 +307,7 @@ from the model, as here, they are in expectation the Fisher information over the
 {batch}: at the same c they protect little, at 100 times the c they do as well. (With the labels of
 the data, as most of those programs have it, they also vanish where training has converged.)
 
-`{command}`; {processor}; torch {torch}; commit `{commit}`. All runs are in
+`{command}`; {processor}; {packages}; commit `{commit}`. All runs are in
 `results/permuted-digits.json`.
 """
 
@@ -328,7 +328,8 @@ def write_page(stored: dict[str, Any], rows: list[dict[str, Any]]) -> None:
             "test": len(digits()[1].label),
         },
         **{"batch": BATCH, "command": source["command"]},
-        **{"processor": source["hardware"]["processor"], "torch": source["versions"]["torch"]},
+        processor=source["hardware"]["processor"],
+        packages=packages(source["versions"]),
         commit=short(source["commit"]),
     )
     (DOCS / "permuted-digits.md").write_text(text, encoding="utf-8")

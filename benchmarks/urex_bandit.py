@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from evidence import short, with_interval
+from evidence import packages, short, with_interval
 from torch import Tensor
 
 from daedalus.accelerators.files import write_file
@@ -201,7 +201,7 @@ The start matters: from a normal theta (`--spread 1`) a few arms have nearly all
 neither objective ever samples the others, and after 500 updates UREX stood at 0.894 and MENT at
 0.886 (six draws, not kept).
 
-`{command}`; {processor}; torch {torch}; commit `{commit}`. All curves are in
+`{command}`; {processor}; {packages}; commit `{commit}`. All curves are in
 `results/urex-bandit.json`.
 """
 
@@ -229,7 +229,7 @@ def write_page(result: dict[str, Any]) -> None:
             for what, answer in result["criteria"].items()
         ),
         processor=source["hardware"]["processor"],
-        torch=source["versions"]["torch"],
+        packages=packages(source["versions"]),
         commit=short(source["commit"]),
     )
     (DOCS / "urex-bandit.md").write_text(text, encoding="utf-8")
