@@ -27,7 +27,7 @@ import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 from PIL import Image
 
-from daedalus.agents import agent_names, make_agent
+from daedalus.agents import agent_names, consolidation, ewc, make_agent, si
 from daedalus.commands_look import environment_summary
 from daedalus.commands_make import write_template
 from daedalus.envs import NATIVE, family_class
@@ -43,12 +43,8 @@ PICTURE_SEED = 3
 PICTURED = {"PointNavigation": "daedalus/PointGoal2-v0", "SafetyGridworld": "daedalus/BoatRace-v0"}
 """Family -> id that its picture is taken of, where the first shows too little."""
 EVIDENCE = {
-    "actor_critic": (  # with EWC and SI
-        "permuted-digits",
-        "catch-sequence",
-        "small-collect-sequence",
-        "bfloat16-maze",
-    ),
+    "actor_critic": ("bfloat16-maze",),
+    "consolidation": ("permuted-digits", "catch-sequence", "small-collect-sequence"),
     "unreal": ("unreal-far-goal", "unreal-small-maze"),
     "nav": ("nav-depth",),
     "feudal": ("feudal-montezuma", "feudal-key-door", "feudal-keys-doors"),
@@ -73,6 +69,8 @@ EVIDENCE = {
     "web": ("web-scores",),
 }
 """Agent -> pages of ``docs/`` that show its point, the one with the most telling picture first."""
+KEEPING = "What agents keep of earlier tasks: EWC, online EWC, SI and L2 (`--consolidation`)."
+"""The line of the table that is no agent."""
 TRIED_IN = {
     "actor_critic": "catch",
     "comm": "referential_game",
@@ -323,6 +321,16 @@ def agent_page(name: str) -> str:
     return "\n".join(out)
 
 
+def consolidation_page() -> str:
+    """Write the page of what agents keep of earlier tasks by: EWC, SI, L2."""
+    rows = ((code(n), code(d), text) for n, d, text in config_fields(consolidation.Consolidated))
+    out = ["# consolidation\n", NOTE.format(source="agents/consolidation.py"), KEEPING + "\n"]
+    out += ["```\ndaedalus train actor_critic catch_sequence --consolidation ewc\n```\n"]
+    out += [f"{inspect.getdoc(module)}\n" for module in (consolidation, ewc, si)]
+    out += ["## Evidence\n", *evidence_lines("consolidation")]
+    return "\n".join([*out, "\n## Settings\n", table(("field", "default", "meaning"), rows), ""])
+
+
 def evidence_lines(name: str) -> list[str]:
     """Return the questions to an agent, as links to their pages, with the answers."""
     found = []
@@ -355,13 +363,10 @@ def verdict(name: str) -> str:
 
 def agents_table() -> str:
     """Write the README's table of agents."""
+    told = {name: summary(make_agent(name)) for name in agent_names()} | {"consolidation": KEEPING}
     rows = (
-        (
-            f"[{code(name)}](docs/agents/{page_name(name)}.md)",
-            summary(make_agent(name)),
-            verdict(name),
-        )
-        for name in agent_names()
+        (f"[{code(name)}](docs/agents/{page_name(name)}.md)", told[name], verdict(name))
+        for name in sorted(told)
     )
     return table(("agent", "what", "its point, measured"), rows)
 
@@ -399,6 +404,7 @@ def pages() -> dict[Path, str]:
         for family, ids in families().items()
     }
     found |= {DOCS / "agents" / f"{page_name(n)}.md": agent_page(n) for n in agent_names()}
+    found[DOCS / "agents" / "consolidation.md"] = consolidation_page()
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for kind, module in TEMPLATES.items():
         guide = between(guide, f"template-{kind}", filled_template(kind, module))
