@@ -115,6 +115,19 @@ def test_where_no_cell_is_far_enough_the_farthest_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
+    "parameters",
+    [{"apples": 1.0}, {"apples": 0.5, "strawberries": 0.5}, {"cells": (2, 3), "apples": 0.99}],
+)
+def test_a_cell_stays_free_to_start_from(parameters: dict[str, Any]) -> None:
+    """Where fruit would fill every cell but the goal's, one of them holds none."""
+    batch = started(maze(**parameters), 4, observations=(), labels=())
+    for i in range(4):
+        rows, columns = parameters.get("cells", (5, 10))
+        assert len(objects(batch, i)) == rows * columns - 1
+        assert batch.states["counts"][i, 1] == 1
+
+
+@pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"cells": (1, 4)}, "rows of cells must be between 2 and 31, got 1"),

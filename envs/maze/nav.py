@@ -50,7 +50,7 @@ class NavMaze(Maze):
             every episode), ``all_random`` (the walls too).
         layout_seed: the maze of ``static`` and ``random_goal``, the goal of ``static``.
         apples: share of the cells, other than the goal's, that hold an apple: of n cells
-            floor(share * n + 0.5) do.
+            floor(share * n + 0.5) do, at most n - 1: one stays free to start from.
         strawberries: likewise.
         spawn_distance: cells; 4 as published. Where no cell is that far, the farthest ones.
         max_rooms: rooms that are tried; those that do not fit are left out.

@@ -124,7 +124,10 @@ def _list_cells(state: Any, rules: Any, cells: np.ndarray) -> int:
 
 @kernel
 def _place_navigation(state: Any, rules: Any, cells: np.ndarray, count: int) -> int:
-    """Draw the goal, then fruit on the first cells of a shuffle; return the goal's square."""
+    """Draw the goal, then fruit on the first cells of a shuffle; return the goal's square.
+
+    One cell stays free to start from.
+    """
     goal, fruit, apples = 0, count, count
     if rules.goal_count > 0:
         goal = np.int64(rules.goals[integers(state, GOAL, rules.goal_count)])
@@ -134,8 +137,8 @@ def _place_navigation(state: Any, rules: Any, cells: np.ndarray, count: int) -> 
         goal = np.int64(cells[chosen])
         free = count - 1
         cells[chosen], cells[free] = cells[free], goal
-        apples = np.int64(rules.apple_share * free + 0.5)
-        fruit = min(apples + np.int64(rules.strawberry_share * free + 0.5), free)
+        apples = min(np.int64(rules.apple_share * free + 0.5), free - 1)
+        fruit = min(apples + np.int64(rules.strawberry_share * free + 0.5), free - 1)
         shuffle(state, GOAL, cells, free)
     state.counts[s.GOAL_OBJECT] = state.counts[s.OBJECTS]
     _add_object(state, rules.width, goal, rules.goal_kind, -1)
