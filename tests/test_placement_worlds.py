@@ -143,6 +143,9 @@ def test_wrong_actions_are_refused(diamond: str, name: str) -> None:
         ({"unit": "minute"}, "unit must be"),
         ({"devices": -1}, "at least 1 device"),
         ({"speeds": [1.0, 0.0]}, "speed must be positive"),
+        ({"speeds": [1.0, math.inf]}, "speed must be finite"),
+        ({"failing": -5.0}, "failing must be finite and 0 or more, got -5"),
+        ({"failing": math.nan}, "failing must be finite and 0 or more, got nan"),
         ({"groups": -3}, "at least 1 group"),
     ],
 )

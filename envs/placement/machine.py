@@ -44,7 +44,8 @@ def make_machine(
         latency: ms that each transfer takes beside; by default 25 us, likewise.
 
     Raises:
-        ValueError: A number is not positive (a latency: is negative), or the count is wrong.
+        ValueError: A number is not positive (a latency: is negative), a speed is infinite, or the
+            count is wrong.
     """
     if devices < 1:
         raise ValueError(f"a machine needs at least 1 device, got {devices}")
@@ -62,6 +63,8 @@ def _fill(name: str, value: object, shape: tuple[int, ...], zero: bool = False) 
         raise ValueError(f"{name} has shape {given.shape}, expected one number or {shape}")
     if not ((given >= 0) if zero else (given > 0)).all():
         raise ValueError(f"{name} must be {'0 or more' if zero else 'positive'}, got {value}")
+    if name == "speed" and np.isinf(given).any():
+        raise ValueError(f"speed must be finite, got {value}")
     array = np.broadcast_to(given, shape).copy()
     array.flags.writeable = False
     return array

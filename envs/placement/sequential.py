@@ -26,7 +26,7 @@ from daedalus.envs.placement.kernels import (
 from daedalus.envs.placement.machine import GB
 from daedalus.envs.placement.packing import Packed, groups_at, unit_at
 from daedalus.envs.placement.picture import draw_placement
-from daedalus.envs.placement.world import World, spaces_for
+from daedalus.envs.placement.world import World, amount, spaces_for
 from daedalus.envs.random import SPAWN, integers
 
 STARTS = ("single", "random")
@@ -205,7 +205,7 @@ class SequentialPlacement(Family):
         links = dict(latency_ms=latency_ms, speeds=tuple(speeds))
         self.world = World(graph, groups, unit, {**machine, **links})
         packed = self.world.packed
-        paid = float(failing), float(memory_penalty)
+        paid = amount("failing", failing), amount("memory_penalty", memory_penalty)
         self.params = SequentialParams(packed, bool(improves), start == "random", *paid)
         self.state_dtype = np.dtype(state_fields(packed))
         self.action_space = Discrete(packed.devices)

@@ -20,7 +20,7 @@ from daedalus.envs.placement.kernels import (
 )
 from daedalus.envs.placement.packing import STATIC, Packed, groups_at, unit_at
 from daedalus.envs.placement.picture import draw_placement
-from daedalus.envs.placement.world import World, spaces_for
+from daedalus.envs.placement.world import World, amount, spaces_for
 
 
 class WholeParams(NamedTuple):
@@ -141,7 +141,7 @@ class DevicePlacement(Family):
         links = dict(latency_ms=latency_ms, speeds=tuple(speeds))
         self.world = World(graph, groups, unit, {**machine, **links})
         packed = self.world.packed
-        self.params = WholeParams(packed, float(failing))
+        self.params = WholeParams(packed, amount("failing", failing))
         self.state_dtype = np.dtype(state_fields(packed))
         self.action_space = MultiDiscrete([packed.devices] * packed.groups)
         self.spaces = spaces_for(packed, len(STATIC))

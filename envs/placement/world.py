@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,17 @@ class World:
         if (chosen < 0).any():
             return {}
         return {"step (ms)": gantt_rows(problem.run(chosen), problem.graph.labels)}
+
+
+def amount(name: str, value: float) -> float:
+    """Return what something costs, in reward units.
+
+    Raises:
+        ValueError: It is negative, infinite or no number.
+    """
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite and 0 or more, got {value:g}")
+    return float(value)
 
 
 def spaces_for(packed: Packed, columns: int) -> dict[str, Space[Any]]:
