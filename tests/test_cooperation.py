@@ -399,6 +399,22 @@ def test_pettingzoo_shows_each_agent_its_own() -> None:
         parallel_env("daedalus/Catch-v0")
 
 
+def test_pettingzoo_tells_every_agent_what_gymnasium_does() -> None:
+    """Symbol and concept of the game; the rewards go to each by themselves."""
+    pytest.importorskip("pettingzoo")
+    from daedalus.envs.cooperation import referential_game_v0
+
+    env = referential_game_v0.parallel_env()
+    _, told = env.reset(seed=0)
+    assert {agent: info["symbol"].tolist() for agent, info in told.items()} == {
+        "sender": [-1],
+        "receiver": [-1],
+    }
+    told = env.step({"sender": 7, "receiver": 0})[4]
+    assert [told[agent]["symbol"].tolist() for agent in env.agents] == [[7], [7]]
+    assert sorted(told["sender"]) == ["concept", "cost", "symbol"]
+
+
 @pytest.mark.parametrize(
     ("family", "arguments", "message"),
     [

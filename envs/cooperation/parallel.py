@@ -95,13 +95,13 @@ class ParallelWorld(ParallelEnv[str, Any, int]):  # type: ignore[misc]
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Start a new episode; with a seed, the first episode of that seed."""
-        self.native.reset(seed=seed, options=options)
+        _, info = self.native.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
-        return self._observations(), {agent: {} for agent in self.agents}
+        return self._observations(), self._infos(info)
 
     def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
         """Step once with one action for each agent; see ``ParallelEnv.step``."""
-        _, _, terminated, truncated, _ = self.native.step(
+        _, _, terminated, truncated, info = self.native.step(
             np.array([int(actions[agent]) for agent in self.possible_agents])
         )
         rewards = self.family.rewards(self.native.batch.states)[0]
@@ -110,7 +110,7 @@ class ParallelWorld(ParallelEnv[str, Any, int]):  # type: ignore[misc]
             {agent: float(r) for agent, r in zip(self.agents, rewards, strict=True)},
             dict.fromkeys(self.agents, terminated),
             dict.fromkeys(self.agents, truncated),
-            {agent: {} for agent in self.agents},
+            self._infos(info),
         )
         if terminated or truncated:
             self.agents = []
@@ -122,6 +122,11 @@ class ParallelWorld(ParallelEnv[str, Any, int]):  # type: ignore[misc]
             row = {name: self._cut(name, i, shown[name][0]).copy() for name in self._names}
             found[agent] = next(iter(row.values())) if len(row) == 1 else row
         return found
+
+    def _infos(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Give every agent what the world tells, but the rewards: `step` returns each its own."""
+        told = {name: value for name, value in info.items() if name != "rewards"}
+        return {agent: dict(told) for agent in self.possible_agents}
 
     def render(self) -> Any:
         """Return the picture (``"rgb_array"``), or draw it in the window (``"human"``)."""
