@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from daedalus.envs.batch import Batch
 from daedalus.envs.safety.cpo import PointCircle, PointGather
@@ -300,6 +301,19 @@ def test_the_cost_of_a_vector_is_an_array() -> None:
     envs = SixTupleVector(gymnasium.make_vec("daedalus/PointGather-v0", num_envs=3))
     envs.reset(seed=0)
     assert envs.step(np.zeros((3, 2), np.float32))[2].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_gymnasiums_vectors_have_the_costs_of_last_steps_too(mode: AutoresetMode) -> None:
+    """Beyond the walls every step costs, until the limit; a step that only resets does not."""
+    made = [lambda: gymnasium.make("daedalus/PointCircle-v0", time_limit=2)] * 2
+    vector = SyncVectorEnv(made, autoreset_mode=mode)
+    envs = SixTupleVector(vector)
+    envs.reset(seed=0)
+    for env in vector.envs:
+        env.unwrapped.batch.states["x"][0] = 14.0
+    costs = [envs.step(np.zeros((2, 2), np.float32))[2].tolist() for _ in range(3)]
+    assert costs == [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
 
 
 # ----------------------------------------------------------------------------------------- MuJoCo

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 
@@ -32,9 +33,16 @@ class SixTupleVector(VectorWrapper[Any, Any, Any]):
         super().__init__(env)
 
     def step(self, actions: Any) -> Any:
-        """Return observations, rewards, costs, terminated, truncated and infos."""
+        """Return observations, rewards, costs, terminated, truncated and infos.
+
+        Where an episode ended, Gymnasium's own vectors may have its last cost in ``final_info``
+        alone; where a step only reset, there is none.
+        """
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
-        return observations, rewards, infos["cost"], terminated, truncated, infos
+        costs, final = infos.get("cost", np.zeros(self.num_envs)), infos.get("final_info", {})
+        if "cost" in final:
+            costs = np.where(final["_cost"], final["cost"], costs)
+        return observations, rewards, costs, terminated, truncated, infos
 
 
 class FiveTuple(gymnasium.Env[Any, Any]):
