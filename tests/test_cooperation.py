@@ -415,6 +415,22 @@ def test_pettingzoo_tells_every_agent_what_gymnasium_does() -> None:
     assert sorted(told["sender"]) == ["concept", "cost", "symbol"]
 
 
+def test_pettingzoos_step_checks_its_actions() -> None:
+    pytest.importorskip("pettingzoo")
+    from daedalus.envs.cooperation import climbing_game_v0
+
+    env = climbing_game_v0.parallel_env()
+    env.reset(seed=0)
+    first, second = env.agents
+    with pytest.raises(ValueError, match=f"every agent acts in every step: no action of {second}"):
+        env.step({first: 0})
+    with pytest.raises(ValueError, match=rf"{second}: expected an integer action, got 1\.7"):
+        env.step({first: 0, second: 1.7})
+    assert list(env.step({first: np.array([1]), second: np.int64(1)})[1].values()) == [7, 7]
+    assert env.agents == []
+    assert env.step({}) == ({}, {}, {}, {}, {})
+
+
 @pytest.mark.parametrize(
     ("family", "arguments", "message"),
     [

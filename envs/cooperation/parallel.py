@@ -100,10 +100,14 @@ class ParallelWorld(ParallelEnv[str, Any, int]):  # type: ignore[misc]
         return self._observations(), self._infos(info)
 
     def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
-        """Step once with one action for each agent; see ``ParallelEnv.step``."""
-        _, _, terminated, truncated, info = self.native.step(
-            np.array([int(actions[agent]) for agent in self.possible_agents])
-        )
+        """Step once with one action for each agent; see ``ParallelEnv.step``.
+
+        Raises:
+            ValueError: An agent has no action, or one that is no integer.
+        """
+        if not self.agents and not actions:
+            return {}, {}, {}, {}, {}
+        _, _, terminated, truncated, info = self.native.step(self._joint(actions))
         rewards = self.family.rewards(self.native.batch.states)[0]
         result: tuple[dict[str, Any], ...] = (
             self._observations(),
@@ -115,6 +119,17 @@ class ParallelWorld(ParallelEnv[str, Any, int]):  # type: ignore[misc]
         if terminated or truncated:
             self.agents = []
         return result
+
+    def _joint(self, actions: dict[str, int]) -> np.ndarray:
+        """Return the actions of all agents, int64 (agents,)."""
+        missing = [agent for agent in self.possible_agents if agent not in actions]
+        if missing:
+            raise ValueError(f"every agent acts in every step: no action of {', '.join(missing)}")
+        given = [np.asarray(actions[agent]) for agent in self.possible_agents]
+        for agent, action in zip(self.possible_agents, given, strict=True):
+            if action.size != 1 or action.dtype.kind not in "iu":
+                raise ValueError(f"{agent}: expected an integer action, got {actions[agent]!r}")
+        return np.array([action.item() for action in given])
 
     def _observations(self) -> dict[str, Any]:
         shown, found = self.native.batch.observation, {}
