@@ -50,6 +50,15 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError):
+            kind, value = node.tag.rpartition(":")[2], repr(node.value)
+            shown = value if len(value) <= 40 else f"{value[:40]}..."
+            message = f"{shown} cannot be read as {kind}; put text in quotes"
+            raise _LineError(node.start_mark.line + 1, message) from None
+
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -103,8 +103,8 @@ def scenario_from(name: str, data: dict[str, Any]) -> Scenario:
         data: mapping from a file, with keys out of `KEYS` only.
 
     Raises:
-        FieldError: a required key is missing, a value has the wrong type, or two stages of one
-            name are different tasks.
+        FieldError: a required key is missing, a value has the wrong type, a stage has no steps, or
+            two stages of one name are different tasks.
     """
     if "env" not in data:
         raise FieldError((), "the required key 'env' is missing; add e.g. 'env: CartPole-v1'")
@@ -116,6 +116,11 @@ def scenario_from(name: str, data: dict[str, Any]) -> Scenario:
 def _sequence(scenario: Scenario, entries: list[dict[str, Any]]) -> Scenario:
     """Fill in what stages have from the scenario; its environment becomes their sequence."""
     share = scenario.total_timesteps // len(entries)
+    if share < 1 and any("total_timesteps" not in entry for entry in entries):
+        raise FieldError(
+            ("total_timesteps",),
+            f"{scenario.total_timesteps} is less than a step for each of {len(entries)} stages",
+        )
     stages = tuple(
         Stage(
             name=entry["name"],
@@ -159,8 +164,18 @@ def _text(value: Value, path: tuple[str, ...]) -> str:
     return value
 
 
+def _word(value: Value, path: tuple[str, ...]) -> str:
+    if not _text(value, path).strip():
+        raise FieldError(path, "expected text, got nothing; e.g. 'env: CartPole-v1'")
+    return str(value)
+
+
 def _number(value: Value, path: tuple[str, ...]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not abs(value) <= sys.float_info.max  # false for NaN
+    ):
         raise FieldError(path, f"expected a finite number, got {value!r}")
     return float(value)
 
@@ -226,7 +241,7 @@ def _stage(value: Value, path: tuple[str, ...]) -> dict[str, Any]:
 
 _CHECKS: dict[str, Any] = {
     "name": _text,
-    "env": _text,
+    "env": _word,
     "description": _text,
     "env_kwargs": _mapping,
     "num_envs": _count,

@@ -78,6 +78,18 @@ def test_an_agent_that_keeps_a_limit_is_told_the_scenarios() -> None:
             "env: A\nstages:\n- name: a\n- {name: b, env: B}\n- name: a\n  env_kwargs: {rows: 3}\n",
             "line 5: stages.2.name: the name 'a' is that of an earlier stage with another",
         ),
+        ("env: A\ndescription: 2024-13-45", "line 2: '2024-13-45' cannot be read as timestamp; put"),
+        ("env: !!timestamp 3", "line 1: '3' cannot be read as timestamp"),
+        ("env: A\nenv_kwargs:\n  a: [!!bool maybe]", "line 3: 'maybe' cannot be read as bool"),
+        ("env: A\nthreshold: !!int abc", "line 2: 'abc' cannot be read as int"),
+        ("env: A\nthreshold: !!float ''", "line 2: '' cannot be read as float"),
+        ("env: A\nthreshold: " + "1" * 5000, "line 2: '1111"),
+        ("env: A\nthreshold: " + "1" * 400, "line 2: threshold: expected a finite number"),
+        ("env: ''", "line 1: env: expected text, got nothing"),
+        (
+            "env: A\ntotal_timesteps: 1\nstages:\n- name: a\n- {name: b, env: B}\n",
+            "line 2: total_timesteps: 1 is less than a step for each of 2 stages",
+        ),
         ("env: " + "A" * MAX_BYTES, "longer than 65,536 bytes"),
     ],
 )
