@@ -22,6 +22,7 @@ def register(
     family: str,
     *,
     entry_point: str = "daedalus.envs.faces:NativeEnv",
+    vector_entry_point: str = "daedalus.envs.faces:NativeVectorEnv",
     **parameters: Any,
 ) -> None:
     """Register a native family with Gymnasium: single and vector environments at once.
@@ -30,6 +31,7 @@ def register(
         env_id: The id, as ``"namespace/Name-v0"``.
         family: The family class as ``"module:Class"``; imported when the first environment is made.
         entry_point: What makes a single environment, where that is more than the native one.
+        vector_entry_point: What makes a vector of them, likewise.
         **parameters: Parameters of the family (or of ``NativeEnv``) that this id fixes as its
             defaults.
 
@@ -41,7 +43,7 @@ def register(
     gymnasium.register(
         env_id,
         entry_point=entry_point,
-        vector_entry_point="daedalus.envs.faces:NativeVectorEnv",
+        vector_entry_point=vector_entry_point,
         kwargs={"family": family, **parameters},
     )
     NATIVE[env_id] = family
@@ -129,6 +131,7 @@ for _name in _WEB.split():
         f"daedalus/Web-{_id}-v0",
         "daedalus.envs.web.family:Web",
         entry_point="daedalus.envs.web.backend:open_page",
+        vector_entry_point="daedalus.envs.web.backend:open_pages",
         task=_name,
     )
 for _name in ("PointCircle", "PointGather"):

@@ -78,7 +78,7 @@ def test_an_agent_that_keeps_a_limit_is_told_the_scenarios() -> None:
             "env: A\nstages:\n- name: a\n- {name: b, env: B}\n- name: a\n  env_kwargs: {rows: 3}\n",
             "line 5: stages.2.name: the name 'a' is that of an earlier stage with another",
         ),
-        ("env: A\ndescription: 2024-13-45", "line 2: '2024-13-45' cannot be read as timestamp; put"),
+        ("env: A\ndescription: 2024-13-45", "line 2: '2024-13-45' cannot be read as timestamp"),
         ("env: !!timestamp 3", "line 1: '3' cannot be read as timestamp"),
         ("env: A\nenv_kwargs:\n  a: [!!bool maybe]", "line 3: 'maybe' cannot be read as bool"),
         ("env: A\nthreshold: !!int abc", "line 2: 'abc' cannot be read as int"),

@@ -538,6 +538,7 @@ def test_what_is_hidden_is_no_observation() -> None:
         ({"split": "val"}, "split must be one of all, train, test; got 'val'"),
         ({"reward": "sparse"}, "reward must be one of raw, decayed, binary; got 'sparse'"),
         ({"instances": 0}, "instances"),
+        ({"deadline": -5}, "deadline must be 0 .none. or more ms, got -5"),
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, Any], message: str) -> None:

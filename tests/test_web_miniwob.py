@@ -140,6 +140,20 @@ def test_the_screenshot_is_the_page() -> None:
     assert np.array_equal(env.render(), observation["screenshot"])
     with pytest.raises(ValueError, match="spaces must be one of arrays, miniwob, got 'dom'"):
         gymnasium.make(LOGIN, spaces="dom")
+    for mode in ("human", "ansi"):
+        with pytest.raises(ValueError, match="render_mode must be 'rgb_array' or None"):
+            make(render_mode=mode)
+
+
+@pytest.mark.parametrize("choice", [{"spaces": "miniwob"}, {"backend": "browser"}])
+def test_a_vector_of_what_has_no_batch_names_the_mode_that_has(choice: dict[str, str]) -> None:
+    made = gymnasium.make_vec(LOGIN, 2, backend="native", spaces="arrays")
+    assert made.single_observation_space == gymnasium.make(LOGIN).observation_space
+    with pytest.raises(ValueError, match=r'make_vec.*vectorization_mode="sync"'):
+        gymnasium.make_vec(LOGIN, 2, **choice)
+    if "spaces" in choice:
+        envs = gymnasium.make_vec(LOGIN, 2, vectorization_mode="sync", **choice)
+        assert len(envs.reset(seed=0)[0]["dom_elements"]) == 2
 
 
 def play_by_refs(env: Any, seed: int) -> int:

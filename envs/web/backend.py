@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from daedalus.envs.faces import NativeEnv
+from daedalus.envs.faces import NativeEnv, NativeVectorEnv
 
 BACKENDS = ("native", "browser")
 SPACES = ("arrays", "miniwob")
@@ -27,10 +27,7 @@ def open_page(
     Raises:
         ValueError: There is no such backend, or no such spaces.
     """
-    if spaces not in SPACES:
-        raise ValueError(f"spaces must be one of {', '.join(SPACES)}, got {spaces!r}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    _check(backend, spaces)
     if spaces == "miniwob":
         return _as_miniwob(family, backend, **parameters)
     if backend == "native":
@@ -38,6 +35,37 @@ def open_page(
     from daedalus.envs.web.browser.env import BrowserWeb
 
     return BrowserWeb(family, **parameters)
+
+
+def open_pages(
+    family: str, *, backend: str = "native", spaces: str = "arrays", **parameters: Any
+) -> NativeVectorEnv:
+    """Return a vector of native pages with arrays, which is all that a batch has.
+
+    Args:
+        family: ``"module:Class"`` of the native family.
+        backend: ``"native"``.
+        spaces: ``"arrays"``.
+        **parameters: Those of `NativeVectorEnv` and of the family.
+
+    Raises:
+        ValueError: There is no such backend, no such spaces, or no batch of them.
+    """
+    _check(backend, spaces)
+    if (backend, spaces) != ("native", "arrays"):
+        raise ValueError(
+            f"backend={backend!r} with spaces={spaces!r} has no batch of its own: make single ones "
+            'with make_vec(..., vectorization_mode="sync")'
+        )
+    return NativeVectorEnv(family, **parameters)
+
+
+def _check(backend: str, spaces: str) -> None:
+    """Raise a ValueError if there is no such backend or no such spaces."""
+    if spaces not in SPACES:
+        raise ValueError(f"spaces must be one of {', '.join(SPACES)}, got {spaces!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
 
 
 def _as_miniwob(

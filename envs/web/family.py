@@ -306,6 +306,8 @@ class Web(Family):
                 raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
         if not 1 <= instances <= 100_000 or step_ms <= 0:
             raise ValueError("Web needs 1 <= instances <= 100000 and step_ms > 0")
+        if deadline is not None and not deadline >= 0:
+            raise ValueError(f"deadline must be 0 (none) or more ms, got {deadline}")
         sizes = {TASKS[name].size for name in names}
         if len(sizes) > 1:
             raise ValueError(f"tasks that share an environment need pages of one size: {task}")

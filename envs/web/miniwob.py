@@ -176,6 +176,8 @@ class MiniWoBFace(gymnasium.Env[Any, Any]):
         """
         if reward not in ("decayed", "raw", "binary"):
             raise ValueError(f"reward must be one of decayed, raw, binary; got {reward!r}")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
         self.page, self.preset, self.rule, self.render_mode = page, preset, reward, render_mode
         self.observation_space = observation_space(page.family.size)
         self.action_space = action_space(preset, page.family.size)
