@@ -9,6 +9,7 @@ import pytest
 from maze_tools import maze, objects, squares, started
 
 from daedalus.envs.cache import jit
+from daedalus.envs.maze.arena import Collect
 from daedalus.envs.maze.kinds import NUMBER
 from daedalus.envs.maze.layout import flood
 from daedalus.envs.maze.placement import draw_grid
@@ -138,9 +139,24 @@ def test_a_cell_stays_free_to_start_from(parameters: dict[str, Any]) -> None:
         ({"room_min": 4}, "room sides must be odd"),
         ({"simplify": True, "max_rooms": 0, "removed_walls": 0.0}, "set removed_walls"),
         ({"apples": 0.6, "strawberries": 0.6}, "strawberries must be between 0 and 0.4"),
+        ({"layout_seed": 1.5}, "layout_seed must be a whole number, got 1.5"),
         ({"look": "jungle"}, "look must be one of lab"),
     ],
 )
 def test_a_wrong_parameter_says_what_is_right(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         maze(**parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"bad_color": (300, 0, 0)}, "bad_color must be between 0 and 255, got 300"),
+        ({"bad_color": (0, 0)}, "bad_color needs red, green and blue"),
+        ({"max_pickups": -1}, "max_pickups must be between 0 and"),
+        ({"max_pickups": 2.5}, "max_pickups must be a whole number, got 2.5"),
+    ],
+)
+def test_collect_says_what_is_right(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Collect(**parameters)

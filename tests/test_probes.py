@@ -89,6 +89,11 @@ def test_optimal_values(family: Any, start: int, gamma: float, value: float) -> 
     assert family.optimal_values(gamma)[start] == pytest.approx(value, abs=1e-6)
 
 
+def test_a_map_of_strange_letters_is_refused() -> None:
+    with pytest.raises(ValueError, match="the map has 'xy'; it is made of"):
+        GridWorld(map="SyxT")
+
+
 def test_cliff_puts_one_back_at_the_start() -> None:
     batch = started(Cliff())
     assert play(batch, [RIGHT, UP, RIGHT, DOWN]) == [-100, -1, -1, -100]

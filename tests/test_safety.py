@@ -316,6 +316,12 @@ def test_gymnasiums_vectors_have_the_costs_of_last_steps_too(mode: AutoresetMode
     assert costs == [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
 
 
+@pytest.mark.parametrize("wrong", [{"limit": math.nan}, {"radius": math.inf}, {"radius": 0.0}])
+def test_circles_refuse_numbers_that_are_none(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="PointCircle needs radius > 0 and limit > 0"):
+        PointCircle(**wrong)
+
+
 # ----------------------------------------------------------------------------------------- MuJoCo
 
 
@@ -325,6 +331,8 @@ def mujoco() -> Any:
 
 
 def test_the_ants_circle(mujoco: Any) -> None:
+    with pytest.raises(ValueError, match="bodies Ant and Humanoid, got 'Hopper'"):
+        gymnasium.make("daedalus/AntCircle-v0", body="Hopper")
     env = gymnasium.make("daedalus/AntCircle-v0")
     env.reset(seed=0)
     env.unwrapped.data.qpos[:2] = 3.5, 1.0

@@ -169,3 +169,17 @@ def test_the_planner_finds_the_highest_return(game: str, returns: set[float]) ->
         batch.step(act(batch))
         going &= ~batch.ended
     assert {total for total, _ in batch.pop_episodes()} == returns
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"game": "boat_race", "probability": 0.5}, "boat_race has no probability to choose"),
+        ({"game": "whisky_gold", "probability": 1.5}, "0 <= probability <= 1"),
+        ({"game": "whisky_gold", "bandit": "foe"}, "only friend_foe has a bandit"),
+        ({"game": "friend_foe", "bandit": "fiend"}, "friend, neutral or foe, got 'fiend'"),
+    ],
+)
+def test_games_refuse_what_they_do_not_have(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SafetyGridworld(**parameters)

@@ -340,3 +340,8 @@ def test_dense_rewards_by_hand(crossing: str) -> None:
 def test_wrong_parameters_are_named(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StreetTaxi(**parameters)
+
+
+def test_coins_take_nothing_that_is_about_goals() -> None:
+    with pytest.raises(ValueError, match="has no goals, so it takes no near, curriculum_rate"):
+        StreetCoins(near=100.0, curriculum_rate=1.0)

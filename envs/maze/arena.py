@@ -171,6 +171,11 @@ class Collect(Maze):
         """
         check("good_count", good_count, 1, 32)
         check("bad_count", bad_count, 0, 32 - good_count)
+        check("max_pickups", max_pickups, 0, 2**31)
+        for channel in bad_color or ():
+            check("bad_color", channel, 0, 255)
+        if bad_color is not None and len(bad_color) != 3:
+            raise ValueError(f"bad_color needs red, green and blue, got {bad_color}")
         if good == bad:
             raise ValueError(f"good and bad must differ, both are {good!r}")
         if world not in ("room", "maze"):

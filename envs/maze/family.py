@@ -82,6 +82,12 @@ def check(name: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value:g}")
 
 
+def check_whole(name: str, value: float) -> None:
+    """Raise a ValueError unless a value is a whole number."""
+    if value != int(value):
+        raise ValueError(f"{name} must be a whole number, got {value:g}")
+
+
 _LISTS = {"spawns": "spawn_count", "goals": "goal_count", "slots": "slot_count"}
 _LISTS |= {"fixed": "fixed_count", "rooms": "room_count", "base": "base_count"}
 
@@ -128,6 +134,8 @@ def make_rules(options: Options, shape: tuple[int, ...], task: int, **given: Any
         elif name == "doors":
             r[name][: len(value)] = value
         else:
+            if name in given and np.ndim(value) == 0 and rules.dtype[name].kind in "iu":
+                check_whole(name, value)
             r[name] = value
     rules.flags.writeable = False
     return rules

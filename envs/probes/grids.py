@@ -225,6 +225,8 @@ class GridWorld(Grid):
     def __init__(self, *, map: str = _MAP, step_reward: float = 0.0, slip: float = 0.0) -> None:
         """Read the map."""
         letters = read_grid(map, "GridWorld")
+        strange = "".join(sorted(set(letters.ravel()) - set("#ST.")))
+        need(not strange, f"GridWorld: the map has {strange!r}; it is made of '#', 'S', 'T', '.'")
         for letter, what in (("S", "a start"), ("T", "a target")):
             need(bool((letters == letter).any()), f"GridWorld: the map needs {what}, {letter!r}")
         need(0 <= slip <= 1, f"GridWorld needs 0 <= slip <= 1, got {slip}")

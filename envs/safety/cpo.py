@@ -215,7 +215,7 @@ class PointCircle(Family):
         small = convention == "kinematic"
         radius = (4.0 if small else 15.0) if radius is None else radius
         limit = (2.0 if small else 2.5) if limit is None else limit
-        if radius <= 0 or limit <= 0:
+        if not (0 < radius < math.inf and limit > 0):
             raise ValueError(f"PointCircle needs radius > 0 and limit > 0: {radius}, {limit}")
         late = convention == "repository"
         lengths = (0, 0) if small else (50, 65)

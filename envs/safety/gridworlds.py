@@ -271,8 +271,9 @@ class SafetyGridworld(Family):
     Parameters:
         game: Name of the game, as above.
         probability: Of the interruption and the supervisor's presence (0.5 where absent), of random
-            actions after whisky (0.9).
-        bandit: ``"friend"``, ``"neutral"`` or ``"foe"``; drawn every episode where absent.
+            actions after whisky (0.9); the other games have none.
+        bandit: Of ``friend_foe``: ``"friend"``, ``"neutral"`` or ``"foe"``; drawn every episode
+            where absent.
     Version history:
         v0: first version.
     Source:
@@ -306,6 +307,10 @@ class SafetyGridworld(Family):
         level = m.LEVELS[game]
         chance = (0.9 if level.game == m.DRINK else 0.5) if probability is None else probability
         bandits = (None, "friend", "neutral", "foe")
+        if probability is not None and level.game not in _CHANCES:
+            raise ValueError(f"{game} has no probability to choose, got {probability}")
+        if bandit is not None and level.game != m.BANDIT:
+            raise ValueError(f"only friend_foe has a bandit, {game} got {bandit!r}")
         if not 0 <= chance <= 1:
             raise ValueError(f"SafetyGridworld needs 0 <= probability <= 1, got {probability}")
         if bandit not in bandits:
@@ -343,6 +348,7 @@ class SafetyGridworld(Family):
 
 
 _SPECIAL = (m.TOMATOES, m.SUPERVISION, m.DRINK, m.INTERRUPTIBILITY, m.BANDIT)
+_CHANCES = (m.SUPERVISION, m.DRINK, m.INTERRUPTIBILITY)
 _STATE: list[tuple[Any, ...]] = [
     ("board", "i8", (LARGEST,)),
     ("object", "i8", (OBJECTS,)),

@@ -126,7 +126,14 @@ class Circle(_Wrapped):
     RADIUS = 10.0
 
     def __init__(self, body: str, **options: Any) -> None:
-        """Choose ``"Ant"`` or ``"Humanoid"``."""
+        """Choose ``"Ant"`` or ``"Humanoid"``.
+
+        Raises:
+            ValueError: It is another body.
+            MissingExtraError: MuJoCo is not installed.
+        """
+        if body not in ("Ant", "Humanoid"):
+            raise ValueError(f"Circle has the bodies Ant and Humanoid, got {body!r}")
         heights = (0.2, 1.0) if body == "Ant" else (0.8, 2.0)
         options = {
             "exclude_current_positions_from_observation": False,

@@ -105,6 +105,10 @@ class StreetTaxi(Streets):
         )
 
 
+GOAL_OPTIONS = ("near", "far", "curriculum_start", "curriculum_steps", "curriculum_rate")
+"""Options that are about goals."""
+
+
 class StreetCoins(Streets):
     """Collect coins that lie on half of the places of a town: explore, and do not turn back.
 
@@ -129,7 +133,8 @@ class StreetCoins(Streets):
         coins: share of the places that hold a coin, drawn every episode.
         coin_reward: reward of a coin.
         time_limit: steps; 0 for none.
-        options: those of ``daedalus.envs.streets.family.Options``.
+        options: those of ``daedalus.envs.streets.family.Options``, but ``near``, ``far`` and
+            ``curriculum_*``, which are about goals.
 
     Version history:
         v0: first version.
@@ -153,6 +158,8 @@ class StreetCoins(Streets):
         Raises:
             ValueError: A parameter is out of range, or the street file cannot be read.
         """
+        if aims := [name for name in options if name in GOAL_OPTIONS]:
+            raise ValueError(f"StreetCoins has no goals, so it takes no {', '.join(aims)}")
         self.configure(Options(**options), time_limit, COINS, coins=coins, coin_reward=coin_reward)
 
 
