@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import gymnasium
@@ -264,6 +265,19 @@ class NeverTruncates(LineVector):
         return Endless()
 
 
+class BreaksItsOwnLimit(Endless):
+    """A limit that is its own, as a native family's."""
+
+    batch = SimpleNamespace(time_limit=LIMIT)
+
+
+class BreakTheirOwnLimit(LineVector):
+    batch = SimpleNamespace(time_limit=LIMIT)
+
+    def make_one(self) -> gymnasium.Env[Any, Any]:
+        return Endless()
+
+
 class ModeLies(LineVector):
     """Says NEXT_STEP and resets in the same step."""
 
@@ -405,6 +419,8 @@ class MaskIgnored(LineVector):
 
 
 FURTHER: dict[Any, tuple[str, str]] = {
+    BreaksItsOwnLimit: ("end", "truncated"),
+    BreakTheirOwnLimit: ("end", "vector truncated"),
     Hangs: ("process", "environment"),
     KillsItsProcess: ("process", "environment"),
     HandsOutItsState: ("aliasing", "observation"),

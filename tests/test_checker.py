@@ -106,6 +106,18 @@ def test_no_alarm_on_our_environments(env_id: str, replayers: Replayers) -> None
     assert {"vector autoreset", "vector threads", "vector faces", "process"} <= set(result.checks)
 
 
+def test_a_native_familys_own_limit_is_known(replayers: Replayers) -> None:
+    """The target cannot be reached; the episode of 500 steps goes on after the 60 that are played.
+
+    No warning that nothing ends it, as there was of every id whose limit is its family's.
+    """
+    times: dict[str, Any] = {"deadline": 2.0, "patience": 300.0}
+    result = check(
+        "daedalus/GridWorld-v0", steps=60, external=False, replayers=replayers, map="S.#T", **times
+    )
+    assert not result.findings, str(result)
+
+
 def test_the_checkers_of_others_run_too(replayers: Replayers) -> None:
     result = check("CartPole-v1", steps=60, replayers=replayers)
     assert {"gymnasium", "stable_baselines3"} <= set(result.checks)

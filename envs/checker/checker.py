@@ -29,6 +29,16 @@ class Checker:
         """
         self.maker, self.result, self.plan = maker, result, plan
 
+    def time_limit(self, env: Any) -> int | None:
+        """Return the steps after which an episode is cut, None where nothing says so.
+
+        A native family keeps its limit itself; its registration has none.
+        """
+        for spec in (env.spec, self.maker.spec):
+            if spec is not None and spec.max_episode_steps is not None:
+                return int(spec.max_episode_steps)
+        return getattr(getattr(env.unwrapped, "batch", None), "time_limit", None) or None
+
     def ran(self, *checks: str) -> None:
         """Note that these checks ran."""
         self.result.checks += [f"{self.prefix}{name}" for name in checks]

@@ -156,7 +156,7 @@ class SingleCheck(Checker):
     def _check_ends(self, env: Env) -> None:
         """An episode ends, and not after its time limit."""
         self.ran("end")
-        limit = env.spec.max_episode_steps if env.spec is not None else None
+        limit = self.time_limit(env)
         lengths = _episode_lengths(self.reference)
         longest = max(lengths, default=0)
         if limit is not None and longest > limit:

@@ -60,7 +60,7 @@ class VectorCheck(Checker):
         if played is None or len(self.result.errors) > errors:
             return
         self.reference = played
-        self._check_limit()
+        self._check_limit(self.time_limit(envs))
         self._check_repeats()
         if self.seed is None:
             self._check_batch_of_one()
@@ -135,9 +135,8 @@ class VectorCheck(Checker):
             expected, got = "reset(seed=[...]) to seed each environment", describe_error(error)
             self.add("seeding", "reset()", "reset", expected, got, "warning")
 
-    def _check_limit(self) -> None:
+    def _check_limit(self, limit: int | None) -> None:
         self.ran("end")
-        limit = self.maker.spec.max_episode_steps if self.maker.spec is not None else None
         names = [r.where.rpartition(" ")[2] for log in self.reference for r in log]
         longest = max((int(name) for name in names if name.isdigit()), default=0)
         if limit is not None and longest > limit:
