@@ -82,6 +82,9 @@ def test_the_picture_is_for_people(env_id: str) -> None:
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1
     again: Any = env.render()
     assert np.array_equal(picture, again)
+    for seed in range(1, 5):  # a window or a video has one size
+        env.reset(seed=seed)
+        assert env.render().shape == picture.shape  # type: ignore[union-attr]
 
 
 @members.every_environment

@@ -255,6 +255,17 @@ def test_the_addition_carries() -> None:
         assert m == n or state["target"][n] == 1
 
 
+def test_pictures_show_all_that_is_due() -> None:
+    """63 symbols in three lines of 21: each that is written changes the picture."""
+    batch = started(RepeatCopy(min_length=19, max_length=19))
+    set_tape(batch, [1] * 21, target=[1] * 63)
+    seen = set()
+    for written in range(64):
+        batch.states["written"] = written
+        seen.add(batch.render(0).tobytes())
+    assert len(seen) == 64
+
+
 def test_rewards_of_the_tape() -> None:
     batch = started(Copy(min_length=2, max_length=2))
     set_tape(batch, [3, 1], target=[3, 1])

@@ -199,9 +199,14 @@ class Copy(Family):
         }
 
     def render(self, state: np.void) -> np.ndarray:
-        """Return the tape above with the head on it, what was written and what is due below."""
+        """Return the tape above with the head on it, what was written and what is due below.
+
+        There is room for the longest input; longer targets go on in further lines.
+        """
         n, due, rows = int(state["length"]), int(state["target_length"]), self.params.rows
-        canvas = Canvas(max(min(due, 40), n, 8) + 3, rows + 2.6, 32)
+        columns = max(self.params.max_length + (3 if self.task == ADDITION else 2), 8)
+        lines = 3 if self.task == REPEAT else 1
+        canvas = Canvas(columns + 3, rows + lines + 1.6, min(700 // (columns + 3), 32))
         for row in range(rows):
             for i in range(n):
                 _cell(canvas, i + 1.5, row + 0.9, str(state["tape"][row, i]), (250, 248, 242))
@@ -211,7 +216,8 @@ class Copy(Family):
             done = i < state["written"]
             here = i == state["written"]
             colour = (188, 226, 198) if done else (250, 228, 170) if here else (222, 218, 208)
-            _cell(canvas, i + 1.5, rows + 1.7, str(state["target"][i]) if done else "?", colour)
+            x, y = i % columns + 1.5, rows + 1.7 + i // columns
+            _cell(canvas, x, y, str(state["target"][i]) if done else "?", colour)
         canvas.line((0.6, rows + 0.75), (1.0 + n, rows + 0.75), GREEN if due else GOLD, 0.05)
         return canvas.picture()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -183,14 +184,15 @@ def draw(family: Any, state: np.void) -> np.ndarray:
 
 
 def picture(family: Any, state: np.void) -> np.ndarray:
-    """Return the page as uint8 (H, W, 3); a site has its goal on top."""
+    """Return the page as uint8 (H, W, 3); a site has its goal on top, room for the longest."""
     page = draw(family, state)
     if page.shape[1] <= 160:
         return page
     goal = family.instances[int(state["instance"])].utterance
     width = page.shape[1] // LETTER - 1
     lines = [goal[k : k + width] for k in range(0, len(goal), width)]
-    head = np.full((LINE * len(lines) + 6, page.shape[1], 3), PALETTE[YELLOW], np.uint8)
+    most = math.ceil(max(len(one.utterance) for one in family.instances) / width)
+    head = np.full((LINE * most + 6, page.shape[1], 3), PALETTE[YELLOW], np.uint8)
     for k, line in enumerate(lines):
         _write(head, 3 + LINE * k, p.codes(line, len(line)))
     return np.concatenate([head, page])
