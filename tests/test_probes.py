@@ -126,6 +126,16 @@ def test_deep_sea_counts_the_cost_of_going_right() -> None:
     assert play(batch, [1, 1, 0, 1]) == [-0.0025, -0.0025, 0, -0.0025]
 
 
+def test_the_diver_stays_in_his_column_on_the_ground() -> None:
+    """Of 4 columns, 80 pixels wide: the last after right alone, the first after two each way."""
+    for moves, column in (([1, 1, 1, 1], 3), ([1, 1, 0, 0], 0), ([1, 1, 1, 0], 2)):
+        batch = started(DeepSea(size=4), autoreset="disabled")
+        play(batch, moves)
+        pupil = (batch.render(0) == (60, 70, 90)).all(2)
+        assert np.argwhere(pupil).mean(0) // 80 == pytest.approx([4, column])
+        assert not batch.observation["place"].any()
+
+
 def test_four_rooms_has_the_map_and_the_slip_of_its_source() -> None:
     """104 free squares; the intended move happens with 2/3 + 1/3 x 1/4."""
     family = FourRooms()

@@ -115,15 +115,16 @@ class DeepSea(Table):
             np.where(goes_right, column[..., None] + 1, column[..., None] - 1), 0, size - 1
         )
         last = (row == size - 1)[..., None]
-        following = np.where(last, size * size, (row[..., None] + 1) * size + to)
+        following = (row[..., None] + 1) * size + to  # below the last row is the ground
         treasure = goes_right & last & (column == size - 1)[..., None]
         reward = np.where(goes_right, -0.01 / size, 0.0) + treasure
-        shown = np.vstack([np.eye(size * size), np.zeros(size * size)])
+        ground = np.repeat(size * size + np.arange(size), 2).reshape(size, 2)
+        following = np.vstack([following.reshape(-1, 2), ground])
         self.configure(
-            np.vstack([following.reshape(-1, 2), [[size * size] * 2]]),
-            reward=np.vstack([reward.reshape(-1, 2), [[0.0] * 2]]),
-            ends=np.vstack([np.broadcast_to(last, following.shape).reshape(-1, 2), [[True] * 2]]),
-            shown=shown,
+            following,
+            reward=np.vstack([reward.reshape(-1, 2), np.zeros((size, 2))]),
+            ends=following >= size * size,
+            shown=np.vstack([np.eye(size * size), np.zeros((size, size * size))]),
         )
 
     def render(self, state: np.void) -> np.ndarray:
