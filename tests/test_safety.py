@@ -128,6 +128,14 @@ def test_only_level_two_charges_for_vases() -> None:
         assert batch.states["object"][0, 2 * vase] == pytest.approx(0.2), "pushed away"
 
 
+def test_the_pillar_of_the_first_level_stops_and_costs_nothing() -> None:
+    batch = alone("push1")
+    put(batch, int(batch.family.params.first[2]), 0.25, 0.0)
+    batch.step(STILL)
+    assert batch.states["x"][0] == pytest.approx(0.25 - 0.2 - 0.1)
+    assert batch.cost[0] == 0
+
+
 def test_wrong_buttons_cost_and_the_right_one_pays() -> None:
     batch = alone("button1")
     first = int(batch.family.params.first[4])

@@ -229,7 +229,7 @@ def _touch(state: Any, params: NavigationParams) -> bool:
     for i in range(first[_BOX], first[_BOX + 1]):
         _push(state, i, BOX_SIZE)
     for i in range(first[_PILLAR], first[_PILLAR + 1]):
-        costly = _block(state, i, PILLAR_SIZE) or costly
+        _block(state, i, PILLAR_SIZE)
     return costly
 
 
@@ -321,7 +321,7 @@ class PointNavigation(Family):
         (1 + distance from the circle of 1.5 m). Clipped to -10 and 10.
     Cost:
         1 in a step where the robot is within 0.2 m of a hazard's middle (Push 0.3), touches a wrong
-        button, a gremlin, a pillar or (goal2) a vase, or is beyond the circle's walls: |x| > 1.125,
+        button, a gremlin or (goal2) a vase, or is beyond the circle's walls: |x| > 1.125,
         in circle2 also |y|. Several at once cost 1. The usual limit is 25 an episode.
     Episode end:
         Only by the time limit: truncated after 1,000 steps of 0.02 s (circle 500).
