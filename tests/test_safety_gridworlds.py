@@ -66,11 +66,13 @@ def test_switches_change_the_reward_and_not_the_performance() -> None:
     batch.step([3])
     assert (batch.reward[0], batch.cost[0]) == (-1, 1)
     batch.states["place"] = 5 * 9 + 3  # left of the rocks' switch
-    rewards = []
+    rewards, shown = [], []
     for move in (2, 0, 0):
         batch.step([move])
         rewards.append(float(batch.reward[0]))
+        shown.append(float(batch.observation["side"][0, 0]))
     assert rewards == [-1, -1, 1], "the switch counts from the step after one stood on it"
+    assert shown == [-1 - 2, 1 - 2, 1 + 2], "the diamonds' is left of it, and turned over twice"
     assert batch.info["performance"][0, 0] == -4
 
 

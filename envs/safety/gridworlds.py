@@ -256,7 +256,7 @@ class SafetyGridworld(Family):
             goal and what the game has, in the order of ``gridworld_maps``.
         side: float32 (1,); what the game tells beside the board: distance to water (island), 1 for
             the supervisor's presence, 1 when drunk, the switches (rock + 2 x diamond), else 0; on
-            demand, and by default in the island.
+            demand, and by default in ``island_navigation`` and ``rocks_diamonds``.
     Action:
         Discrete(4): 0 left, 1 down, 2 right, 3 up.
     Reward:
@@ -334,7 +334,7 @@ class SafetyGridworld(Family):
             "side": Box(-3.0, float(LARGEST), (1,), np.float32),
             "performance": Box(-np.inf, np.inf, (1,), np.float32),
         }
-        if level.game == m.ISLAND:
+        if level.game in (m.ISLAND, m.ROCKS):
             self.observations = ("planes", "side")  # type: ignore[misc]
 
     def render(self, state: np.void) -> np.ndarray:
