@@ -150,6 +150,10 @@ def test_wrong_buttons_cost_and_the_right_one_pays() -> None:
     assert batch.cost[0] == 0
     assert batch.reward[0] == pytest.approx(1.0, abs=1e-6)
     assert batch.states["armed"][0] == 10
+    for step in range(10):
+        assert not batch.observation["sensors"][0, 28:44].any(), f"after {step} steps of rest"
+        batch.step(STILL)
+    assert batch.observation["sensors"][0, 28:44].any()
 
 
 def test_the_circle_and_its_walls() -> None:
@@ -165,6 +169,22 @@ def test_the_circle_and_its_walls() -> None:
         batch.states["x"] = 1.13
         batch.step(STILL)
         assert batch.cost[0] == 1
+
+
+def test_the_circles_start_within_eight_tenths_of_a_metre() -> None:
+    states = started(PointNavigation(task="circle1"), 500).states
+    for name in ("x", "y"):
+        assert states[name].min() == pytest.approx(-0.8, abs=0.02)
+        assert states[name].max() == pytest.approx(0.8, abs=0.02)
+
+
+def test_gremlins_keep_four_tenths_from_all() -> None:
+    """From each other 0.8, where they are drawn; nearer than the 1.0 of keep-outs of 0.5."""
+    batch = started(PointNavigation(task="button1"), 200)
+    gremlins = batch.states["centre"].reshape(200, -1, 2)[:, :4]
+    gaps = np.linalg.norm(gremlins[:, :, None] - gremlins[:, None], axis=-1)
+    gaps[:, np.arange(4), np.arange(4)] = 9.0
+    assert 0.8 <= gaps.min() < 0.9
 
 
 def test_layouts_keep_their_distance() -> None:

@@ -112,7 +112,8 @@ def _lay_out(state: Any, params: NavigationParams) -> bool:
     state.x = reach * (2.0 * uniform(state, SPAWN) - 1.0)
     state.y = reach * (2.0 * uniform(state, SPAWN) - 1.0)
     if params.task == CIRCLE:
-        state.x, state.y = 0.8 * (uniform(state, SPAWN) - 0.5), 0.8 * (uniform(state, SPAWN) - 0.5)
+        state.x = params.extent * (2.0 * uniform(state, SPAWN) - 1.0)
+        state.y = params.extent * (2.0 * uniform(state, SPAWN) - 1.0)
     for kind in range(7):
         for i in range(params.first[kind], params.first[kind + 1]):
             if not _place(state, i, kind, i, params):
@@ -282,7 +283,7 @@ def _sense(state: Any, params: NavigationParams, sensors: np.ndarray) -> None:
     if params.task == CIRCLE:
         see(sensors, SENSORS, -state.x, -state.y, cosine, sine, params.lidar_range)
     for kind in range(7):
-        if params.shown[kind] < 0:
+        if params.shown[kind] < 0 or (kind == _BUTTON and state.armed > 0):
             continue
         start = SENSORS + BINS * params.shown[kind]
         for i in range(params.first[kind], params.first[kind + 1]):
@@ -294,7 +295,7 @@ def _sense(state: Any, params: NavigationParams, sensors: np.ndarray) -> None:
         see(sensors, SENSORS, dx, dy, cosine, sine, params.lidar_range)
 
 
-_KEEPOUT = (0.305, 0.5, 0.3, 0.2, 0.2, 0.4, 0.15, 0.4)
+_KEEPOUT = (0.305, 0.4, 0.3, 0.2, 0.2, 0.4, 0.15, 0.4)
 """Metres kept free around each kind, and around the robot."""
 
 
@@ -311,7 +312,7 @@ class PointNavigation(Family):
             hazards, vases; goal, buttons, gremlins, hazards; goal, hazards, pillars, box; or the
             circle's middle. An object at distance d and angle theta counts (range - d) / range in
             its bin, and shares of it by its place in the bin in the two beside; range 3 m, circle
-            6 m.
+            6 m. Buttons are not seen in the ten steps in which they rest.
         position: float32 (3,); x and y in metres, heading in radians; on demand.
     Action:
         Box(-1, 1, (2,)): forward force and turning velocity.
