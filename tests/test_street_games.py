@@ -319,8 +319,11 @@ def test_dense_rewards_by_hand(crossing: str) -> None:
     batch.states["place"], batch.states["goal"], batch.states["legs"] = a, goal, 2
     batch.states["leg"], batch.states["best"], batch.states["heading"] = 0, 60.0, 0
     batch.states["way_place"][0, :3] = a, corner, goal
-    expected = [0.0, 0.49 * 10 / 50, 0.49 * 20 / 50, 0.49 * 30 / 50, 0.5]
+    shares = [0.49 * n / 50 for n in (0, 10, 20, 30, 40)]
+    expected = [*shares[:4], 0.5 + shares[4]]
     assert drive(batch, [FORWARD] * 5) == pytest.approx(expected, abs=1e-4)  # at 50 ... 10 m
+    batch.states["way_place"][0, 2] = batch.states["goal"] = corner  # 10 m ahead
+    assert drive(batch, [FORWARD]) == pytest.approx([1.0 + 0.49], abs=1e-4)
 
 
 # --------------------------------------------------------------------------------------- checking

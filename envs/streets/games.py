@@ -193,8 +193,9 @@ class StreetInstructions(Streets):
 
     Reward:
         ``goal_reward`` at the goal. In ``incremental_instruction`` and ``step_by_step`` also 0.5 at
-        each waypoint in order; one next to it counts too. With ``dense``, 0.49 (50 - d) / 50 for
-        each new least distance d below 50 m to the next waypoint.
+        each waypoint in order; one next to it counts too. With ``dense``, 0.49 (50 - d) / 50 more
+        for each new least distance d below 50 m to the next waypoint, in the step that reaches it
+        or the goal too.
 
     Episode end:
         Terminates at the goal; truncated after 1000 steps. The first heading is the route's.

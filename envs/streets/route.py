@@ -118,30 +118,31 @@ def start_route(state: Any, params: Params) -> None:
     plan_route(state, params)
     places = params.places
     state.goal_reward = 1.0 + moves_between(places, params.hubs, state.place, state.goal)
-    state.best = arc(places, state.place, state.way_place[1])
+    state.best = np.inf
 
 
 @kernel
 def follow(state: Any, places: Any, rules: Any) -> tuple[float, bool]:
     """Apply the rules of the instruction games after a move; return reward and whether it is over.
 
-    A waypoint counts in its order, at it and next to it; the goal at any time, only at it.
+    A waypoint counts in its order, at it and next to it; the goal at any time, only at it. What is
+    paid for coming nearer is added, also there.
     """
     reward = 0.0
     state.since_goal += 1
-    if state.place == state.goal:
-        state.first_goal, state.goals = state.elapsed + 1, 1
-        return rules.goal_reward, True
     target = np.int64(state.way_place[state.leg + 1])
-    if state.leg + 1 < state.legs and _is_at(places, np.int64(state.place), target):
-        state.leg += 1
-        state.best = arc(places, state.place, state.way_place[state.leg + 1])
-        return rules.waypoint_reward, False
     distance = arc(places, state.place, target)
     if distance < state.best:
         state.best = distance
         if distance < rules.dense_radius:
             reward = rules.dense_reward * (1.0 - distance / rules.dense_radius)
+    if state.place == state.goal:
+        state.first_goal, state.goals = state.elapsed + 1, 1
+        return reward + rules.goal_reward, True
+    if state.leg + 1 < state.legs and _is_at(places, np.int64(state.place), target):
+        state.leg += 1
+        state.best = np.inf
+        reward += rules.waypoint_reward
     return reward, False
 
 
