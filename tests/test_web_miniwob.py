@@ -146,7 +146,7 @@ def test_the_screenshot_is_the_page() -> None:
 
 
 @pytest.mark.parametrize("choice", [{"spaces": "miniwob"}, {"backend": "browser"}])
-def test_a_vector_of_what_has_no_batch_names_the_mode_that_has(choice: dict[str, str]) -> None:
+def test_a_vector_of_what_has_no_batch_names_the_mode_that_has(choice: dict[str, Any]) -> None:
     made = gymnasium.make_vec(LOGIN, 2, backend="native", spaces="arrays")
     assert made.single_observation_space == gymnasium.make(LOGIN).observation_space
     with pytest.raises(ValueError, match=r'make_vec.*vectorization_mode="sync"'):
