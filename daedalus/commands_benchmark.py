@@ -24,8 +24,8 @@ class Benchmark:
     command goes on and runs only what is missing. A failing run is reported and the rest goes on.
     Results go to one SQLite file, with a run directory for each run beside it; `daedalus report`
     makes a page of them. With --compare, what got better or worse than in an older store is
-    printed, and the exit code is 3 if anything got worse beyond noise; without a plan nothing is
-    run and --store is compared as it is.
+    printed, and the exit code is 3 if anything got worse beyond noise (1 if a run failed); without
+    a plan nothing is run and --store is compared as it is.
 
     Examples:
       daedalus benchmark --agents ppo a2c --scenarios CartPole-v1 --seeds 5 --steps 5e4
@@ -68,7 +68,8 @@ class Benchmark:
             )
         with ResultStore(self._store()) as store:
             print(_scores(store, store.runs(state="done")))
-            return self._compare(store) if self.compare is not None else code
+            worse = self._compare(store) if self.compare is not None else 0
+            return code or worse
 
     def _store(self) -> Path:
         if self.store:

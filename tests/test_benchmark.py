@@ -426,6 +426,27 @@ def test_commands_on_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert daedalus(["benchmark", "--agents", "ppq", "--scenarios", CATCH]) == 1
 
 
+def test_a_failed_run_fails_the_command_also_with_a_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from daedalus.evaluation import benchmark as runner
+
+    new, old = tmp_path / "new.sqlite", tmp_path / "old.sqlite"
+    for path in (new, old):
+        with ResultStore(path, create=True) as made:
+            for seed in range(3):
+                finish(made, spec(seed=seed), 2.0)
+    ended = runner.State(4, done=3, failed=[({"label": "a", "scenario": "s", "seed": 3}, "why")])
+    monkeypatch.setattr(runner, "benchmark", lambda *_, **__: ended)
+    words = ["benchmark", "--agents", "actor_critic", "--scenarios", CATCH, "--store", str(new)]
+    assert daedalus([*words, "--compare", str(old)]) == 1
+    said = capsys.readouterr()
+    assert "FAILED: a on s, seed 3: why" in said.err
+    assert f"compared with {old}" in said.out
+    ended.failed.clear()
+    assert daedalus([*words, "--compare", str(old)]) == 0
+
+
 def test_the_speed_leaves_out_what_was_compiled_before_the_first_row(store: ResultStore) -> None:
     store.add([spec()], HERE)
     for step, seconds in ((10, 60.0), (20, 61.0), (40, 63.0)):
