@@ -75,9 +75,6 @@ def run(args: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("daedalus: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - closed by the interpreter's end
-        return 0
     except Exception as error:
         if os.environ.get("DAEDALUS_DEBUG"):
             raise

@@ -63,15 +63,15 @@ class Evaluate:
             path.open("a").close()
         with naming_parameters(task):
             scores = [each for who in (trained.agent, "random") for each in self._scores(who, task)]
+        if self.output:
+            data = as_json(scores, task.env, task.env_kwargs)
+            Path(self.output).write_text(json.dumps(data, indent=1))
         each = " on each task" if len(scores) > 2 else ""
         print(
             f"{trained.path} at {trained.step:,} steps in {task.name}, "
             f"{self.episodes} episode{'s' * (self.episodes > 1)}{each}"
         )
         print(score_table(scores))
-        if self.output:
-            data = as_json(scores, task.env, task.env_kwargs)
-            Path(self.output).write_text(json.dumps(data, indent=1))
         return 0
 
     def _scores(self, policy: Any, task: Any) -> list[Any]:

@@ -293,6 +293,36 @@ def test_ctrl_c_saves_and_stops_and_resume_goes_on(tmp_path: Path) -> None:
     assert cli.run(["resume", str(tmp_path / "r"), "--steps", str(step + 400)]) == 0
 
 
+WORDY = """
+import pathlib, sys
+from daedalus import cli
+from daedalus.__main__ import main
+
+class Wordy:
+    def run(self):
+        for stream in (sys.stdout, sys.stderr):
+            for _ in range(3):
+                print("x" * 10_000, file=stream, flush=True)
+        pathlib.Path(sys.argv[1]).touch()
+
+cli._command = lambda args: ("list", args)
+cli.parse = lambda *_: Wordy()
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("unread", [("stdout",), ("stdout", "stderr")])
+def test_a_reader_that_leaves_ends_no_work(unread: tuple[str, ...], tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **dict.fromkeys(unread, write)}
+    done = subprocess.run([sys.executable, "-c", WORDY, tmp_path / "done"], **streams)
+    os.close(write)
+    assert done.returncode == 0
+    assert not done.stderr or "Error" not in done.stderr.decode()
+    assert (tmp_path / "done").exists()
+
+
 # ---- new, check ---------------------------------------------------------------------------------
 
 
