@@ -280,7 +280,7 @@ class Resume:
     path: Annotated[tyro.conf.Positional[str], positional("RUN")]
     """Run directory."""
     steps: MaybePositive = None
-    """Environment steps in all (auto: as first asked for)."""
+    """Environment steps in all (auto: as last asked for)."""
     device: MaybeText = None
     """auto, cpu or cuda (auto: as before)."""
 
@@ -296,7 +296,7 @@ class Resume:
         check_env(str(config["env"]))
         device = self.device or str(config.get("device", "auto"))
         check_device(device)
-        steps = self.steps or int(config["total_timesteps"])
+        steps = self.steps or _total(self.path, config)
         _set_threads(config.get("threads"))
         with RunDirectory.open(self.path) as run:
             checkpoint = run.load()
@@ -326,6 +326,23 @@ class Resume:
                 )
                 return 0
             return train_in(run, agent, steps, config)
+
+
+def _total(path: str, config: Mapping[str, Any]) -> int:
+    """Return the most steps that a run was asked for: at its start, or when it was last resumed.
+
+    Raises:
+        ValueError: What ``config.yaml`` says is no number of steps.
+    """
+    from daedalus.accelerators.run_directory import CONFIG, read_status
+
+    first, last = config["total_timesteps"], read_status(path).get("total_timesteps")
+    if isinstance(first, bool) or not isinstance(first, int | float) or not first % 1 == 0 < first:
+        raise ValueError(
+            f"{Path(path) / CONFIG}: total_timesteps must be a whole number of at least 1, "
+            f"got {first!r}"
+        )
+    return max(int(first), last) if isinstance(last, int) else int(first)
 
 
 def _changed(written: Any, config: Any) -> list[str]:

@@ -323,6 +323,23 @@ def test_a_reader_that_leaves_ends_no_work(unread: tuple[str, ...], tmp_path: Pa
     assert (tmp_path / "done").exists()
 
 
+def test_resume_goes_on_to_the_steps_that_were_last_asked_for(
+    trained: Path, ask: Ask, tmp_path: Path
+) -> None:
+    """A run of 320 steps that was resumed to 480 and stopped at 400 goes on to 480."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run, ignore=shutil.ignore_patterns("lock"))
+    assert ask("resume", str(run), "--steps", "400")[0] == 0
+    status = json.loads((run / "status.json").read_text())
+    assert status["total_timesteps"] == 400
+    (run / "status.json").write_text(json.dumps({**status, "total_timesteps": 480}))
+    assert "finished at 480 steps" in ask("resume", str(run))[1]
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("total_timesteps: 320", "total_timesteps: x"))
+    line = error_of(ask("resume", str(run)), 1)
+    assert line.startswith(f"{run}/config.yaml: total_timesteps must be a whole number")
+
+
 # ---- new, check ---------------------------------------------------------------------------------
 
 
