@@ -24,8 +24,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import yaml
-
 from daedalus.accelerators.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -36,6 +34,7 @@ from daedalus.accelerators.checkpoint import (
 from daedalus.accelerators.files import sweep, temporary_name, write_file
 from daedalus.accelerators.lock import RunLock
 from daedalus.accelerators.metrics import MetricsWriter
+from daedalus.scenarios import PlainError, read_plain, write_plain
 
 if TYPE_CHECKING:
     from daedalus.accelerators.checkpoint import Tensors
@@ -92,7 +91,7 @@ class RunDirectory:
         for folder in ("metrics", "checkpoints", "videos"):
             (path / folder).mkdir()
         run = cls(path, json.loads(json.dumps(dict(config))), lock)
-        write_file(path / CONFIG, yaml.safe_dump(run.config, sort_keys=False).encode())
+        write_file(path / CONFIG, write_plain(run.config).encode())
         run.set_status("created")
         link_last(path)
         return run
@@ -184,11 +183,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path) / CONFIG
     try:
-        config = yaml.safe_load(file.read_text())
+        config = read_plain(file.read_text(encoding="utf-8"), str(file))
     except OSError as error:
         raise RunDirectoryError(f"{path} is no run directory ({file}: {error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise RunDirectoryError(f"{file}: not plain YAML ({error})".replace("\n", " ")) from error
+    except UnicodeDecodeError as error:
+        raise RunDirectoryError(f"{file}: not UTF-8 text ({error})") from error
+    except PlainError as error:
+        raise RunDirectoryError(str(error)) from error
     if not isinstance(config, dict):
         raise RunDirectoryError(f"{file}: not a mapping")
     return config

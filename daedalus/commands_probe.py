@@ -317,12 +317,12 @@ class Sight(_Probe):
 
 def _values(text: str) -> tuple[str, list[Any]]:
     """Split ``key=value,value``."""
-    import yaml
+    from daedalus.lookup import plain_value
 
     key, sign, values = text.partition("=")
     if not sign or not key.isidentifier() or not values:
         raise UsageError(f"expected key=value,value after --change, got {text!r}")
-    return key, [yaml.safe_load(value) for value in values.split(",")]
+    return key, [plain_value(value, key) for value in values.split(",")]
 
 
 class _Progress:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
-import yaml
 
 from daedalus import scenarios
 from daedalus.agents import agent_names
@@ -125,17 +124,10 @@ def check_device(name: str) -> None:
     Raises:
         UsageError: It is not.
     """
-    import torch
+    from daedalus.accelerators.devices import device_fault
 
-    if name == "auto":
-        return
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"unknown device {name!r}; devices: auto, cpu, cuda") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        number = name.removeprefix("cuda").replace(":", " ")
-        raise UsageError(f"no CUDA device{number} here; use --device cpu")
+    if fault := device_fault(name, "--device cpu"):
+        raise UsageError(fault)
 
 
 def _import(module: str, name: str) -> Any:
@@ -152,10 +144,19 @@ def _assignment(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign or not key.isidentifier():
         raise UsageError(f"expected key=value after --env-kwargs, got {text!r}")
+    return key, plain_value(value, key)
+
+
+def plain_value(text: str, key: str) -> Any:
+    """Return a value of the command line, read as in scenario files.
+
+    Raises:
+        UsageError: It is not valid YAML; names ``key``.
+    """
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UsageError(f"the value of {text!r} is not valid YAML") from None
+        return scenarios.read_plain(text, f"the value of {key!r}")
+    except scenarios.PlainError as error:
+        raise UsageError(str(error)) from None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ _GONE = (errno.EPIPE, errno.EIO)
 class _Stream(io.FileIO):
     """A standard stream that swallows what nobody reads any more."""
 
-    def write(self, content: Any) -> int | None:
+    def write(self, content: Any) -> Any:
         """Write, or do as if."""
         try:
             return super().write(content)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from daedalus.accelerators.devices import device_fault
 from daedalus.accelerators.lock import RunLock
 from daedalus.evaluation.plan import Plan, PlanError, RunSpec, read_plan
 from daedalus.evaluation.provenance import commit, hardware, versions
@@ -78,7 +79,7 @@ def benchmark(
         How it ended; ``failed`` lists the runs that came to grief.
 
     Raises:
-        PlanError: The plan names something unknown, or has no runs.
+        PlanError: The plan names something unknown or a device that is not here, or has no runs.
         RunLockedError: Another benchmark works on this store.
         KeyboardInterrupt: Ctrl-C; the runs at work have saved what they had.
     """
@@ -86,6 +87,9 @@ def benchmark(
     specs = plan.specs() if isinstance(plan, Plan) else list(plan)
     if not specs:
         raise PlanError("the plan has no runs: it needs agents, scenarios and at least 1 seed")
+    for device in {spec.device for spec in specs}:
+        if fault := device_fault(device, "'device: cpu'"):
+            raise PlanError(f"the plan: {fault}")
     count = workers or max(1, (os.cpu_count() or 1) // max(spec.threads for spec in specs))
     with ResultStore(store, create=True) as results, _only_one(results.path.parent):
         results.add(specs, Provenance(_command(), commit(), versions(), hardware()))

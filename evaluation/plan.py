@@ -25,8 +25,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from daedalus import scenarios
 from daedalus.scenarios.schema import settings_from
 
@@ -222,11 +220,13 @@ def read_plan(path: str | Path) -> Plan:
         PlanError: Not readable, or with a key or value that is not valid.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = scenarios.read_plain(Path(path).read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise PlanError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{path}: not UTF-8 text ({error})") from None
+    except scenarios.PlainError as error:
+        raise PlanError(str(error)) from None
     try:
         return _plan(data)
     except PlanError as error:
@@ -279,7 +279,7 @@ def _count(value: Any, where: str) -> int:
         number = float(value)
     except (TypeError, ValueError):
         number = 0.0
-    if isinstance(value, bool) or number < 1 or number != int(number):
+    if isinstance(value, bool) or number < 1 or not number.is_integer():
         raise PlanError(f"{where}: expected a whole number of at least 1, got {value!r}")
     return int(number)
 

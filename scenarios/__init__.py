@@ -20,11 +20,13 @@ from daedalus.scenarios.loader import (
     load_text,
     names,
 )
+from daedalus.scenarios.plain import PlainError, read_plain, write_plain
 from daedalus.scenarios.schema import SEQUENCE, Scenario, Stage
 
 __all__ = [
     "MAX_BYTES",
     "SEQUENCE",
+    "PlainError",
     "Scenario",
     "ScenarioError",
     "Stage",
@@ -33,4 +35,6 @@ __all__ = [
     "load",
     "load_text",
     "names",
+    "read_plain",
+    "write_plain",
 ]

@@ -37,14 +37,14 @@ class _LineError(Exception):
 class _Loader(yaml.SafeLoader):
     """`yaml.SafeLoader`, without aliases and deep nesting; reads 2e6 as YAML 1.2 does: a number."""
 
-    depth = 0
+    depth, max_depth = 0, MAX_DEPTH
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             raise _LineError(line, "aliases (*name) are not read; write the value out")
-        if self.depth > MAX_DEPTH:
-            raise _LineError(line, f"nested deeper than {MAX_DEPTH} levels")
+        if self.depth > self.max_depth:
+            raise _LineError(line, f"nested deeper than {self.max_depth} levels")
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1

@@ -42,7 +42,7 @@ groups:
     total_timesteps: 1e3
   - scenarios: [daedalus/Catch-v0]
     agents:
-      small steps: {agent: actor_critic, learning_rate: 1.0e-5}
+      small steps: {agent: actor_critic, learning_rate: 1e-5}
 """
 
 
@@ -85,6 +85,9 @@ def test_a_scenarios_limit_reaches_the_agents_that_keep_one(tmp_path: Path) -> N
         ),
         ("seeds: 0.5\ngroups: [{scenarios: [demo], agents: [ppo]}]", "whole number of at least 1"),
         ("a: [", "not valid YAML"),
+        ("seeds: 2\nseeds: 3", "plan.yaml, line 2: the key 'seeds' stands there twice"),
+        ("seeds: &a 2\nepisodes: *a", "plan.yaml, line 2: aliases"),
+        ("seeds: 1e999\ngroups: [{scenarios: [demo], agents: [ppo]}]", "whole number of at least"),
     ],
 )
 def test_a_plan_that_is_wrong_says_where(text: str, message: str, tmp_path: Path) -> None:
@@ -98,6 +101,14 @@ def test_a_plan_without_runs_is_refused(tmp_path: Path) -> None:
     plan = plan_from(["actor_critic"], [CATCH], seeds=0)
     with pytest.raises(PlanError, match="the plan has no runs: it needs"):
         benchmark(plan, tmp_path / "store")
+
+
+@pytest.mark.parametrize("device", ["tpu", 0])
+def test_a_device_that_is_not_here_is_said_before_any_run(device: Any, tmp_path: Path) -> None:
+    plan = plan_from(["actor_critic"], [CATCH], seeds=1, device=device)
+    with pytest.raises(PlanError, match=f"the plan: unknown device {device!r}; devices: auto"):
+        benchmark(plan, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 # ---- store --------------------------------------------------------------------------------------

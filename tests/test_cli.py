@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -315,8 +316,9 @@ sys.exit(main())
 def test_a_reader_that_leaves_ends_no_work(unread: tuple[str, ...], tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **dict.fromkeys(unread, write)}
-    done = subprocess.run([sys.executable, "-c", WORDY, tmp_path / "done"], **streams)
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    streams |= dict.fromkeys(unread, write)
+    done = subprocess.run([sys.executable, "-c", WORDY, str(tmp_path / "done")], **streams)
     os.close(write)
     assert done.returncode == 0
     assert not done.stderr or "Error" not in done.stderr.decode()
@@ -396,6 +398,7 @@ def test_new_refuses_names_and_files_that_are_there(
         ("benchmark --agents ppo --scenarios catch --seeds 0", "--seeds: must be at least 1"),
         ("train actor_critic CartPole-v1 --gamma high", "--gamma"),
         ("train actor_critic CartPole-v1 --env-kwargs rows", "expected key=value"),
+        ("train actor_critic CartPole-v1 --env-kwargs a=[", "the value of 'a', line 1: not valid"),
         ("info", "missing: NAME"),
         ("watch CartPole-v1 --policy best", "--policy is keyboard or random"),
     ],

@@ -65,9 +65,13 @@ def test_a_run_is_not_overwritten(run: RunDirectory, tmp_path: Path) -> None:
         RunDirectory.create(tmp_path / "thesis", CONFIG)
 
 
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
+"""Each line doubles: thirty more are gigabytes."""
+
+
 @pytest.mark.parametrize(
     "text",
-    ["!!python/object/apply:os.mkdir [canary]", "- 1\n", "a: [", "", "\xff", "[" * 2_000],
+    ["!!python/object/apply:os.mkdir [canary]", "- 1\n", "a: [", "", "\xff", "[" * 2_000, BOMB],
 )
 def test_a_hostile_config_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text, encoding="latin-1")

@@ -6,7 +6,15 @@ import pytest
 import yaml
 
 from daedalus import scenarios
-from daedalus.scenarios import MAX_BYTES, ScenarioError, load, load_text
+from daedalus.scenarios import (
+    MAX_BYTES,
+    PlainError,
+    ScenarioError,
+    load,
+    load_text,
+    read_plain,
+    write_plain,
+)
 
 
 def test_a_full_scenario_is_read_with_its_types() -> None:
@@ -149,3 +157,19 @@ def test_numbers_are_read_as_yaml_1_2_reads_them() -> None:
     kwargs = load_text("env: A\nenv_kwargs: {a: 2e6, b: -1e-3, c: 12}", name="n").env_kwargs
     assert kwargs == {"a": 2e6, "b": -1e-3, "c": 12}
     assert yaml.safe_load("2e6") == "2e6"  # what plain YAML 1.1 would have done
+
+
+def test_plain_yaml_comes_back_as_it_was() -> None:
+    data = {"word": "1e-3", "number": 1e-3, "count": 3, "deep": [[[[[[[[[[{"a": None}]]]]]]]]]]}
+    assert read_plain(write_plain(data), "here") == data
+    assert read_plain("1e-3", "here") == 1e-3
+    assert read_plain("", "here") is None
+    for text, reason in (
+        ("a: 1\na: 2", "here, line 2: the key 'a' stands there twice"),
+        ("[&a 1, *a]", "here, line 1: aliases"),
+        ("day: 2001-99-99", "here: not valid YAML: month must be in 1..12"),
+        ("[" * 100, "here, line 1: nested deeper than 32 levels"),
+        ("x" * (2**20 + 1), "here: longer than 1,048,576 bytes"),
+    ):
+        with pytest.raises(PlainError, match=reason):
+            read_plain(text, "here")
