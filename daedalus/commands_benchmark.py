@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from daedalus.output import check_output
 from daedalus.parsing import MaybePositive, MaybeText, UsageError, nearest, positional
 
 FOLDER = Path("runs") / "benchmark"
@@ -58,6 +59,8 @@ class Benchmark:
         """Run what is missing, list the scores, compare."""
         from daedalus.evaluation.store import ResultStore
 
+        if self.compare is not None:
+            ResultStore(self.compare).close()  # what is no store is said before the work
         code = 0
         if self.plan or self.agents or self.scenarios:
             code = self._benchmark()
@@ -303,6 +306,7 @@ class Report:
 
         with ResultStore(self.store) as store:
             path = Path(self.output) if self.output else store.path.parent / "report.html"
+            check_output(path)
             write_page(store, path, title=self.title, videos=self.videos)
         print(f"{path}: {os.path.getsize(path) / 1024:,.0f} kB")
         return 0

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from daedalus.commands_score import open_run
+from daedalus.output import check_output, write_output
 from daedalus.parsing import (
     Count,
     MaybeCount,
@@ -20,6 +21,8 @@ from daedalus.parsing import (
     UsageError,
     positional,
 )
+
+FIGURES = (".png", ".svg", ".pdf", ".jpg")
 
 
 @dataclass
@@ -48,14 +51,23 @@ class _Probe:
     """JSON file for all numbers (auto: none)."""
 
     def _open(self) -> tuple[Any, Any]:
+        check_output(self.output)
         trained, task = open_run(self.path, self)
         self._trained, self._task = trained, task
         return trained, task
 
-    def _figure(self, name: str) -> Path:
-        """Where the figure goes unless told otherwise: into the run."""
+    def _default(self, name: str) -> Path:
+        """Where a figure or video goes unless told otherwise: into the run."""
         folder = self._trained.path if self._trained.path.is_dir() else Path()
-        return folder / "probes" / f"{name}.png"
+        return folder / "probes" / name
+
+    def _figure(self, figure: str | None, name: str) -> Path:
+        """Return the figure's file, which can be written."""
+        path = Path(figure) if figure else self._default(f"{name}.png")
+        if path.suffix not in FIGURES:
+            raise UsageError(f"--figure {path}: the name must end in {', '.join(FIGURES)}")
+        check_output(path)
+        return path
 
     @property
     def _title(self) -> str:
@@ -64,7 +76,7 @@ class _Probe:
     def _write(self, data: Mapping[str, Any]) -> None:
         if self.output:
             named = {"env": self._task.env, "env_kwargs": self._task.env_kwargs, **data}
-            Path(self.output).write_text(json.dumps(named, indent=1))
+            write_output(self.output, json.dumps(named, indent=1))
 
 
 @dataclass
@@ -92,7 +104,7 @@ class Robustness(_Probe):
     deterministic: bool = False
     """Take the most likely action instead of drawing from the policy."""
     figure: MaybeText = None
-    """PNG to draw (auto: probes/robustness.png in the run)."""
+    """Figure to draw, .png, .svg, .pdf or .jpg (auto: probes/robustness.png in the run)."""
 
     def run(self) -> int:
         """Probe, print the table and draw the figure."""
@@ -102,6 +114,7 @@ class Robustness(_Probe):
         kinds = self._kinds()
         changes = dict(map(_values, self.change))
         trained, task = self._open()
+        figure = self._figure(self.figure, "robustness")
         with naming_parameters(task), _Progress() as progress:
             found = probe.robustness(
                 trained.agent,
@@ -115,12 +128,11 @@ class Robustness(_Probe):
                 env_kwargs=task.env_kwargs,
                 progress=progress,
             )
+        self._write(probe.as_data(found))
         print(f"{self._title}, {self.episodes} episodes a point")
         print(probe.table(found))
         if found.points:
-            figure = self.figure or self._figure("robustness")
             print(f"wrote {probe.draw(figure, found, self._title)}")
-        self._write(probe.as_data(found))
         return 0
 
     def _kinds(self) -> dict[str, Sequence[float] | None] | None:
@@ -167,7 +179,7 @@ class Trust(_Probe):
     episodes: Positive = 100
     """Held-out episodes of every environment."""
     figure: MaybeText = None
-    """PNG to draw (auto: probes/trust.png in the run)."""
+    """Figure to draw, .png, .svg, .pdf or .jpg (auto: probes/trust.png in the run)."""
 
     def run(self) -> int:
         """Probe, print the tables and draw the figure."""
@@ -179,6 +191,7 @@ class Trust(_Probe):
         if self.episodes < 8:
             raise UsageError("--episodes must be at least 8: they are split in three parts")
         trained, task = self._open()
+        figure = self._figure(self.figure, "trust")
         agents = [trained.agent, *(load_run(p, device=self.device).agent for p in self.ensemble)]
         foreign = {name: find_task(name) for name in self.foreign}
         with naming_parameters(task), _Progress() as progress:
@@ -193,11 +206,10 @@ class Trust(_Probe):
                 env_kwargs=task.env_kwargs,
                 progress=progress,
             )
+        self._write(report.as_data(found))
         print(f"{self._title}, {self.episodes} episodes")
         print(report.text(found))
-        figure = self.figure or self._figure("trust")
         print(f"wrote {report.draw(figure, found, self._title)}")
-        self._write(report.as_data(found))
         return 0
 
 
@@ -249,9 +261,9 @@ class Similarity(_Probe):
             )
             for name, s in found.items()
         ]
+        self._write({name: {"mean": s.mean, "kept": s.kept} for name, s in found.items()})
         print(self._title)
         print(columns(rows))
-        self._write({name: {"mean": s.mean, "kept": s.kept} for name, s in found.items()})
         return 0
 
     def _other(self, trained: Any) -> Any:
@@ -299,7 +311,7 @@ class Sight(_Probe):
         sighted = Sighted(trained.agent, self.method, of=self.of, deterministic=self.deterministic)
         video = Path(self.video) if self.video else None
         if video is None and not self.page and not has_display():
-            video = self._figure("sight").with_suffix(".mp4")
+            video = self._default("sight.mp4")
         with naming_parameters(task):
             written = watch(
                 sighted,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from daedalus.output import check_output, write_output
 from daedalus.parsing import Count, MaybeCount, MaybeText, Positive, UsageError, positional
 
 
@@ -56,16 +57,13 @@ class Evaluate:
         from daedalus.evaluation.report import as_json, score_table
         from daedalus.lookup import naming_parameters
 
+        check_output(self.output)
         trained, task = open_run(self.path, self)
-        if self.output:
-            path = Path(self.output)  # what cannot be written fails before the work
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.open("a").close()
         with naming_parameters(task):
             scores = [each for who in (trained.agent, "random") for each in self._scores(who, task)]
         if self.output:
             data = as_json(scores, task.env, task.env_kwargs)
-            Path(self.output).write_text(json.dumps(data, indent=1))
+            write_output(self.output, json.dumps(data, indent=1))
         each = " on each task" if len(scores) > 2 else ""
         print(
             f"{trained.path} at {trained.step:,} steps in {task.name}, "
@@ -174,6 +172,7 @@ class Demo:
 
         for module in ("torch", "imageio_ffmpeg", "matplotlib"):  # before the minutes of training
             require(module)
+        check_output(self.still)
         demo(
             scenario=self.scenario,
             seed=self.seed,

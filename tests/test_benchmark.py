@@ -456,6 +456,11 @@ def test_a_failed_run_fails_the_command_also_with_a_comparison(
     assert f"compared with {old}" in said.out
     ended.failed.clear()
     assert daedalus([*words, "--compare", str(old)]) == 0
+    monkeypatch.delattr(runner, "benchmark")  # an unusable store is said before any run
+    assert daedalus([*words, "--compare", str(tmp_path / "no")]) == 1
+    assert "there is no result store" in capsys.readouterr().err
+    assert daedalus(["report", str(new), "--output", str(tmp_path)]) == 1
+    assert f"error: {tmp_path}: is a folder; name a file in it" in capsys.readouterr().err
 
 
 def test_the_speed_leaves_out_what_was_compiled_before_the_first_row(store: ResultStore) -> None:

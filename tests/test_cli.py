@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it does, what it prints, and what a mistake says."""
 
+import errno
 import json
 import os
 import re
@@ -170,6 +171,38 @@ def test_train_leaves_a_run_that_the_other_commands_take(trained: Path, ask: Ask
     code, out, _ = ask("watch", str(trained), "--episodes", "1", "--video", str(video))
     assert code == 0
     assert video.stat().st_size > 1000
+
+
+def test_what_cannot_be_written_is_said_before_the_work_and_destroys_nothing(
+    trained: Path, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from daedalus.accelerators import files
+
+    def full(file: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    scores, new = tmp_path / "scores.json", tmp_path / "new.json"
+    scores.write_text("old")
+    evaluate = ("evaluate", str(trained), "--episodes", "2", "--output")
+    assert ask(*evaluate, str(new), "--env", "CartPole-v1")[0] == 1  # a failure after the check
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_file", full)
+        line = error_of(ask(*evaluate, str(scores)), 1)
+    assert line == f"{scores}: No space left on device"
+    assert scores.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+    monkeypatch.setattr("daedalus.evaluation.probes.robustness.robustness", None)
+    monkeypatch.setattr("daedalus.evaluation.probes.trust.trust", None)
+    for words, code, reason in (
+        (
+            ("robustness", "--figure", str(tmp_path / "f.xyz")),
+            2,
+            "f.xyz: the name must end in .png",
+        ),
+        (("robustness", "--figure", str(scores / "f.png")), 1, f"{scores}: "),
+        (("trust", "--output", str(tmp_path)), 1, f"{tmp_path}: is a folder; name a file in it"),
+    ):
+        assert reason in error_of(ask("probe", words[0], str(trained), *words[1:]), code)
 
 
 def test_train_makes_a_folder_by_agent_environment_and_date_and_links_last(
