@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -173,10 +175,16 @@ def _set_threads(threads: int | None) -> None:
 
 
 def run_path(agent: str, env: str) -> Path:
-    """Return ``runs/<agent>-<env>-<date>`` for a run that starts now."""
+    """Make the folder ``runs/<agent>-<env>-<date>``, numbered where others start this second."""
     words = [word.rpartition(":")[2].rpartition("/")[2] for word in (agent, env)]
     words = [word.removesuffix(".yaml").removesuffix(".yml") for word in words]
-    return Path("runs") / "-".join([*words, time.strftime("%Y%m%d-%H%M%S")])
+    first = Path("runs") / "-".join([*words, time.strftime("%Y%m%d-%H%M%S")])
+    for number in itertools.count(1):
+        path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
+    return path
 
 
 def train_in(run: Any, agent: Any, steps: int, config: Mapping[str, Any]) -> int:

@@ -90,10 +90,17 @@ def benchmark(
     for device in {spec.device for spec in specs}:
         if fault := device_fault(device, "'device: cpu'"):
             raise PlanError(f"the plan: {fault}")
-    count = workers or max(1, (os.cpu_count() or 1) // max(spec.threads for spec in specs))
+    count = workers or max(1, _cores() // max(spec.threads for spec in specs))
     with ResultStore(store, create=True) as results, _only_one(results.path.parent):
         results.add(specs, Provenance(_command(), commit(), versions(), hardware()))
         return _Runner(results, specs, count, watch or (lambda state: None)).run()
+
+
+def _cores() -> int:
+    """Cores that this process may use: ``taskset`` and containers leave it fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _command() -> str:

@@ -252,6 +252,28 @@ def options(*agents: str, **more: Any) -> Any:
     return plan_from(names, [CATCH], total_timesteps=800, num_envs=2, seeds=1, episodes=4, **more)
 
 
+def test_there_are_no_more_workers_than_cores_that_one_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from daedalus.evaluation import benchmark as runner
+
+    started = []
+
+    class Runner:
+        def __init__(self, store: ResultStore, specs: Any, workers: int, watch: Any) -> None:
+            started.append(workers)
+
+        def run(self) -> None:
+            """Nothing."""
+
+    monkeypatch.setattr(runner, "_Runner", Runner)
+    monkeypatch.setattr(runner.os, "sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 64)
+    for threads in (1, 2, 8):
+        benchmark([spec(threads=threads)], tmp_path)
+    assert started == [6, 3, 1]
+
+
 def test_a_run_that_fails_or_is_killed_stops_no_other_and_goes_on_later(
     tmp_path: Path, agents_found: None
 ) -> None:

@@ -228,6 +228,17 @@ def test_train_makes_a_folder_by_agent_environment_and_date_and_links_last(
     assert (run / "checkpoints" / "160").is_dir()
 
 
+def test_runs_that_start_in_the_same_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from daedalus.commands_train import run_path
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "20260101-000000")
+    names = [run_path("unreal", CATCH).name for _ in range(3)]
+    assert names == [f"unreal-Catch-v0-20260101-000000{n}" for n in ("", "-2", "-3")]
+
+
 def test_whole_rollouts_are_told_of_where_they_come_to_much_more(ask: Ask, tmp_path: Path) -> None:
     """Rollouts of 4 x 20 steps: 100 end at 160, 158 too, which is 1.3 % more."""
     words = ("train", "actor_critic", CATCH, *TINY, "--n-steps", "20")
