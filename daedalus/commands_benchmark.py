@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 import tyro
 
+from daedalus.options import refuse
 from daedalus.output import check_output
 from daedalus.parsing import MaybePositive, MaybeText, UsageError, nearest, positional
 
 FOLDER = Path("runs") / "benchmark"
 """Where the results go unless a plan or --store says otherwise."""
+STATES = ("waiting", "running", "failed", "done")
 
 
 @dataclass
@@ -199,6 +201,15 @@ class Results:
 
         if self.table not in TABLES:
             raise UsageError(f"--table is one of {', '.join(TABLES)}, not {self.table!r}")
+        if self.state not in (None, *STATES):
+            raise UsageError(f"--state is one of {', '.join(STATES)}, not {self.state!r}")
+        if self.verify:
+            rest = ("agent", "scenario", "seed", "state", "each", "export", "table")
+            refuse(self, rest, "--verify checks all runs and lists none")
+        elif self.export:
+            refuse(self, ("each",), "with --export no list is printed")
+        else:
+            refuse(self, ("table",), "it says what --export FILE writes")
         with ResultStore(self.store, create=bool(self.merge)) as store:
             for other in self.merge:
                 self._merge(store, other)
@@ -224,12 +235,15 @@ class Results:
 
     def _check_filters(self, store: Any, runs: list[dict[str, Any]]) -> None:
         """Say which filter finds nothing."""
-        for option, column in (("agent", "label"), ("scenario", "scenario")):
-            known = sorted({run[column] for run in store.runs()})
-            for name in getattr(self, option):
+        for option, column in (("agent", "label"), ("scenario", "scenario"), ("seed", "seed")):
+            known = list(map(str, sorted({run[column] for run in store.runs()})))
+            for name in map(str, getattr(self, option)):
                 if name not in known:
-                    hint = nearest(name, known) or f"; there are: {', '.join(known)}"
+                    hint = nearest(name, known) if option != "seed" else ""
+                    hint = hint or f"; there are: {', '.join(known)}"
                     raise UsageError(f"{store.path} has no {option} {name!r}{hint}")
+        if not runs and (self.agent or self.scenario or self.seed or self.state):
+            print(f"{store.path} has no such runs", file=sys.stderr)
 
     def _show(self, store: Any, runs: list[dict[str, Any]]) -> int:
         from daedalus.evaluation.store_tools import export

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from daedalus.commands_score import open_run
+from daedalus.options import refuse
 from daedalus.output import check_output, write_output
 from daedalus.parsing import (
     Count,
@@ -26,7 +27,7 @@ FIGURES = (".png", ".svg", ".pdf", ".jpg")
 
 
 @dataclass
-class _Probe:
+class _Common:
     """What all probes are told."""
 
     path: Annotated[tyro.conf.Positional[str], positional("RUN")]
@@ -37,8 +38,6 @@ class _Probe:
     """Parameters of the environment as key=value, in place of the run's."""
     seed: Count = 0
     """Chooses the held-out seeds."""
-    num_envs: Positive = 32
-    """Copies of the environment stepped together."""
     step: MaybeCount = None
     """Checkpoint to load (auto: the newest)."""
     device: str = "auto"
@@ -47,11 +46,8 @@ class _Probe:
     """Algorithm of a stable-baselines3 zip, such as ppo (auto: a run knows its own)."""
     trust: bool = False
     """Read a stable-baselines3 zip although it runs code that it holds."""
-    output: MaybeText = None
-    """JSON file for all numbers (auto: none)."""
 
     def _open(self) -> tuple[Any, Any]:
-        check_output(self.output)
         trained, task = open_run(self.path, self)
         self._trained, self._task = trained, task
         return trained, task
@@ -61,6 +57,24 @@ class _Probe:
         folder = self._trained.path if self._trained.path.is_dir() else Path()
         return folder / "probes" / name
 
+    @property
+    def _title(self) -> str:
+        return f"{self._trained.agent.name} after {self._trained.step:,} steps, {self._task.name}"
+
+
+@dataclass
+class _Probe(_Common):
+    """What probes that measure are told."""
+
+    num_envs: Positive = 32
+    """Copies of the environment stepped together."""
+    output: MaybeText = None
+    """JSON file for all numbers (auto: none)."""
+
+    def _open(self) -> tuple[Any, Any]:
+        check_output(self.output)
+        return super()._open()
+
     def _figure(self, figure: str | None, name: str) -> Path:
         """Return the figure's file, which can be written."""
         path = Path(figure) if figure else self._default(f"{name}.png")
@@ -68,10 +82,6 @@ class _Probe:
             raise UsageError(f"--figure {path}: the name must end in {', '.join(FIGURES)}")
         check_output(path)
         return path
-
-    @property
-    def _title(self) -> str:
-        return f"{self._trained.agent.name} after {self._trained.step:,} steps, {self._task.name}"
 
     def _write(self, data: Mapping[str, Any]) -> None:
         if self.output:
@@ -154,6 +164,8 @@ class Robustness(_Probe):
             raise UsageError("--strengths are for the perturbations that --kinds names")
         if any(strength < 0 for strength in self.strengths):
             raise UsageError("--strengths must not be negative")
+        if "delay" in self.kinds and not all(s.is_integer() for s in self.strengths):
+            raise UsageError("--strengths of delay are whole numbers of steps")
         return dict.fromkeys(self.kinds, self.strengths or None) if self.kinds else None
 
 
@@ -276,7 +288,7 @@ class Similarity(_Probe):
 
 
 @dataclass
-class Sight(_Probe):
+class Sight(_Common):
     """Show which pixels decide: heat maps over what the agent sees, in a window, page or video.
 
     The methods: grad_cam, integrated_gradients (checked for completeness), occlusion.
@@ -307,6 +319,8 @@ class Sight(_Probe):
 
         if self.method not in METHODS or self.of not in ("action", "value"):
             raise UsageError(f"--method is {', '.join(METHODS)}; --of is action or value")
+        if self.page:
+            refuse(self, ("video",), "with --page no file is written; leave one of them out")
         trained, task = self._open()
         sighted = Sighted(trained.agent, self.method, of=self.of, deterministic=self.deterministic)
         video = Path(self.video) if self.video else None

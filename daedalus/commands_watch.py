@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from daedalus.commands_score import is_archive, open_run
+from daedalus.options import refuse
 from daedalus.parsing import (
     Count,
     MaybeCount,
@@ -92,6 +93,7 @@ class Watch:
 
         if self.policy not in (None, "random", "keyboard"):
             raise UsageError(f"--policy is keyboard or random, not {self.policy!r}")
+        self._refuse_unused()
         page = self._page()
         if self.what.endswith(STORED):
             written = replay(self.what, video=self._video(None), page=page, fps=self.fps)
@@ -113,6 +115,26 @@ class Watch:
         if written is not None:
             print(f"wrote {written}")
         return 0
+
+    def _refuse_unused(self) -> None:
+        """Refuse options that would be ignored."""
+        from daedalus.evaluation.watch import STORED
+
+        if self.what.endswith(STORED):
+            kept = {"video", "page", "fps", "host", "port", "token"}
+            rest = {field.name for field in fields(self)} - kept - {"what"}
+            refuse(self, rest, "a stored rollout is shown as it was played")
+        zips = is_archive(self.what), is_archive(self.beside or "")
+        if not any(zips):
+            refuse(self, ("agent", "trust"), "it is for a zip of stable-baselines3")
+        if not _is_run(self.what) or zips[0]:
+            refuse(self, ("step",), "it is for a run, which has several checkpoints")
+        if not _is_run(self.what) and not zips[1]:
+            refuse(self, ("env",), f"the environment is {self.what}")
+        if self.page:
+            refuse(self, ("video",), "with --page no file is written; leave one of them out")
+        else:
+            refuse(self, ("host", "port", "token"), "it is for a page; add --page")
 
     def _page(self) -> Any:
         """Where the page is served, if it was asked for."""
@@ -194,7 +216,7 @@ class Watch:
         from daedalus.evaluation.watch import has_display
 
         if self.video or self.page or has_display():
-            return Path(self.video) if self.video and not self.page else None
+            return Path(self.video) if self.video else None
         print("no display: writing a video instead; --page shows it live in a browser")
         return default
 

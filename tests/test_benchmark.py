@@ -267,8 +267,8 @@ def test_there_are_no_more_workers_than_cores_that_one_may_use(
             """Nothing."""
 
     monkeypatch.setattr(runner, "_Runner", Runner)
-    monkeypatch.setattr(runner.os, "sched_getaffinity", lambda pid: set(range(6)))
-    monkeypatch.setattr(runner.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
     for threads in (1, 2, 8):
         benchmark([spec(threads=threads)], tmp_path)
     assert started == [6, 3, 1]
@@ -453,6 +453,18 @@ def test_commands_on_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert daedalus(["results", path, "--agent", "A"]) == 2
     assert "did you mean 'a'" in capsys.readouterr().err
     assert daedalus(["results", path, "--table", "x"]) == 2
+    for words, said in (
+        (("--table", "curves"), "--table would change nothing: it says what --export FILE writes"),
+        (("--state", "finished"), "--state is one of waiting, running, failed, done, not 'fin"),
+        (("--seed", "0", "9"), "has no seed '9'; there are: 0, 1, 2, 3"),
+        (("--verify", "--seed", "1"), "--seed would change nothing: --verify checks all runs"),
+        (("--each", "--export", "x.csv"), "--each would change nothing: with --export"),
+    ):
+        capsys.readouterr()
+        assert daedalus(["results", path, *words]) == 2
+        assert said in capsys.readouterr().err
+    assert daedalus(["results", path, "--state", "failed"]) == 0
+    assert "has no such runs" in capsys.readouterr().err
     assert daedalus(["results", str(tmp_path / "no")]) == 1
     assert daedalus(["benchmark"]) == 2
     assert daedalus(["benchmark", "--agents", "ppo"]) == 2

@@ -445,6 +445,16 @@ def test_new_refuses_names_and_files_that_are_there(
         ("train actor_critic CartPole-v1 --env-kwargs a=[", "the value of 'a', line 1: not valid"),
         ("info", "missing: NAME"),
         ("watch CartPole-v1 --policy best", "--policy is keyboard or random"),
+        ("watch c.rollout --beside random", "--beside would change nothing: a stored rollout is"),
+        ("watch c.rollout --env-kwargs a=1", "--env-kwargs would change nothing: a stored rollo"),
+        ("watch CartPole-v1 --env Acrobot-v1", "--env would change nothing: the environment is"),
+        ("watch CartPole-v1 --step 99", "--step would change nothing: it is for a run"),
+        ("watch CartPole-v1 --agent ppo", "--agent would change nothing: it is for a zip"),
+        ("watch CartPole-v1 --token abc", "--token would change nothing: it is for a page; add"),
+        ("watch CartPole-v1 --page --video x.mp4", "--video would change nothing: with --page no"),
+        ("probe sight runs/x --page --video x.mp4", "--video would change nothing: with --page"),
+        ("probe sight runs/x --output s.json", "there is no option --output"),
+        ("probe robustness runs/x --kinds delay --strengths 0.5", "delay are whole numbers of"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(words: str, message: str, ask: Ask) -> None:
