@@ -145,7 +145,7 @@ class Watch:
 
         token = secrets.token_urlsafe(18) if self.token == "new" else self.token
         try:
-            check_address(self.host, token)
+            check_address(self.host, token, self.port)
         except ValueError as error:
             raise UsageError(str(error)) from None
         return Page(self.host, self.port, token, _announce)

@@ -34,6 +34,7 @@ MESSAGE = 4096
 VIEWERS = 100
 TOKEN = 16
 """Characters of a token at least."""
+LAST_PORT = 2**16 - 1
 
 
 Scope = dict[str, Any]
@@ -172,18 +173,33 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_address(host: str, token: str | None) -> None:
-    """Check that a server may listen at ``host``.
+def check_address(host: str, token: str | None, port: int = 0) -> None:
+    """Check that a server may listen at ``host`` and ``port``.
 
     Raises:
-        ValueError: Others could reach it, and there is no token or one that is too short.
+        ValueError: Others could reach it, and there is no token or one that is too short; or there
+            is no such port.
     """
+    if not 0 <= port <= LAST_PORT:
+        raise ValueError(f"a port is a number from 0 to {LAST_PORT}, got {port}")
     if token is not None and len(token) < TOKEN:
         raise ValueError(f"a token has {TOKEN} characters or more; `--token new` makes one")
     if not is_loopback(host) and token is None:
         raise ValueError(
             f"at {host} others can reach the page: add a token (`--token new` makes one)"
         )
+
+
+def host_names(host: str, port: int) -> frozenset[str] | None:
+    """Return the values of the Host header of requests to a server, None for all beyond loopback.
+
+    Browsers leave the port out where it is 80.
+    """
+    if not is_loopback(host):
+        return None
+    own = f"[{host}]" if ":" in host else host
+    names = {"127.0.0.1", "localhost", "[::1]", own.lower()}
+    return frozenset({f"{name}:{port}" for name in names} | (names if port == 80 else set()))
 
 
 def serve(
@@ -204,18 +220,17 @@ def serve(
         ready: Called with the page's address.
 
     Raises:
-        ValueError: ``host`` needs a token.
+        ValueError: ``host`` needs a token, or there is no such port.
         MissingExtraError: The packages of the extra ``watch`` are not installed.
         OSError: The port is taken.
     """
-    check_address(host, token)
+    check_address(host, token, port)
     uvicorn = require("uvicorn", extra="watch")
     require("websockets", extra="watch")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family, backlog=128) as listener:
         port = listener.getsockname()[1]
-        names = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
-        app = make_app(show, frozenset(names) if is_loopback(host) else None, token)
+        app = make_app(show, host_names(host, port), token)
         config = uvicorn.Config(
             app,
             log_level="warning",

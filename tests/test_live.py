@@ -270,6 +270,16 @@ def test_the_page_is_closed_to_other_origins_and_names(served: Served) -> None:
             pass
 
 
+def test_a_page_answers_to_the_address_that_it_announces() -> None:
+    from daedalus.evaluation.live_server import host_names
+
+    own = {"127.0.0.1:8035", "localhost:8035", "[::1]:8035"}
+    assert host_names("127.0.0.2", 8035) == own | {"127.0.0.2:8035"}
+    assert host_names("::1", 8035) == host_names("localhost", 8035) == own
+    assert {"127.0.0.1", "localhost", "127.0.0.1:80"} < (host_names("127.0.0.1", 80) or set())
+    assert host_names("0.0.0.0", 8035) is None
+
+
 @pytest.mark.parametrize(
     "message",
     ["no json", "[]", '"pause"', '{"command": "fly"}', '{"command": ["pause"]}', "[" * 3000,
@@ -319,6 +329,7 @@ def test_with_a_token_only_who_has_it_gets_in() -> None:
         (["--host", "0.0.0.0"], "others can reach the page: add a token"),
         (["--host", "0.0.0.0", "--token", "short"], "16 characters or more"),
         (["--host", "192.0.2.1"], "add a token"),
+        (["--port", "70000"], "a port is a number from 0 to 65535, got 70000"),
     ],
 )
 def test_beyond_loopback_a_token_is_needed(
