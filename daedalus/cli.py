@@ -68,8 +68,8 @@ def run(args: Sequence[str]) -> int:
     """
     if not os.environ.get("DAEDALUS_DEBUG"):
         warnings.showwarning = _show_warning
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # package:Id finds the user's own files
+    if "" not in sys.path:
+        sys.path.append("")  # package:Id finds the user's own files, and after all libraries
     try:
         return _dispatch(list(args))
     except KeyboardInterrupt:

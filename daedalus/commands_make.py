@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import re
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ class Check:
         from daedalus.lookup import find_task
 
         task = find_task(self.env, self.env_kwargs)
+        for name in inspect.signature(check).parameters:
+            if name in task.env_kwargs:
+                raise UsageError(f"check has a setting {name!r} itself and cannot pass it on")
         result = check(
             task.env, seed=self.seed, steps=self.steps, external=self.external, **task.env_kwargs
         )

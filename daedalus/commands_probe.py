@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -125,6 +125,7 @@ class Robustness(_Probe):
         changes = dict(map(_values, self.change))
         trained, task = self._open()
         figure = self._figure(self.figure, "robustness")
+        _try(task, changes)
         with naming_parameters(task), _Progress() as progress:
             found = probe.robustness(
                 trained.agent,
@@ -339,6 +340,22 @@ class Sight(_Common):
         if written is not None:
             print(f"wrote {written}")
         return 0
+
+
+def _try(task: Any, changes: Mapping[str, Sequence[Any]]) -> None:
+    """Make the environment with every change, before any work.
+
+    Raises:
+        UsageError: It has no such parameter; names the nearest.
+    """
+    from daedalus.accelerators.vector import make_batch
+    from daedalus.lookup import naming_parameters
+
+    for key, values in changes.items():
+        for value in values:
+            changed = replace(task, env_kwargs={**task.env_kwargs, key: value})
+            with naming_parameters(changed):
+                make_batch(changed.env, 1, env_kwargs=changed.env_kwargs).close()
 
 
 def _values(text: str) -> tuple[str, list[Any]]:

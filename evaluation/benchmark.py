@@ -15,6 +15,7 @@ import contextlib
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from daedalus.accelerators.devices import device_fault
 from daedalus.accelerators.lock import RunLock
 from daedalus.evaluation.plan import Plan, PlanError, RunSpec, read_plan
 from daedalus.evaluation.provenance import commit, hardware, versions
-from daedalus.evaluation.store import Provenance, ResultStore
+from daedalus.evaluation.store import Provenance, ResultStore, StoreError
 
 POLL = 0.25
 """Seconds between two looks at the processes."""
@@ -81,6 +82,7 @@ def benchmark(
     Raises:
         PlanError: The plan names something unknown or a device that is not here, or has no runs.
         RunLockedError: Another benchmark works on this store.
+        StoreError: The store cannot be written, such as on a full disk.
         KeyboardInterrupt: Ctrl-C; the runs at work have saved what they had.
     """
     plan = read_plan(plan) if isinstance(plan, str | Path) else plan
@@ -92,8 +94,14 @@ def benchmark(
             raise PlanError(f"the plan: {fault}")
     count = workers or max(1, _cores() // max(spec.threads for spec in specs))
     with ResultStore(store, create=True) as results, _only_one(results.path.parent):
-        results.add(specs, Provenance(_command(), commit(), versions(), hardware()))
-        return _Runner(results, specs, count, watch or (lambda state: None)).run()
+        try:
+            results.add(specs, Provenance(_command(), commit(), versions(), hardware()))
+            return _Runner(results, specs, count, watch or (lambda state: None)).run()
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"{results.path} cannot be written: {error}; once that is mended, the same command "
+                "goes on from here"
+            ) from error
 
 
 def _cores() -> int:

@@ -32,6 +32,8 @@ EPISODES = 100
 """Held-out episodes of the final evaluation."""
 POINTS = 100
 """Rows of a learning curve."""
+LONGEST = 200
+"""Bytes of the words in a run's folder: file systems take 255 in all."""
 
 
 class PlanError(ValueError):
@@ -88,10 +90,11 @@ class RunSpec:
 
     @property
     def folder(self) -> str:
-        """Name of the run directory: readable, and unique by the id."""
+        """Name of the run directory: readable, short enough for a file, unique by the id."""
         words = f"{self.label}-{self.scenario}-{self.seed}"
         plain = "".join(c if c.isalnum() else "-" for c in words)
-        return f"{plain}-{self.id[:8]}"
+        short = plain.encode()[:LONGEST].decode(errors="ignore")
+        return f"{short}-{self.id[:8]}"
 
 
 def canonical(data: Any) -> str:

@@ -34,7 +34,15 @@ KEY = 32
 """Moments from one that is stored whole to the next."""
 LARGEST = 2**28
 """Bytes of a moment at most."""
-_FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
+_FAULTS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+)
 _DTYPES = ("|u1", "<f4", "<f8", "<i8", "<i4", "|b1", "|i1", "<i2", "<u2", "<u4", "<u8")
 
 

@@ -60,6 +60,11 @@ def test_a_plan_is_written_out_into_runs_seed_after_seed(tmp_path: Path) -> None
     assert specs[2].config["learning_rate"] == 1e-5
     assert len({s.id for s in specs}) == 6
     assert specs[0].id == read_plan(file).specs()[0].id
+    assert specs[1].folder == f"actor-critic-CartPole-v1-0-{specs[1].id[:8]}"
+    for letter in "aé":  # names of files are 255 bytes at most
+        long = replace(specs[0], label=letter * 255)
+        assert len(long.folder.encode()) <= 209
+        assert long.folder.endswith(long.id[:8])
 
 
 def test_a_scenarios_limit_reaches_the_agents_that_keep_one(tmp_path: Path) -> None:
@@ -272,6 +277,16 @@ def test_there_are_no_more_workers_than_cores_that_one_may_use(
     for threads in (1, 2, 8):
         benchmark([spec(threads=threads)], tmp_path)
     assert started == [6, 3, 1]
+
+
+def test_a_full_disk_names_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(ResultStore, "add", full)
+    reason = r"results\.sqlite cannot be written: database or disk is full; once that is mended"
+    with pytest.raises(StoreError, match=reason):
+        benchmark([spec()], tmp_path)
 
 
 def test_a_run_that_fails_or_is_killed_stops_no_other_and_goes_on_later(

@@ -111,6 +111,22 @@ def test_version(ask: Ask) -> None:
     assert ask("--version")[1].startswith("daedalus 0.")
 
 
+def test_the_folder_one_is_in_hides_no_library_and_may_be_gone(tmp_path: Path) -> None:
+    (tmp_path / "yaml.py").write_text("raise SystemExit('not the library')")
+    (tmp_path / "mine.py").touch()
+    code = (
+        "import os, shutil\n"
+        "from daedalus.cli import run\n"
+        "assert run(['info', 'catch']) == 0\n"
+        "import mine\n"
+        "shutil.rmtree(os.getcwd())\n"
+        "assert run(['--help']) == 0\n"
+    )
+    command = [sys.executable, "-P", "-c", code]  # as a script is started: without the folder
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # ---- list, info ---------------------------------------------------------------------------------
 
 
@@ -200,6 +216,8 @@ def test_what_cannot_be_written_is_said_before_the_work_and_destroys_nothing(
             "f.xyz: the name must end in .png",
         ),
         (("robustness", "--figure", str(scores / "f.png")), 1, f"{scores}: "),
+        (("robustness", "--change", "rowz=3"), 2, "has no parameter 'rowz'; did you mean 'rows'"),
+        (("robustness", "--change", "rows=5,1"), 1, "rows >= 2"),
         (("trust", "--output", str(tmp_path)), 1, f"{tmp_path}: is a folder; name a file in it"),
     ):
         assert reason in error_of(ask("probe", words[0], str(trained), *words[1:]), code)
@@ -453,6 +471,7 @@ def test_new_refuses_names_and_files_that_are_there(
         ("watch CartPole-v1 --token abc", "--token would change nothing: it is for a page; add"),
         ("watch CartPole-v1 --page --video x.mp4", "--video would change nothing: with --page no"),
         ("probe sight runs/x --page --video x.mp4", "--video would change nothing: with --page"),
+        ("check daedalus/Catch-v0 --env-kwargs steps=1", "check has a setting 'steps' itself"),
         ("probe sight runs/x --output s.json", "there is no option --output"),
         ("probe robustness runs/x --kinds delay --strengths 0.5", "delay are whole numbers of"),
     ],

@@ -273,7 +273,7 @@ def test_the_page_is_closed_to_other_origins_and_names(served: Served) -> None:
 def test_a_page_answers_to_the_address_that_it_announces() -> None:
     from daedalus.evaluation.live_server import host_names
 
-    own = {"127.0.0.1:8035", "localhost:8035", "[::1]:8035"}
+    own = frozenset({"127.0.0.1:8035", "localhost:8035", "[::1]:8035"})
     assert host_names("127.0.0.2", 8035) == own | {"127.0.0.2:8035"}
     assert host_names("::1", 8035) == host_names("localhost", 8035) == own
     assert {"127.0.0.1", "localhost", "127.0.0.1:80"} < (host_names("127.0.0.1", 80) or set())

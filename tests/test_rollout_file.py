@@ -101,6 +101,14 @@ def test_a_hostile_file_with_a_right_hash_gives_one_error(tmp_path: Path) -> Non
     assert refused > 200
 
 
+def test_a_deeply_nested_trailer_is_refused(tmp_path: Path) -> None:
+    trailer = b"[" * 100_000
+    content = MAGIC + bytes(40) + trailer + len(trailer).to_bytes(8, "little")
+    (tmp_path / "a.rollout").write_bytes(content + hashlib.sha256(content).digest())
+    with pytest.raises(RolloutError, match=r"a\.rollout: not a valid rollout \(RecursionError"):
+        StoredRollout(tmp_path / "a.rollout")
+
+
 def test_nothing_half_written_stays_and_reasons_are_given(tmp_path: Path) -> None:
     with pytest.raises(RolloutError, match="no moments"):
         record(tmp_path / "a.rollout", [], ABOUT)
