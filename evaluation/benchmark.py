@@ -34,6 +34,11 @@ POLL = 0.25
 """Seconds between two looks at the processes."""
 PATIENCE = 30.0
 """Seconds that runs have to save and stop after Ctrl-C."""
+WORKER = (
+    "import sys; sys.path.append(''); from daedalus.evaluation.worker import main; "
+    "sys.exit(main(sys.argv[1:]))"
+)
+"""Starts a run; what lies in the current folder is found after all libraries, as by `daedalus`."""
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -162,7 +167,7 @@ class _Runner:
         threads = dict.fromkeys(ONE_THREAD, str(run["threads"]))
         with (folder / f"{run['directory']}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "daedalus.evaluation.worker", self.store.path, run["id"]],
+                [sys.executable, "-P", "-c", WORKER, self.store.path, run["id"]],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -290,12 +290,14 @@ def test_a_full_disk_names_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_run_that_fails_or_is_killed_stops_no_other_and_goes_on_later(
-    tmp_path: Path, agents_found: None
+    tmp_path: Path, agents_found: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from daedalus.evaluation.benchmark import State, benchmark
 
     pytest.importorskip("torch")
     events: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "yaml.py").write_text("raise SystemExit('hides the library')")
 
     def watch(state: State) -> None:
         events.extend([state.event] if state.event else [])
