@@ -25,7 +25,7 @@ from daedalus.evaluation.statistics import (
     probability_of_improvement,
 )
 from daedalus.evaluation.store import ResultStore, StoreError
-from daedalus.evaluation.summary import Cell, scale, scaled_scenarios, summarise, table
+from daedalus.evaluation.summary import Cell, scale, scaled_scenarios, summarise, table, task
 from daedalus.evaluation.svg import Bar, Series, Style, interval_chart, line_chart, styles
 
 POINTS = 50
@@ -180,7 +180,7 @@ def _matrix(cells: Sequence[Cell], labels: list[str], scenarios: list[str], tabl
 
 def _beats(cells: Sequence[Cell], ours: str, theirs: str) -> str | tuple[str, str]:
     mine, other = (
-        {(c.scenario, c.rows[0]["total_timesteps"]): c.scores for c in cells if c.label == label}
+        {(c.scenario, str(task(c.rows[0]))): c.scores for c in cells if c.label == label}
         for label in (ours, theirs)
     )
     common = sorted(set(mine) & set(other))

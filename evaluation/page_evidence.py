@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from daedalus.evaluation.store import ResultStore
-from daedalus.evaluation.summary import Cell
+from daedalus.evaluation.summary import Cell, grouped
 
 MAX_VIDEO = 3_000_000
 """Largest video that is put into a page, in bytes."""
@@ -99,21 +99,16 @@ def _origin(runs: Sequence[dict[str, Any]]) -> str:
 def _settings(runs: Sequence[dict[str, Any]]) -> str:
     """The settings of each agent on each scenario, folded."""
     parts = []
-    for run in runs:
-        if run["seed"] != min(r["seed"] for r in runs if _pair(r) == _pair(run)):
-            continue
+    for (scenario, label), rows in grouped(runs).items():
+        run = min(rows, key=lambda row: row["seed"])
         shown = {name: run[name] for name in ("agent", "env", "env_kwargs", "num_envs")}
         text = yaml.safe_dump({**shown, "config": run["config"]}, sort_keys=False)
-        name = f"{run['label']} on {run['scenario']}"
+        name = f"{label} on {scenario}"
         parts.append(
             f"<details><summary>{escape(name)} (settings {run['config_hash']})</summary>"
             f"<pre>{escape(text)}</pre></details>"
         )
     return f"<details><summary>Settings</summary>{''.join(parts)}</details>"
-
-
-def _pair(run: dict[str, Any]) -> tuple[str, str]:
-    return run["label"], run["scenario"]
 
 
 def _runs(runs: Sequence[dict[str, Any]]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,12 +14,16 @@ import numpy as np
 from daedalus.accelerators.sequence import is_staged, task_names
 from daedalus.evaluation.constrained import Constrained, constrained
 from daedalus.evaluation.curves import Curve, area_under_curve
+from daedalus.evaluation.plan import canonical
 from daedalus.evaluation.sequence import PREFIX, matrix_from
 from daedalus.evaluation.statistics import Interval, bootstrap_interval, iqm, mean, normalised
 from daedalus.evaluation.store import RETURN, ResultStore
 
 HIGH = ("human", "oracle", "expert", "perfect", "solved")
 """Names of reference scores that count as 1, in the order in which they are looked for."""
+
+LONGEST = 24
+"""Longest value of an environment's parameter that a label spells out, in characters."""
 
 
 @dataclass(frozen=True)
@@ -95,27 +100,61 @@ def summarise(store: ResultStore, runs: Sequence[dict[str, Any]]) -> list[Cell]:
 def grouped(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return the runs of each (scenario, label).
 
-    Runs of one label that differ in more than the seed are never thrown together: their budget
-    and the hash of their settings are added to the label.
+    Runs of one label that differ in more than the seed are never thrown together: what they differ
+    in is added to the label.
     """
-    setups: dict[tuple[str, str], set[tuple[Any, ...]]] = {}
+    known: dict[tuple[str, str], list[dict[str, str]]] = {}
     for run in runs:
-        setups.setdefault((run["scenario"], run["label"]), set()).add(_setup(run))
+        found = known.setdefault((run["scenario"], run["label"]), [])
+        if (setup := _setup(run)) not in found:
+            found.append(setup)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in runs:
         scenario, label = run["scenario"], run["label"]
-        if len(setups[scenario, label]) > 1:
-            steps, copies, settings = (
-                run[k] for k in ("total_timesteps", "num_envs", "config_hash")
-            )
-            label = f"{label} ({steps:,} steps, {copies} copies, settings {settings[:6]})"
+        apart = differences(_setup(run), known[scenario, label])
+        label += f" ({', '.join(apart)})" if apart else ""
         groups.setdefault((scenario, label), []).append(run)
     return groups
 
 
-def _setup(run: dict[str, Any]) -> tuple[Any, ...]:
-    names = ("total_timesteps", "num_envs", "config_hash", "agent", "episodes")
-    return (*(run[name] for name in names), str(run["env_kwargs"]))
+def task(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return what decides which score a run can reach: quantity -> how it is said."""
+    kwargs = {f"env_kwargs.{k}": f"{k}={_short(v)}" for k, v in run["env_kwargs"].items()}
+    steps, episodes = f"{run['total_timesteps']:,} steps", f"{run['episodes']} episodes"
+    return {"env": run["env"], **kwargs, "steps": steps, "episodes": episodes}
+
+
+def _setup(run: Mapping[str, Any]) -> dict[str, str]:
+    """All that runs of one label may differ in but the seed."""
+    return task(run) | {
+        "copies": f"{run['num_envs']} copies",
+        "agent": f"agent {run['agent']}",
+        "settings": f"settings {run['config_hash'][:6]}",
+        "device": f"on {run['device']}",
+        "threads": f"{run['threads']} threads",
+    }
+
+
+def differences(one: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return what ``one`` says where any of ``others`` says something else.
+
+    Example:
+        >>> differences({"steps": "10 steps"}, [{"steps": "10 steps", "env_kwargs.size": "size=5"}])
+        ['size by default']
+    """
+    others = list(others)
+    names = dict.fromkeys(name for each in (one, *others) for name in each)
+    return [
+        one.get(name, f"{name.removeprefix('env_kwargs.')} by default")
+        for name in names
+        if any(each.get(name) != one.get(name) for each in others)
+    ]
+
+
+def _short(value: Any) -> str:
+    """A value as text, or the beginning of its hash where it is long."""
+    text = canonical(value)
+    return text if len(text) <= LONGEST else hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _cell(store: ResultStore, key: tuple[str, str], rows: list[dict[str, Any]]) -> Cell:

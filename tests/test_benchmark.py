@@ -431,11 +431,27 @@ def test_runs_of_other_budgets_are_neither_compared_nor_thrown_together(tmp_path
         finish(new, spec(), 1.0)
         finish(new, spec(seed=1), 1.0)
         found = {(cell.label, cell.runs) for cell in summarise(new, new.runs())}
-    settings = spec().config_hash[:6]
-    assert found == {
-        (f"a (100 steps, 2 copies, settings {settings})", 2),
-        (f"a (200 steps, 2 copies, settings {settings})", 1),
-    }
+    assert found == {("a (100 steps)", 2), ("a (200 steps)", 1)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "one", "other"),
+    [
+        ({"env_kwargs": {"rows": 5}}, "rows by default", "rows=5"),
+        ({"env": "CartPole-v1"}, CATCH, "CartPole-v1"),
+        ({"episodes": 7}, "100 episodes", "7 episodes"),
+        ({"agent": "a2c", "threads": 2}, "agent ppo, 1 threads", "agent a2c, 2 threads"),
+        ({"device": "cuda"}, "on cpu", "on cuda"),
+    ],
+)
+def test_runs_of_other_tasks_are_told_apart_by_what_differs(
+    changes: dict[str, Any], one: str, other: str, store: ResultStore
+) -> None:
+    for seed in range(2):
+        finish(store, spec(seed=seed), 1.0)
+        finish(store, spec(seed=seed, **changes), 0.0)
+    cells = {cell.label: (cell.runs, cell.iqm) for cell in summarise(store, store.runs())}
+    assert cells == {f"a ({one})": (2, 1.0), f"a ({other})": (2, 0.0)}
 
 
 # ---- summaries and commands ---------------------------------------------------------------------
