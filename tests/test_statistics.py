@@ -200,6 +200,7 @@ def test_a_run_that_never_reaches_the_threshold_is_censored_not_dropped() -> Non
     np.testing.assert_allclose(shares, [0.75, 0.375])
     assert median_steps(runs) == 20
     assert median_steps([Reached(40, False), Reached(5, True), Reached(40, False)]) == np.inf
+    assert median_steps([Reached(step, True) for step in range(1, 25)]) == 12  # the 12th of 24
 
 
 def test_uneven_logs_are_brought_onto_one_grid_and_nothing_is_made_up() -> None:
