@@ -17,10 +17,12 @@ import numpy as np
 from daedalus.evaluation.statistics import t_quantile, t_tail
 from daedalus.evaluation.store import ResultStore, StoreError
 from daedalus.evaluation.store_tools import scores
-from daedalus.evaluation.summary import grouped
+from daedalus.evaluation.summary import differences, grouped, task
 
 WORSE = 3
 """Exit code of a comparison in which something got worse."""
+BEFORE, NOW = "only before", "only now"
+"""Verdicts on what the older or the newer store has alone."""
 
 
 class Welch(NamedTuple):
@@ -43,7 +45,8 @@ class Change:
         new: Mean score now.
         runs: Number of runs before and now.
         welch: Their difference, with a 95 % interval of its own and the corrected p-value.
-        verdict: ``"better"``, ``"worse"``, ``"no change shown"`` or ``"too few runs"``.
+        verdict: ``"better"``, ``"worse"``, ``"no change shown"`` or ``"too few runs"``; `BEFORE` or
+            `NOW` where only one store has it (what the other would say is nan).
     """
 
     label: str
@@ -99,34 +102,33 @@ def compare(old: ResultStore, new: ResultStore, level: float = 0.05) -> list[Cha
         level: Chance of any false alarm.
 
     Returns:
-        A `Change` for each pair, sorted by scenario and agent.
+        A `Change` for each pair, sorted by scenario and agent, then for what one store has alone.
 
     Raises:
-        StoreError: An agent had another budget then than now: that is no comparison.
+        StoreError: No pair is in both, or one was another task then than now (in its steps,
+            episodes, environment or its parameters): that is no comparison.
     """
     earlier, later = _groups(old), _groups(new)
     pairs = sorted(set(earlier) & set(later))
+    if not pairs:
+        raise StoreError(f"{old.path} has no agent and scenario that {new.path} has")
     for scenario, label in pairs:
-        _check_budgets(earlier[scenario, label][0], later[scenario, label][0])
-    before = {pair: scores(old, earlier[pair]) for pair in pairs}
-    now = {pair: scores(new, later[pair]) for pair in pairs}
+        _check_task(earlier[scenario, label][0], later[scenario, label][0])
+    before = {pair: scores(old, runs) for pair, runs in earlier.items()}
+    now = {pair: scores(new, runs) for pair, runs in later.items()}
     results = [welch(before[pair], now[pair]) for pair in pairs]
     usable = [i for i, result in enumerate(results) if not math.isnan(result.p)]
     corrected = holm([results[i].p for i in usable])
     for i, p in zip(usable, corrected, strict=True):
         results[i] = results[i]._replace(p=p)
-    return [
-        Change(
-            label=label,
-            scenario=scenario,
-            old=float(before[scenario, label].mean()),
-            new=float(now[scenario, label].mean()),
-            runs=(len(before[scenario, label]), len(now[scenario, label])),
-            welch=result,
-            verdict=_verdict(result, level),
-        )
-        for (scenario, label), result in zip(pairs, results, strict=True)
+    both = [
+        _change(pair, before[pair], now[pair], result, _verdict(result, level))
+        for pair, result in zip(pairs, results, strict=True)
     ]
+    none, nothing = np.zeros(0), Welch(*[math.nan] * 4)
+    gone = [_change(k, before[k], none, nothing, BEFORE) for k in sorted(set(before) - set(now))]
+    added = [_change(k, none, now[k], nothing, NOW) for k in sorted(set(now) - set(before))]
+    return both + gone + added
 
 
 def _groups(store: ResultStore) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -134,13 +136,21 @@ def _groups(store: ResultStore) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return grouped(store.runs(state="done"))
 
 
-def _check_budgets(old: dict[str, Any], new: dict[str, Any]) -> None:
-    steps = old["total_timesteps"], new["total_timesteps"]
-    if steps[0] != steps[1]:
+def _check_task(old: dict[str, Any], new: dict[str, Any]) -> None:
+    then, now = task(old), task(new)
+    if then != now:
+        was, has = (", ".join(differences(*pair)) for pair in ((then, [now]), (now, [then])))
         raise StoreError(
-            f"{old['label']} on {old['scenario']} had {steps[0]:,} steps then and {steps[1]:,} "
-            "now; compare runs of equal budgets"
+            f"{old['label']} on {old['scenario']} had {was} then and {has} now; compare runs of "
+            "the same task"
         )
+
+
+def _change(
+    pair: tuple[str, str], before: np.ndarray, now: np.ndarray, result: Welch, verdict: str
+) -> Change:
+    old, new = (float(part.mean()) if part.size else math.nan for part in (before, now))
+    return Change(pair[1], pair[0], old, new, (len(before), len(now)), result, verdict)
 
 
 def _verdict(result: Welch, level: float) -> str:
@@ -152,14 +162,20 @@ def _verdict(result: Welch, level: float) -> str:
 
 
 def comparison_table(changes: Sequence[Change]) -> str:
-    """Return the changes as a table for people."""
+    """Return the changes as a table for people, and under it what only one store has."""
     from daedalus.evaluation.report import columns
 
     rows = [("scenario", "agent", "runs", "old", "new", "difference [95 %]", "p (Holm)", "verdict")]
+    alone: dict[str, list[str]] = {}
     for c in changes:
         w = c.welch
+        if c.verdict in (BEFORE, NOW):
+            alone.setdefault(c.verdict, []).append(f"{c.label} on {c.scenario}")
+            continue
+        known = not math.isnan(w.p)
         rows.append((
             c.scenario, c.label, f"{c.runs[0]}, {c.runs[1]}", f"{c.old:.3g}", f"{c.new:.3g}",
-            f"{w.difference:+.3g} [{w.low:+.3g}, {w.high:+.3g}]", f"{w.p:.3g}", c.verdict,
+            f"{w.difference:+.3g}" + f" [{w.low:+.3g}, {w.high:+.3g}]" * known,
+            f"{w.p:.3g}" if known else "-", c.verdict,
         ))  # fmt: skip
-    return columns(rows)
+    return "\n".join([columns(rows), *(f"{k}: {', '.join(found)}" for k, found in alone.items())])

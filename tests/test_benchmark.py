@@ -17,7 +17,7 @@ from result_stores import CATCH, HERE, finish, kill_writers, spec
 from daedalus.cli import run as daedalus
 from daedalus.evaluation import Evaluation
 from daedalus.evaluation.benchmark import benchmark
-from daedalus.evaluation.compare import compare, holm, welch
+from daedalus.evaluation.compare import compare, comparison_table, holm, welch
 from daedalus.evaluation.plan import PlanError, RunSpec, plan_from, read_plan
 from daedalus.evaluation.store import SECONDS, ResultStore, StoreError
 from daedalus.evaluation.store_tools import Merged, export, merge, verify
@@ -407,13 +407,19 @@ def test_a_comparison_names_what_changed_and_what_cannot_be_told(tmp_path: Path)
         finish(old, spec("once"), 0.0)
         finish(new, spec("once"), 50.0)
         finish(new, spec("new"), 0.0)
-        found = {change.label: change.verdict for change in compare(old, new)}
-    assert found == {
+        finish(old, spec("dropped"), 0.0)
+        changes = compare(old, new)
+    assert {change.label: change.verdict for change in changes} == {
         "better": "better",
         "same": "no change shown",
         "worse": "worse",
         "once": "too few runs",
+        "dropped": "only before",
+        "new": "only now",
     }
+    lines = comparison_table(changes).splitlines()
+    assert lines[2].split() == ["s", "once", "1,", "1", "0", "50", "+50", "-", "too", "few", "runs"]
+    assert lines[-2:] == ["only before: dropped on s", "only now: new on s"]
     stores = ["--store", str(tmp_path / "new.sqlite"), "--compare", str(tmp_path / "old.sqlite")]
     assert daedalus(["benchmark", *stores]) == 3
     assert daedalus(["benchmark", *stores[:2], "--compare", stores[1]]) == 0
@@ -426,7 +432,7 @@ def test_runs_of_other_budgets_are_neither_compared_nor_thrown_together(tmp_path
     ):
         finish(old, spec(), 1.0)
         finish(new, replace(spec(), total_timesteps=200), 2.0)
-        with pytest.raises(StoreError, match="a on s had 100 steps then and 200 now"):
+        with pytest.raises(StoreError, match="a on s had 100 steps then and 200 steps now"):
             compare(old, new)
         finish(new, spec(), 1.0)
         finish(new, spec(seed=1), 1.0)
@@ -452,6 +458,24 @@ def test_runs_of_other_tasks_are_told_apart_by_what_differs(
         finish(store, spec(seed=seed, **changes), 0.0)
     cells = {cell.label: (cell.runs, cell.iqm) for cell in summarise(store, store.runs())}
     assert cells == {f"a ({one})": (2, 1.0), f"a ({other})": (2, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"env_kwargs": {"rows": 5}}, "a on s had rows by default then and rows=5 now"),
+        ({"env": "CartPole-v1", "episodes": 7}, f"had {CATCH}, 100 episodes then and CartPole-v1"),
+        ({"label": "b"}, "has no agent and scenario that"),
+    ],
+)
+def test_other_tasks_are_not_compared(
+    changes: dict[str, Any], message: str, tmp_path: Path, store: ResultStore
+) -> None:
+    with ResultStore(tmp_path / "new.sqlite", create=True) as new:
+        finish(store, spec(), 1.0)
+        finish(new, replace(spec(), **changes), 0.0)
+        with pytest.raises(StoreError, match=message):
+            compare(store, new)
 
 
 # ---- summaries and commands ---------------------------------------------------------------------
