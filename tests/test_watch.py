@@ -1,7 +1,9 @@
 """Videos, windows, keyboard play and figures."""
 
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,30 @@ def test_a_video_needs_frames_and_a_name(tmp_path: Path) -> None:
         write_video(tmp_path / "out.avi", [])
     with pytest.raises(ValueError, match="no frames"):
         write_video(tmp_path / "out.mp4", [])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_video_that_does_not_come_to_its_end_leaves_what_was_there(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"out{suffix}"
+    path.write_bytes(b"an older one")
+    noise = np.random.default_rng(0).integers(0, 255, (10, 64, 96, 3), np.uint8)
+
+    def stopped() -> Iterator[np.ndarray]:
+        yield from noise
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(path, stopped())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # as on a full disk
+    try:
+        with pytest.raises(OSError, match="the video cannot be written: ffmpeg"):
+            write_video(path, noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [(path.name, b"an older one")]
 
 
 def test_play_tells_the_whole_episode_and_shows_its_end() -> None:
