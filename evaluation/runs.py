@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from daedalus.accelerators.run_directory import check_saved, read_config
+from daedalus.accelerators.run_directory import RunDirectoryError, check_saved, read_config
 from daedalus.agents import make_agent
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def earlier_runs(path: str | Path) -> list[Curve]:
             if read_status(folder).get("state") != "finished":
                 continue
             rows, _ = read_metrics(folder / "metrics")
-        except (ValueError, OSError):
+        except (ValueError, OSError, RunDirectoryError):
             continue  # half a run beside this one is no reason to stop
         pairs = [(row["step"], row[RETURN]) for row in rows if RETURN in row]
         if pairs and all(config[key] == own[key] for key in TASK):

@@ -135,6 +135,8 @@ def test_health_is_logged_and_earlier_runs_of_the_task_are_found(runs: Path) -> 
     rows, _ = read_metrics(runs / "a" / "metrics")
     assert rows[-1]["health/entropy_collapse"] == 0.0
     assert rows[-1]["health/stall"] in (0.0, 1.0)
+    (runs / "half").mkdir()  # its configuration is gone
+    (runs / "half" / "status.json").write_text('{"state": "finished"}')
     found = earlier_runs(runs / "a")
     assert len(found) == 2
     assert found[0].steps[-1] == 800
