@@ -15,10 +15,13 @@ PACKAGES = ("daedalus", "torch", "numpy", "numba", "gymnasium", "stable-baseline
 def commit() -> str:
     """Return the git commit of this code, with ``+changes`` if files differ from it.
 
-    An installed package has none; then it is the package's version that tells.
+    An installed package has none, also within another project's repository; then it is the
+    package's version that tells.
     """
-    root = Path(__file__).resolve().parents[1]
+    here = Path(__file__).resolve()
+    root = here.parents[1]
     try:
+        _git(root, "ls-files", "--error-unmatch", str(here))
         found = _git(root, "rev-parse", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from result_stores import CATCH, HERE, finish, kill_writers, spec
 
+from daedalus import __version__ as daedalus_version
 from daedalus.cli import run as daedalus
-from daedalus.evaluation import Evaluation
+from daedalus.evaluation import Evaluation, provenance
 from daedalus.evaluation.benchmark import benchmark
 from daedalus.evaluation.compare import compare, comparison_table, holm, welch
 from daedalus.evaluation.plan import PlanError, RunSpec, plan_from, read_plan
@@ -161,6 +162,23 @@ def test_a_number_without_provenance_is_refused(store: ResultStore) -> None:
     with pytest.raises(StoreError, match="no learning curve"):
         store.finish(spec().id, Evaluation("a", *([np.zeros(0)] * 4)), {})
     assert store.runs()[0]["state"] == "waiting"
+
+
+def test_a_commit_is_that_of_this_code_and_not_of_a_repository_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / ".venv" / "daedalus" / "evaluation" / "provenance.py"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    (tmp_path / "mine.py").touch()
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a"]
+    for words in (["init", "-q"], ["add", "mine.py"], ["commit", "-qm", "mine"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(module))
+    assert provenance.commit() == f"release {daedalus_version}"
+    for words in (["add", "-f", str(module)], ["commit", "-qm", "ours"]):
+        subprocess.run([*git, *words], check=True)
+    assert len(provenance.commit()) == 40
 
 
 def _coded(store: ResultStore, run: RunSpec) -> dict[str, Any]:
