@@ -121,21 +121,29 @@ def _into(store: ResultStore, run: str) -> Callable[[int, Mapping[str, float]], 
 
 
 def _open(store: ResultStore, row: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The agent, new or from the newest checkpoint, and its run directory."""
-    from daedalus.accelerators.checkpoint import CheckpointError
+    """The agent, new or from the newest checkpoint, and its run directory.
+
+    Raises:
+        CheckpointError: There are checkpoints and none can be used; they are left as they are.
+    """
+    from daedalus.accelerators.checkpoint import CheckpointError, list_checkpoints
     from daedalus.accelerators.files import remove
     from daedalus.accelerators.run_directory import CONFIG, RunDirectory
 
     path = store.directory(row)
-    if (path / CONFIG).is_file():
+    if (path / CONFIG).is_file() or list_checkpoints(path):
         directory = _opened(path)
         try:
-            return _restored(row, directory.load()), directory
-        except CheckpointError:  # it was stopped before the first one
+            if list_checkpoints(path):
+                return _restored(row, directory.load()), directory
+        except CheckpointError as error:
             directory.close()
+            raise CheckpointError(f"{error}; delete {path} to begin this run anew") from error
+        directory.close()  # it was stopped before the first one
+    agent = _new(row)
     if path.exists():
         remove(path)
-    return _new(row), RunDirectory.create(path, _config(row))
+    return agent, RunDirectory.create(path, _config(row))
 
 
 def _opened(path: Path) -> Any:

@@ -374,6 +374,26 @@ def test_a_killed_benchmark_takes_its_runs_along_and_goes_on(
         assert first["id"] == row["id"]
 
 
+def test_a_run_with_damaged_checkpoints_is_not_begun_anew(store: ResultStore) -> None:
+    from daedalus.accelerators.checkpoint import CheckpointError
+    from daedalus.accelerators.run_directory import RunDirectory
+    from daedalus.evaluation.worker import _open
+
+    store.add([spec(), spec(seed=1, agent="nosuch:Agent")], HERE)
+    for row in store.runs():
+        RunDirectory.create(store.directory(row), {"agent": "a"}).close()
+    damaged, unknown = store.runs()
+    checkpoint = store.directory(damaged) / "checkpoints" / "50"
+    checkpoint.mkdir()
+    (checkpoint / "manifest.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"50/manifest\.json.*; delete .* to begin this run"):
+        _open(store, damaged)
+    assert checkpoint.is_dir()
+    with pytest.raises(ImportError):
+        _open(store, unknown)
+    assert (store.directory(unknown) / "config.yaml").is_file()
+
+
 def _wait_for_progress(folder: Path) -> Mapping[str, Any]:
     """Wait until the only run has logged three rows; return it."""
     for _ in range(600):
