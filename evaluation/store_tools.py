@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from daedalus.accelerators.lock import RunLock
 from daedalus.evaluation.statistics import iqm, mean
 from daedalus.evaluation.store import ResultStore, StoreError
 from daedalus.scenarios.extras import needed
@@ -52,9 +53,18 @@ def merge(store: ResultStore, other: ResultStore) -> Merged:
 
     Raises:
         StoreError: The other store does not verify.
+        RunLockedError: A benchmark works on this store: it could begin a run that is taken over.
     """
     if wrong := [line for line in verify(other) if not line.endswith("was changed")]:
         raise StoreError(f"{other.path} is damaged: {wrong[0]}; nothing was taken over")
+    lock = RunLock(store.path.parent)
+    try:
+        return _merged(store, other)
+    finally:
+        lock.release()
+
+
+def _merged(store: ResultStore, other: ResultStore) -> Merged:
     here = {run["id"]: run for run in store.runs(state="done")}
     counts = [0, 0, 0]
     for run in other.runs(state="done"):

@@ -15,6 +15,7 @@ import pytest
 from result_stores import CATCH, HERE, finish, kill_writers, spec
 
 from daedalus import __version__ as daedalus_version
+from daedalus.accelerators.lock import RunLock, RunLockedError
 from daedalus.cli import run as daedalus
 from daedalus.evaluation import Evaluation, provenance
 from daedalus.evaluation.benchmark import benchmark
@@ -217,6 +218,10 @@ def test_stores_are_merged_once_and_what_differs_stays(tmp_path: Path) -> None:
         finish(two, spec(seed=0), 9.0)
         finish(two, spec(seed=1), 2.0)
         one.add([spec(seed=1)], HERE)  # waits here, is done there
+        lock = RunLock(tmp_path)  # as a benchmark holds it
+        with pytest.raises(RunLockedError, match="is in use by process"):
+            merge(one, two)
+        lock.release()
         assert merge(one, two) == Merged(taken=1, known=0, differing=1)
         assert merge(one, two) == Merged(taken=0, known=1, differing=1)
         assert [row["state"] for row in one.runs()] == ["done", "done"]
