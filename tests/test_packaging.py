@@ -185,3 +185,9 @@ def test_constraints_are_exact_and_cover_the_core_dependencies() -> None:
     names = {line.partition(">")[0].lower() for line in wanted if not line.startswith("daedalus[")}
     assert names <= pinned
     assert "pygame" not in pinned
+
+
+def test_the_declared_numpy_has_what_is_used() -> None:
+    used = [p for p in ROOT.glob("evaluation/*.py") if "np.trapezoid" in p.read_text("utf-8")]
+    assert used  # new in NumPy 2.0
+    assert "numpy>=2.0" in DECLARED["project"]["dependencies"]
