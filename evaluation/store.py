@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from daedalus.evaluation.plan import RunSpec, canonical
 
 APPLICATION, VERSION = 0x44414544, 1  # "DAED", and the version of the tables
 SUFFIXES = (".sqlite", ".sqlite3", ".db")
+PATIENCE = 30.0
+"""Seconds to wait for others that write."""
 RETURN = "rollout/ep_rew_mean"
 SECONDS = "time/seconds"
 
@@ -107,23 +110,29 @@ class ResultStore:
         if not create and not self.path.is_file():
             raise StoreError(f"there is no result store {self.path}; `daedalus benchmark` makes it")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
         try:
-            self._prepare(create)
+            self._db, writable = _connected(self.path, create)
+            try:
+                self._prepare(create, writable)
+            except BaseException:
+                self._db.close()
+                raise
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{self.path} cannot be opened: {error}") from None
         except sqlite3.DatabaseError as error:
-            self._db.close()
             raise StoreError(f"{self.path} is no result store ({error})") from None
 
-    def _prepare(self, create: bool) -> None:
+    def _prepare(self, create: bool, writable: bool) -> None:
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("BEGIN")  # one moment, while others may be creating the file
         (found,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        self._db.execute("COMMIT")
         if not (empty and create) and found != APPLICATION:
             raise sqlite3.DatabaseError("its application id is another")
         if found == APPLICATION and version != VERSION:
             raise sqlite3.DatabaseError(f"its tables have version {version}, not {VERSION}")
-        self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA foreign_keys = ON")
         if empty:
@@ -133,6 +142,8 @@ class ResultStore:
                         db.execute(statement)
                     db.execute(f"PRAGMA application_id = {APPLICATION}")
                     db.execute(f"PRAGMA user_version = {VERSION}")
+        if writable:
+            _write_ahead(self._db)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -322,6 +333,28 @@ class ResultStore:
         rows = [row[0] for row in self._db.execute("PRAGMA integrity_check")]
         broken = [f"no run {row[0]}" for row in self._db.execute("PRAGMA foreign_key_check")]
         return [line for line in rows if line != "ok"] + broken
+
+
+def _connected(path: Path, create: bool) -> tuple[sqlite3.Connection, bool]:
+    """Open a file, and say whether it can be written; a read-only medium is only read."""
+    writable = create or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    target = f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
+    log = path.with_name(f"{path.name}-wal")
+    if not writable and not log.exists():
+        target += "&immutable=1"  # else SQLite needs files of its own beside it
+    return sqlite3.connect(target, timeout=PATIENCE, isolation_level=None, uri=True), writable
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging, for which SQLite itself does not wait until others let go."""
+    deadline = time.monotonic() + PATIENCE
+    while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _speed(steps: np.ndarray, clock: np.ndarray) -> float:

@@ -1,9 +1,11 @@
 """The benchmark: plans, a store that loses nothing, runs that fail or die, comparisons."""
 
 import csv
+import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -207,6 +209,36 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
         other.execute("CREATE TABLE t (x)")
     with pytest.raises(StoreError, match="application id"):
         ResultStore(tmp_path / "other.sqlite")
+
+
+def test_a_store_on_a_read_only_medium_is_read(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(store, spec(), 2.0)
+    store.close()
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    with ResultStore(store.path) as found:
+        assert verify(found) == []
+        assert [p.name for p in store.path.parent.iterdir()] == [store.path.name]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            found.add([spec(seed=1)], HERE)
+    folder = store.path.parent / "folder.sqlite"
+    folder.mkdir()
+    with pytest.raises(StoreError, match="cannot be opened: unable to open"):
+        ResultStore(folder, create=True)
+
+
+def test_a_store_that_others_are_just_making_is_waited_for(store: ResultStore) -> None:
+    store.close()
+    other = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA journal_mode = DELETE")  # as before the one who made it is done
+    other.execute("BEGIN IMMEDIATE")
+    leave = threading.Timer(0.2, other.execute, ["COMMIT"])
+    leave.start()
+    with ResultStore(store.path) as found:
+        assert found.runs() == []
+    leave.join()
+    other.close()
 
 
 def test_stores_are_merged_once_and_what_differs_stays(tmp_path: Path) -> None:
@@ -607,8 +639,6 @@ def test_the_speed_leaves_out_what_was_compiled_before_the_first_row(store: Resu
 
 
 def test_a_run_waits_for_a_process_that_is_still_saving(tmp_path: Path) -> None:
-    import threading
-
     from daedalus.accelerators.run_directory import RunDirectory
     from daedalus.evaluation.worker import _opened
 
