@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from gymnasium import Space
-from gymnasium.spaces import Box, MultiDiscrete
+from gymnasium.spaces import Box, Dict, MultiDiscrete
 from gymnasium.vector.utils import batch_space
+from numpy.random import mtrand
 
 from daedalus.accelerators.agent_rows import (
     INDICATOR,
@@ -180,7 +183,7 @@ class _Borrowed:
 
 
 class ModelPolicy:
-    """Anything with stable-baselines3's ``predict``."""
+    """Anything with stable-baselines3's ``predict``; what it draws depends on the seed alone."""
 
     def __init__(self, model: Any, *, deterministic: bool = False) -> None:
         """Wrap a model; bare observation spaces are handed over bare."""
@@ -190,15 +193,51 @@ class ModelPolicy:
     def start(self, num_envs: int, seed: int) -> None:
         """Forget the recurrent state."""
         self._state: Any = None
+        self._seeded = _Seeded(self.model, seed)
 
     def choose(self, observation: Arrays, reward: np.ndarray, start: np.ndarray) -> Choice:
         """Ask the model."""
-        bare = len(observation) == 1
+        named = isinstance(getattr(self.model, "observation_space", None), Dict)
+        bare = len(observation) == 1 and not named
         seen = next(iter(observation.values())) if bare else observation
-        action, self._state = self.model.predict(
-            seen, state=self._state, episode_start=start, deterministic=self.deterministic
-        )
+        with self._seeded:
+            action, self._state = self.model.predict(
+                seen, state=self._state, episode_start=start, deterministic=self.deterministic
+            )
         return Choice(np.asarray(action), None)
+
+
+class _Seeded:
+    """Lends a model the random numbers of a seed, and takes them back.
+
+    Models of SB3 draw from the global generators of torch and NumPy and from their action space.
+    """
+
+    def __init__(self, model: Any, seed: int) -> None:
+        self._torch: list[Any] = []
+        self._states: list[Any] = []
+        if "torch" in sys.modules:  # a model that needs it has loaded it
+            import torch
+
+            self._torch = [torch.default_generator, *torch.cuda.default_generators]
+            fresh = [torch.Generator(known.device).manual_seed(seed) for known in self._torch]
+            self._states = [generator.get_state() for generator in fresh]
+        self._numpy: Any = np.random.MT19937(seed)
+        self._model, self._space = model, copy.deepcopy(getattr(model, "action_space", None))
+        if self._space is not None:
+            self._space.seed(seed)
+
+    def _swap(self, *_: object) -> None:
+        states = [generator.get_state() for generator in self._torch]
+        for generator, state in zip(self._torch, self._states, strict=True):
+            generator.set_state(state)
+        self._states, numpy = states, mtrand.get_bit_generator()
+        mtrand.set_bit_generator(self._numpy)
+        self._numpy = numpy
+        if self._space is not None:
+            self._model.action_space, self._space = self._space, self._model.action_space
+
+    __enter__ = __exit__ = _swap
 
 
 class SharedPolicy:

@@ -171,6 +171,46 @@ def test_an_sb3_model_is_a_policy() -> None:
     assert evaluate(model, "CartPole-v1", 3, deterministic=True).policy == "ppo"
 
 
+@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
+def test_an_sb3_model_scores_the_same_again_and_is_left_alone(algorithm: str) -> None:
+    sb3, torch = pytest.importorskip("stable_baselines3"), pytest.importorskip("torch")
+    model = getattr(sb3, algorithm)("MlpPolicy", "CartPole-v1", device="cpu")
+    model.exploration_rate = 0.5  # DQN draws from NumPy and from its action space
+
+    def states() -> list[object]:
+        drawn = np.random.get_state(legacy=False)["state"]["pos"]  # noqa: NPY002
+        space = repr(model.action_space.np_random.bit_generator.state)
+        return [torch.get_rng_state().tolist(), drawn, space]
+
+    before = states()
+    first, again = (evaluate(model, "CartPole-v1", 6).returns for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert len(set(first)) > 1
+    assert states() == before
+
+
+class Named(Coin):
+    """A coin that is seen in a dictionary of one array."""
+
+    observation_space: Any = gymnasium.spaces.Dict({"a": Coin.observation_space})
+
+    def reset(self, **kwargs: Any) -> Any:
+        """Name the observation."""
+        return {"a": super().reset(**kwargs)[0]}, {}
+
+    def step(self, action: np.int64) -> Any:
+        """Name the observation."""
+        seen, *rest = super().step(action)
+        return {"a": seen}, *rest
+
+
+def test_an_sb3_model_of_one_named_array_is_given_it_by_name() -> None:
+    sb3 = pytest.importorskip("stable_baselines3")
+    model = sb3.PPO("MultiInputPolicy", Named(), n_steps=8, batch_size=8, device="cpu")
+    scores = evaluate(model, SyncVectorEnv([Named] * 2), 4)
+    np.testing.assert_array_equal(scores.returns, coins(held_out_seeds(4)))
+
+
 def test_wrong_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         evaluate("random", "daedalus/Catch-v0", 0)
