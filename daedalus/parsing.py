@@ -22,11 +22,12 @@ class UsageError(ValueError):
 
 
 def _whole(text: str, least: int = 0) -> int:
-    try:
-        number = float(text.replace("_", ""))
+    plain = text.replace("_", "")
+    try:  # floats hold only the first 16 digits
+        number = int(plain) if plain.lstrip("+-").isdecimal() else float(plain)
     except ValueError:
         number = math.nan
-    if not number.is_integer():
+    if number % 1 != 0:
         raise ValueError(f"expected a whole number such as 500000 or 2e6, got {text!r}")
     if number < least:
         raise ValueError(f"must be at least {least}, got {text}")

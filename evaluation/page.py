@@ -237,7 +237,7 @@ def _score_table(cells: Sequence[Cell]) -> str:
         share = "-" if ends is None else f"{(cell.iqm - ends[0]) / (ends[1] - ends[0]):.3f}"
         rows.append([
             escape(cell.label), str(cell.runs), bracketed(cell.iqm, cell.interval),
-            f"{cell.mean:.4g}", share, f"{cell.area:.4g}",
+            f"{cell.mean:.4g}", share, "-" if np.isnan(cell.area) else f"{cell.area:.4g}",
             f"{cell.rows[0]['total_timesteps']:,}", f"{cell.steps_per_second:,.0f}",
             *_costs(cell, costly),
         ])  # fmt: skip

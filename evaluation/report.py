@@ -37,9 +37,10 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
 
 def with_interval(value: float, interval: Interval) -> str:
     """Return a number with its interval in brackets, alone where there is no interval."""
-    if math.isnan(interval.low):
-        return f"{value:.2f}"
-    return f"{value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    known = [value] if math.isnan(interval.low) else [value, *interval]
+    form = ".2f" if max(map(abs, known)) >= 0.1 or not any(known) else ".2g"
+    first, *ends = (format(number, form) for number in known)
+    return f"{first} [{', '.join(ends)}]" if ends else first
 
 
 def as_json(
@@ -55,9 +56,9 @@ def as_json(
         "policies": {
             score.policy: {
                 "mean": score.mean,
-                "interval": _ends(score.interval),
+                "interval": ends(score.interval),
                 "iqm": score.iqm,
-                "iqm_interval": _ends(score.iqm_interval),
+                "iqm_interval": ends(score.iqm_interval),
                 "seeds": score.seeds.tolist(),
                 "returns": score.returns.tolist(),
                 "lengths": score.lengths.tolist(),
@@ -67,5 +68,6 @@ def as_json(
     }
 
 
-def _ends(interval: Interval) -> list[float] | None:
+def ends(interval: Interval) -> list[float] | None:
+    """Return both ends of an interval for JSON, None where there is no interval."""
     return None if math.isnan(interval.low) else list(interval)

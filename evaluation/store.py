@@ -180,11 +180,25 @@ class ResultStore:
     # ---- the life of a run ----------------------------------------------------------------------
 
     def add(self, specs: Iterable[RunSpec], provenance: Provenance) -> None:
-        """Note the runs that are wanted; those known already are left as they are."""
+        """Note the runs that are wanted; of those known already only the judgement is renewed."""
         with self.writing() as db:
             for spec in specs:
                 row = _row(spec, provenance)
                 db.execute(_insertion(row, "OR IGNORE "), list(row.values()))
+                self._judge(db, row)
+
+    def _judge(self, db: sqlite3.Connection, row: Mapping[str, Any]) -> None:
+        """Take over what a run is judged by, and seal it again if its seal was whole."""
+        run, judged = row["id"], (row["references"], row["cost_limit"])
+        *known, seal = db.execute(
+            'SELECT "references", cost_limit, hash FROM run WHERE id = ?', (run,)
+        ).fetchone()
+        if tuple(known) == judged:
+            return
+        whole = seal and seal == self.content_hash(run)
+        db.execute('UPDATE run SET "references" = ?, cost_limit = ? WHERE id = ?', (*judged, run))
+        if whole:
+            db.execute("UPDATE run SET hash = ? WHERE id = ?", (self.content_hash(run), run))
 
     def begin(self, run: str, provenance: Provenance) -> None:
         """A run is taken up, for the first time or again; what it stands on now counts."""
@@ -209,6 +223,10 @@ class ResultStore:
         rows = [(run, step, k, float(v)) for k, v in values.items() if np.isfinite(v)]
         with self.writing() as db:
             db.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?)", rows)
+
+    def wait(self, run: str) -> None:
+        """A run was stopped before its end; the next benchmark takes it up again."""
+        self._set(run, "state = 'waiting'")
 
     def fail(self, run: str, error: str) -> None:
         """A run came to grief; the next benchmark takes it up again."""

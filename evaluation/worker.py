@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,27 @@ def carry_out(store: ResultStore, run: str) -> None:
 
     row = store.run(run)
     torch.set_num_threads(row["threads"])
-    store.begin(run, this_code(row["command"]))
     agent, directory = _open(store, row)
-    with directory:
+    with directory, _waiting_again(store, run):
+        store.begin(run, this_code(row["command"]))
         store.rewind(run, agent.num_timesteps)
         agent.logger.sinks.append(_into(store, run))
         interval = max(1, row["total_timesteps"] // POINTS)
         options = {"run": directory, "log_interval": interval, "saving": Saving(keep_last=1)}
         final = _trained(store, row, agent, options)
     store.finish(run, final, _hashes(store.directory(row)))
+
+
+@contextmanager
+def _waiting_again(store: ResultStore, run: str) -> Iterator[None]:
+    """Say so, while the run directory is still held, if the run is stopped."""
+    from daedalus.accelerators.signals import Stopped
+
+    try:
+        yield
+    except Stopped:
+        store.wait(run)
+        raise
 
 
 def _trained(store: ResultStore, row: Mapping[str, Any], agent: Any, options: Any) -> Any:

@@ -146,6 +146,17 @@ def test_adding_a_known_run_again_leaves_it_alone(store: ResultStore) -> None:
     assert store.runs(seed=0) == before
 
 
+def test_a_known_run_is_judged_by_what_its_scenario_says_now(store: ResultStore) -> None:
+    for seed in range(2):
+        finish(store, spec(seed=seed, references={"random": 0.0}), 2.0)
+    with sqlite3.connect(store.path) as other:
+        other.execute("UPDATE episode SET length = 8 WHERE run = ?", (spec(seed=1).id,))
+    now: dict[str, Any] = {"references": {"random": 0.0, "human": 4.0}, "cost_limit": 3.0}
+    store.add([spec(seed=seed, **now) for seed in range(2)], HERE)
+    assert [{key: row[key] for key in now} for row in store.runs()] == [now, now]
+    assert [spec(seed=1).id in line for line in verify(store)] == [True]  # its fault still shows
+
+
 def test_rows_that_are_written_again_after_a_resume_are_there_once(store: ResultStore) -> None:
     store.add([spec()], HERE)
     for step in (10, 20, 30):
@@ -399,6 +410,13 @@ def test_a_killed_benchmark_takes_its_runs_along_and_goes_on(
     first = _wait_for_progress(tmp_path)
     process.kill()
     process.wait()
+    with ResultStore(tmp_path) as store:
+        for _ in range(100):
+            if store.runs(state="waiting"):  # nothing is said to be running now
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(store.runs()[0]["state"])
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "1 of 1 runs are done" in done.stdout

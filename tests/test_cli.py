@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 
 from daedalus import cli
+from daedalus.parsing import Count
 from daedalus.source import fields, summary
 
 pytest.importorskip("torch")
@@ -478,6 +480,14 @@ def test_new_refuses_names_and_files_that_are_there(
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(words: str, message: str, ask: Ask) -> None:
     assert message in error_of(ask(*words.split()), 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("12345678901234567", 12345678901234567), ("2e6", 2000000), ("1_000", 1000)],
+)
+def test_a_whole_number_is_read_to_its_last_digit(text: str, number: int) -> None:
+    assert tyro.cli(Count, args=[text]) == number
 
 
 def test_a_device_that_is_not_here_is_said_in_one_line(

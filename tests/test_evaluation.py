@@ -238,5 +238,7 @@ def test_the_table_and_the_data_hold_what_was_measured() -> None:
 def test_a_single_episode_has_no_interval() -> None:
     scores = Evaluation("random", np.arange(1), np.array([2.0]), np.array([5]))
     assert score_table([scores]).splitlines()[1].split() == ["random", "2.00", "2.00", "5"]
+    small = Evaluation("random", np.arange(2), np.array([0.0004, 0.0006]), np.array([5, 5]))
+    assert score_table([small]).splitlines()[1].split()[1:4] == ["0.0005", "[0.0004,", "0.0006]"]
     found = as_json([scores], "E-v0", {})["policies"]["random"]
     assert (found["mean"], found["interval"], found["iqm_interval"]) == (2.0, None, None)

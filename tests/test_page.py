@@ -67,7 +67,9 @@ def test_pairs_are_compared_where_they_met_at_equal_steps(tmp_path: Path) -> Non
             for label in labels:
                 steps = 2000 if (scenario, label) == ("one", "c") else 1000
                 finish(store, spec(label, 0, scenario, total_timesteps=steps), ord(label))
+        store.rewind(spec("d", 0, "two", total_timesteps=1000).id, 0)
         text = write_page(store, tmp_path / "report.html", videos=False).read_text(encoding="utf-8")
+    assert "nan" not in re.findall(r"<td>(.*?)</td>", text)  # d has no learning curve
     tables = re.findall(r"<table.*?</table>", text.partition("Who beats whom")[2], re.S)[:2]
     rows = [re.findall(r"<tr><td>(.)</td>(.*?)</tr>", table, re.S) for table in tables]
     cells = [[(who, re.findall(r"<td[^>]*>(.*?)</td>", row)) for who, row in t] for t in rows]

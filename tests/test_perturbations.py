@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from daedalus.agents.base import Spaces
 from daedalus.evaluation.policy import Choice
 from daedalus.evaluation.probes.attacks import Attacked
 from daedalus.evaluation.probes.perturbations import KINDS, Lens, Perturbed, applicable
-from daedalus.evaluation.probes.robustness import draw, kept, robustness, table
+from daedalus.evaluation.probes.robustness import as_data, draw, kept, robustness, table
 
 IMAGE = {"image": Box(0, 255, (4, 6, 3), np.uint8)}
 VECTOR = {"x": Box(-1.0, 3.0, (2,), np.float32)}
@@ -202,3 +203,5 @@ def test_robustness_scores_every_point_on_the_same_seeds(tmp_path: Any) -> None:
     assert "random policy" in text
     assert kept(found, found.random) == 0 or found.clean.mean <= found.random.mean
     assert draw(tmp_path / "r.png", found).stat().st_size > 5_000
+    once = robustness(agent, "daedalus/Catch-v0", {"noise": (0.1,)}, episodes=1)
+    assert json.loads(json.dumps(as_data(once), allow_nan=False))["clean"]["interval"] is None

@@ -19,7 +19,7 @@ from daedalus.evaluation.plots import COLOURS
 from daedalus.evaluation.policy import as_policy, check_spaces
 from daedalus.evaluation.probes.attacks import Attacked
 from daedalus.evaluation.probes.perturbations import KINDS, Lens, Perturbed, applicable, seen_ranges
-from daedalus.evaluation.report import columns, with_interval
+from daedalus.evaluation.report import columns, ends, with_interval
 from daedalus.scenarios.extras import needed
 
 ATTACKS = ("fgsm", "pgd")
@@ -208,7 +208,7 @@ def as_data(found: Robustness) -> dict[str, Any]:
     def plain(scores: Evaluation) -> dict[str, Any]:
         return {
             "mean": scores.mean,
-            "interval": list(scores.interval),
+            "interval": ends(scores.interval),
             "returns": scores.returns.tolist(),
         }
 
