@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from daedalus.evaluation.store import ResultStore
+from daedalus.evaluation.store_tools import resumptions
 from daedalus.evaluation.summary import Cell, grouped
 
 MAX_VIDEO = 3_000_000
@@ -59,7 +60,13 @@ def _figure(path: Path, cell: Cell) -> str:
 def evidence(store: ResultStore, runs: Sequence[dict[str, Any]]) -> str:
     """Return the section on where the figures come from."""
     parts = ["<h2>Where the figures come from</h2>", _commands(runs), _origin(runs)]
-    parts += [_settings(runs), _runs(runs), _health(store, runs), _unfinished(store)]
+    parts += [
+        _settings(runs),
+        _runs(runs),
+        _resumed(store, runs),
+        _health(store, runs),
+        _unfinished(store),
+    ]
     return "\n".join(parts)
 
 
@@ -119,6 +126,17 @@ def _runs(runs: Sequence[dict[str, Any]]) -> str:
         for run in runs
     )
     return f"<details><summary>Every run</summary><pre>{escape(rows)}</pre></details>"
+
+
+def _resumed(store: ResultStore, runs: Sequence[dict[str, Any]]) -> str:
+    """Return the runs that went on with other code or on another machine, or not bit for bit."""
+    items = "".join(
+        f"<li>{escape(run['label'])} on {escape(run['scenario'])}, seed {run['seed']}, "
+        f"{escape(line)}</li>"
+        for run in runs
+        for line in resumptions(store, run)
+    )
+    return f"<h3>Resumed</h3><ul>{items}</ul>" if items else ""
 
 
 def _health(store: ResultStore, runs: Sequence[dict[str, Any]]) -> str:

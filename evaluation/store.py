@@ -28,7 +28,8 @@ import numpy as np
 
 from daedalus.evaluation.plan import RunSpec, canonical
 
-APPLICATION, VERSION = 0x44414544, 1  # "DAED", and the version of the tables
+APPLICATION = 0x44414544  # "DAED"
+VERSION, WITH_EARLIER = 1, 2  # of the tables, without and with `EARLIER`
 SUFFIXES = (".sqlite", ".sqlite3", ".db")
 PATIENCE = 30.0
 """Seconds to wait for others that write."""
@@ -64,6 +65,16 @@ CREATE TABLE episode (
     PRIMARY KEY (run, seed)
 ) WITHOUT ROWID;
 """
+EARLIER = """
+CREATE TABLE earlier (
+    run TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    step INTEGER NOT NULL, command TEXT NOT NULL, git_commit TEXT NOT NULL,
+    versions TEXT NOT NULL, hardware TEXT NOT NULL, started TEXT NOT NULL, not_exact TEXT NOT NULL,
+    PRIMARY KEY (run, step)
+) WITHOUT ROWID
+"""
+"""Attempts before the last that made steps of a run; the table is made with the first of them. Each
+ends at ``step``, where the next went on: bit for bit, or not, and then it says why."""
 JSON_COLUMNS = ("config", "env_kwargs", "references", "versions", "hardware", "files")
 
 
@@ -131,8 +142,8 @@ class ResultStore:
         self._db.execute("COMMIT")
         if not (empty and create) and found != APPLICATION:
             raise sqlite3.DatabaseError("its application id is another")
-        if found == APPLICATION and version != VERSION:
-            raise sqlite3.DatabaseError(f"its tables have version {version}, not {VERSION}")
+        if found == APPLICATION and version not in (VERSION, WITH_EARLIER):
+            raise sqlite3.DatabaseError(f"its tables have version {version}, not {WITH_EARLIER}")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA foreign_keys = ON")
         if empty:
@@ -200,18 +211,58 @@ class ResultStore:
         if whole:
             db.execute("UPDATE run SET hash = ? WHERE id = ?", (self.content_hash(run), run))
 
-    def begin(self, run: str, provenance: Provenance) -> None:
-        """A run is taken up, for the first time or again; what it stands on now counts."""
-        self._set(
-            run,
-            "state = 'running', error = '', attempts = attempts + 1, command = ?, "
-            "git_commit = ?, versions = ?, hardware = ?, started = ?",
-            provenance.command,
-            provenance.git_commit,
-            canonical(provenance.versions),
-            canonical(provenance.hardware),
-            time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        )
+    def begin(self, run: str, provenance: Provenance, step: int = 0, not_exact: str = "") -> None:
+        """A run is taken up, for the first time or again.
+
+        Args:
+            run: Its id.
+            provenance: What it stands on from now on; what it stood on is kept in `earlier`.
+            step: Where it goes on.
+            not_exact: Why it does not go on bit for bit, "" if it does.
+        """
+        with self.writing() as db:
+            self._keep_earlier(db, run, step, not_exact)
+            db.execute(
+                "UPDATE run SET state = 'running', error = '', attempts = attempts + 1, "
+                "command = ?, git_commit = ?, versions = ?, hardware = ?, started = ? WHERE id = ?",
+                (
+                    provenance.command,
+                    provenance.git_commit,
+                    canonical(provenance.versions),
+                    canonical(provenance.hardware),
+                    time.strftime("%Y-%m-%d %H:%M:%S %z"),
+                    run,
+                ),
+            )
+
+    def _keep_earlier(self, db: sqlite3.Connection, run: str, step: int, not_exact: str) -> None:
+        """Keep the attempts that made the steps up to ``step``, and no others."""
+        if self._has_earlier():
+            ends = [n for (n,) in db.execute("SELECT step FROM earlier WHERE run = ?", (run,))]
+            if over := sorted(n for n in ends if n >= step > 0):  # the last ones added nothing
+                db.execute("DELETE FROM earlier WHERE run = ? AND step > ?", (run, over[0]))
+                db.execute(
+                    "UPDATE earlier SET step = ?, not_exact = ? WHERE run = ? AND step = ?",
+                    (step, not_exact, run, over[0]),
+                )
+                return
+            if not step:
+                db.execute("DELETE FROM earlier WHERE run = ?", (run,))
+        if step:
+            self._make_earlier(db)
+            db.execute(
+                "INSERT INTO earlier SELECT id, ?, command, git_commit, versions, hardware, "
+                "started, ? FROM run WHERE id = ?",
+                (step, not_exact, run),
+            )
+
+    def _has_earlier(self) -> bool:
+        return bool(self._db.execute("PRAGMA table_info(earlier)").fetchone())
+
+    def _make_earlier(self, db: sqlite3.Connection) -> None:
+        if not self._has_earlier():
+            db.execute(EARLIER)
+            db.execute(f"PRAGMA user_version = {WITH_EARLIER}")
 
     def rewind(self, run: str, step: int) -> None:
         """Drop the rows after ``step``, which a resumed run will write again."""
@@ -320,11 +371,19 @@ class ResultStore:
         names = ("seeds", "returns", "lengths", "costs")
         return {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
 
+    def earlier(self, run: str) -> list[dict[str, Any]]:
+        """Return the attempts before the last that made steps of a run, in their order."""
+        if not self._has_earlier():
+            return []
+        rows = self._db.execute("SELECT * FROM earlier WHERE run = ? ORDER BY step", (run,))
+        return [_decoded(row) for row in rows]
+
     def content_hash(self, run: str) -> str:
         """Return the SHA-256 over all that is stored of a run, but the hash itself."""
         (row,) = self._db.execute("SELECT * FROM run WHERE id = ?", (run,))
         seal = hashlib.sha256(canonical({k: row[k] for k in row.keys() if k != "hash"}).encode())  # noqa: SIM118
-        for table, order in (("metric", "name, step"), ("episode", "seed")):
+        tables = [("metric", "name, step"), ("episode", "seed")]
+        for table, order in tables + [("earlier", "step")] * self._has_earlier():
             for part in self._db.execute(
                 f"SELECT * FROM {table} WHERE run = ? ORDER BY {order}", (run,)
             ):
@@ -332,8 +391,8 @@ class ResultStore:
         return seal.hexdigest()
 
     def table(self, name: str, runs: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of ``metric`` or ``episode`` for some runs, as stored."""
-        for run in runs:
+        """Yield the rows of ``metric``, ``episode`` or ``earlier`` for some runs, as stored."""
+        for run in runs if name != "earlier" or self._has_earlier() else ():
             yield from map(tuple, self._db.execute(f"SELECT * FROM {name} WHERE run = ?", (run,)))
 
     def insert(self, row: Mapping[str, Any], tables: Mapping[str, Iterable[Any]]) -> None:
@@ -343,8 +402,12 @@ class ResultStore:
             db.execute("DELETE FROM run WHERE id = ?", (row["id"],))
             db.execute(_insertion(coded), list(coded.values()))
             for name, rows in tables.items():
-                marks = ", ".join("?" * (4 if name == "metric" else 5))
-                db.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
+                if not (found := list(rows)):
+                    continue
+                if name == "earlier":
+                    self._make_earlier(db)
+                marks = ", ".join("?" * len(found[0]))
+                db.executemany(f"INSERT INTO {name} VALUES ({marks})", found)
 
     def integrity(self) -> list[str]:
         """Return what SQLite finds wrong with the file."""

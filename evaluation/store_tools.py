@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +65,9 @@ def merge(store: ResultStore, other: ResultStore) -> Merged:
         lock.release()
 
 
+_TABLES = ("metric", "episode", "earlier")
+
+
 def _merged(store: ResultStore, other: ResultStore) -> Merged:
     here = {run["id"]: run for run in store.runs(state="done")}
     counts = [0, 0, 0]
@@ -71,7 +75,7 @@ def _merged(store: ResultStore, other: ResultStore) -> Merged:
         mine = here.get(run["id"])
         counts[0 if mine is None else 1 if mine["hash"] == run["hash"] else 2] += 1
         if mine is None:
-            tables = {name: other.table(name, [run["id"]]) for name in ("metric", "episode")}
+            tables = {name: other.table(name, [run["id"]]) for name in _TABLES}
             store.insert(run, tables)
     return Merged(*counts)
 
@@ -139,8 +143,34 @@ def run_rows(store: ResultStore, runs: Sequence[dict[str, Any]]) -> Iterator[dic
             **{key: run[key] for key in ("git_commit", "started", "attempts", "faults", "error")},
             **{f"version_{name}": value for name, value in run["versions"].items()},
             "processor": run["hardware"]["processor"],
+            "resumed": "; ".join(resumptions(store, run)),
             "command": run["command"],
         }
+
+
+def resumptions(store: ResultStore, run: Mapping[str, Any]) -> list[str]:
+    """Return where a run went on with other code or on another machine, or not bit for bit."""
+    attempts = [*store.earlier(run["id"]), run]
+    found = []
+    for before, after in pairwise(attempts):
+        changed = [
+            f"{what} {_told(before[column])} before, {_told(after[column])} from then on"
+            for column, what in _STANDS_ON.items()
+            if before[column] != after[column]
+        ]
+        inexact = [f"not bit for bit: {before['not_exact']}"] if before["not_exact"] else []
+        if changed or inexact:
+            found.append(f"at step {before['step']:,}: {'; '.join([*inexact, *changed])}")
+    return found
+
+
+_STANDS_ON = {"git_commit": "commit", "versions": "versions", "hardware": "machine"}
+
+
+def _told(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name} {item}" for name, item in value.items())
 
 
 def _curve_rows(store: ResultStore, runs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -74,7 +74,8 @@ def carry_out(store: ResultStore, run: str) -> None:
     torch.set_num_threads(row["threads"])
     agent, directory = _open(store, row)
     with directory, _waiting_again(store, run):
-        store.begin(run, this_code(row["command"]))
+        at, inexact = agent.num_timesteps, _not_exact(agent, directory)
+        store.begin(run, this_code(row["command"]), at, inexact)
         store.rewind(run, agent.num_timesteps)
         agent.logger.sinks.append(_into(store, run))
         interval = max(1, row["total_timesteps"] // POINTS)
@@ -157,6 +158,18 @@ def _open(store: ResultStore, row: Mapping[str, Any]) -> tuple[Any, Any]:
     if path.exists():
         remove(path)
     return agent, RunDirectory.create(path, _config(row))
+
+
+def _not_exact(agent: Any, directory: Any) -> str:
+    """Why a resumed run does not go on bit for bit, "" if it does."""
+    from daedalus.agents.recorder import differences, machine
+
+    if directory.resumed is None:
+        return ""
+    reasons = differences(directory.resumed.state.get("machine", {}), machine(agent))
+    if not getattr(agent.batch, "exact_resume", True):
+        reasons = [*reasons, "environments that cannot be restored began new episodes"]
+    return "; ".join(reasons)
 
 
 def _opened(path: Path) -> Any:

@@ -22,9 +22,10 @@ from daedalus.cli import run as daedalus
 from daedalus.evaluation import Evaluation, provenance
 from daedalus.evaluation.benchmark import benchmark
 from daedalus.evaluation.compare import compare, comparison_table, holm, welch
+from daedalus.evaluation.page_evidence import evidence
 from daedalus.evaluation.plan import PlanError, RunSpec, plan_from, read_plan
 from daedalus.evaluation.store import SECONDS, ResultStore, StoreError
-from daedalus.evaluation.store_tools import Merged, export, merge, verify
+from daedalus.evaluation.store_tools import Merged, export, merge, resumptions, verify
 from daedalus.evaluation.summary import scale, summarise, table
 
 
@@ -155,6 +156,41 @@ def test_a_known_run_is_judged_by_what_its_scenario_says_now(store: ResultStore)
     store.add([spec(seed=seed, **now) for seed in range(2)], HERE)
     assert [{key: row[key] for key in now} for row in store.runs()] == [now, now]
     assert [spec(seed=1).id in line for line in verify(store)] == [True]  # its fault still shows
+
+
+def test_a_resumed_run_keeps_what_its_steps_were_made_with(store: ResultStore) -> None:
+    run, later = spec(), replace(HERE, git_commit="1" * 40)
+    finish(store, spec(seed=1), 1.0)
+    with sqlite3.connect(store.path) as plain:  # one that was not resumed is as it always was
+        assert plain.execute("PRAGMA user_version").fetchone() == (1,)
+    store.add([run], HERE)
+    for stood_on, step in (
+        (HERE, 0),
+        (later, 0),
+        (HERE, 40),
+        (later, 40),
+        (HERE, 60),
+        (HERE, 50),
+    ):
+        why = "torch 2.4, now 2.5" if step == 50 else ""
+        store.begin(run.id, stood_on, step, why)
+    kept = [(row["step"], row["git_commit"], row["not_exact"]) for row in store.earlier(run.id)]
+    # commit 1 until step 40, what went on there as commit 0 did nothing, then 1 again until 50
+    assert kept == [(40, "1" * 40, ""), (50, "1" * 40, "torch 2.4, now 2.5")]
+    store.log(run.id, 100, {SECONDS: 1.0})
+    store.finish(run.id, Evaluation("a", *([np.ones(1)] * 4)), {})
+    assert verify(store) == []
+    found = resumptions(store, store.run(run.id))
+    told = f"commit {'1' * 40} before, {'0' * 40} from then on"
+    assert found == [f"at step 50: not bit for bit: torch 2.4, now 2.5; {told}"]
+    assert found[0] in evidence(store, store.runs(state="done"))
+    with ResultStore(store.path.with_name("other.sqlite"), create=True) as other:
+        merge(other, store)
+        assert verify(other) == []
+        assert other.earlier(run.id) == store.earlier(run.id)
+    with sqlite3.connect(store.path) as changed:
+        changed.execute("UPDATE earlier SET git_commit = 'another' WHERE step = 50")
+    assert [run.id in line for line in verify(store)] == [True]
 
 
 def test_rows_that_are_written_again_after_a_resume_are_there_once(store: ResultStore) -> None:
@@ -427,6 +463,8 @@ def test_a_killed_benchmark_takes_its_runs_along_and_goes_on(
         assert steps[-1] == 800
         assert row["attempts"] == 2
         assert first["id"] == row["id"]
+        (before,) = store.earlier(row["id"])
+        assert (before["step"] > 0, before["not_exact"]) == (True, "")
 
 
 def test_a_run_with_damaged_checkpoints_is_not_begun_anew(store: ResultStore) -> None:
