@@ -63,8 +63,7 @@ def evidence(store: ResultStore, runs: Sequence[dict[str, Any]]) -> str:
     parts += [
         _settings(runs),
         _runs(runs),
-        _resumed(store, runs),
-        _health(store, runs),
+        _resumed(store, runs) + _health(store, runs),
         _unfinished(store),
     ]
     return "\n".join(parts)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Box, Dict, MultiDiscrete
 from gymnasium.vector.utils import batch_space
-from numpy.random import mtrand
+from numpy.random import MT19937, mtrand
 
 from daedalus.accelerators.agent_rows import (
     INDICATOR,
@@ -222,7 +222,7 @@ class _Seeded:
             self._torch = [torch.default_generator, *torch.cuda.default_generators]
             fresh = [torch.Generator(known.device).manual_seed(seed) for known in self._torch]
             self._states = [generator.get_state() for generator in fresh]
-        self._numpy: Any = np.random.MT19937(seed)
+        self._numpy: Any = MT19937(seed)
         self._model, self._space = model, copy.deepcopy(getattr(model, "action_space", None))
         if self._space is not None:
             self._space.seed(seed)
