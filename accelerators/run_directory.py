@@ -198,8 +198,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def read_status(path: str | Path) -> dict[str, Any]:
     """Return a run's status; a run whose owner died while ``running`` is reported ``killed``."""
     try:
-        status: dict[str, Any] = json.loads((Path(path) / STATUS).read_text())
+        status = json.loads((Path(path) / STATUS).read_text())
     except (OSError, ValueError):
+        status = None
+    if not isinstance(status, dict):
         return {"state": "unknown"}
     here = status.get("host") == socket.gethostname()
     alive = Path(f"/proc/{status.get('pid')}").exists()

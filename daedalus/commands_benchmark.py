@@ -127,8 +127,6 @@ class Benchmark:
 
         with ResultStore(str(self.compare)) as old:
             changes = compare(old, store)
-        if not changes:
-            raise UsageError(f"{self.compare} has no agent and scenario that {store.path} has")
         print(f"\ncompared with {self.compare}:\n{comparison_table(changes)}")
         return WORSE if any(change.verdict == "worse" for change in changes) else 0
 
@@ -282,12 +280,13 @@ def _each(store: Any, runs: list[dict[str, Any]]) -> str:
     from daedalus.evaluation.report import columns
     from daedalus.evaluation.store_tools import run_rows
 
-    rows = [("id", "scenario", "agent", "seed", "state", "return", "seconds", "commit", "error")]
+    titles = "id scenario agent seed state return seconds commit error resumed"
+    rows = [tuple(titles.split())]
     for row in run_rows(store, runs):
         rows.append((
             row["id"], row["scenario"], row["label"], str(row["seed"]), row["state"],
-            f"{row['mean_return']:.4g}", f"{row['seconds']:.0f}", row["git_commit"][:10],
-            row["error"],
+            f"{row['mean_return']:.4g}", f"{row['seconds']:.0f}",
+            row["git_commit"][:10] + row["git_commit"][40:], row["error"], row["resumed"],
         ))  # fmt: skip
     return columns(rows)
 

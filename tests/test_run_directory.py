@@ -105,8 +105,9 @@ def test_the_status_tells_a_dead_run_from_a_finished_one(run: RunDirectory) -> N
     assert read_status(run.path)["state"] == "killed"
     run.set_status("finished")
     assert read_status(run.path)["state"] == "finished"
-    (run.path / "status.json").write_text("{")
-    assert read_status(run.path) == {"state": "unknown"}
+    for broken in ("{", "[]"):
+        (run.path / "status.json").write_text(broken)
+        assert read_status(run.path) == {"state": "unknown"}
 
 
 def test_the_best_checkpoint_is_named(run: RunDirectory) -> None:
