@@ -11,9 +11,13 @@ from typing import Any
 
 PACKAGES = ("daedalus", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib")
 
+_WRITTEN = (":(exclude)results", ":(exclude)docs", ":(exclude)*.md")
+
 
 def commit() -> str:
-    """Return the git commit of this code, with ``+changes`` if files differ from it.
+    """Return the git commit of this code, with ``+changes`` if files that matter differ from it.
+
+    Results and pages do not, as they are what runs write.
 
     An installed package has none, also within another project's repository; then it is the
     package's version that tells.
@@ -23,7 +27,7 @@ def commit() -> str:
     try:
         _git(root, "ls-files", "--error-unmatch", str(here))
         found = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *_WRITTEN)
     except (OSError, subprocess.SubprocessError):
         return f"release {_version('daedalus')}"
     return found + "+changes" * bool(changed)

@@ -226,9 +226,15 @@ def test_a_commit_is_that_of_this_code_and_not_of_a_repository_around_it(
         subprocess.run([*git, *words], check=True)
     monkeypatch.setattr(provenance, "__file__", str(module))
     assert provenance.commit() == f"release {daedalus_version}"
-    for words in (["add", "-f", str(module)], ["commit", "-qm", "ours"]):
+    written = module.parents[1] / "results" / "run.json"
+    written.parent.mkdir()
+    written.touch()
+    for words in (["add", "-f", str(module), str(written)], ["commit", "-qm", "ours"]):
         subprocess.run([*git, *words], check=True)
+    written.write_text("what a run writes")
     assert len(provenance.commit()) == 40
+    module.write_text("# other code")
+    assert provenance.commit()[40:] == "+changes"
 
 
 def _coded(store: ResultStore, run: RunSpec) -> dict[str, Any]:
