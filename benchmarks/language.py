@@ -177,7 +177,7 @@ def _interval(runs: list[dict[str, Any]], column: str) -> dict[str, float]:
 
 FOUND = (
     "**On what?** Where both see the same two images, not on concepts. A code of concepts has to"
-    " fail on noise, where there are none. The pairs of *informed* and *agnostic* still win 93 to"
+    " fail on noise, where there are none. The pairs of *informed* and *agnostic* still win 91 to"
     " 97 % of these games (83 to 97 % with 100 symbols), and trained on nothing but noise three of"
     " five pairs come to 94 or 95 %, one to 62 %, and one to no code: they compare what the two"
     " images look like. Nor could two or three symbols name 20 concepts; purity is what so few can"

