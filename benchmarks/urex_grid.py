@@ -69,7 +69,9 @@ NOTE = (
     "ahead in the paper, and MENT with a little entropy is ahead on DuplicatedInput, which UREX "
     "solves with all settings there. Trials of one seed with the two bounds of the gradient are "
     "often alike, so that they count less than as many seeds would; DuplicatedInput has three "
-    "seeds."
+    "seeds. Trials of seed 0, and some of seed 1 on Copy and Reverse, are of an earlier version of "
+    "the agent, which acted for sequences that had ended, too, and so drew other numbers; as did "
+    "the runs of the tapes' own pages, which therefore end elsewhere with one setting and seed."
 )
 """What the figures mean."""
 
