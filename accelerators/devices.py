@@ -10,10 +10,10 @@ def device_fault(name: object, instead: str) -> str:
         name: ``"auto"``, or a name that torch knows, such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         instead: How to ask for the CPU.
     """
-    import torch
-
     if name == "auto":
         return ""
+    import torch
+
     unknown = f"unknown device {name!r}; devices: auto, cpu, cuda"
     if not isinstance(name, str):
         return unknown

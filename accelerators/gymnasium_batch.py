@@ -140,9 +140,10 @@ class VectorEnvBatch:
         self.reward[:] = reward
         self.terminated[:], self.truncated[:] = terminated, truncated & ~np.asarray(terminated)
         self.cost[:] = info.get("cost", 0.0)
-        last = info.get("final_info", {})  # where an episode ended, its step's infos are here alone
-        if "cost" in last:
-            np.copyto(self.cost, last["cost"], where=last["_cost"], casting="unsafe")
+        last = info.get("final_info")  # where an episode ended, its step's infos are here alone
+        if isinstance(last, dict) and "cost" in last:
+            there = last.get("_cost", self.terminated | self.truncated)
+            np.copyto(self.cost, last["cost"], where=there, casting="unsafe")
         if self.mode is AutoresetMode.NEXT_STEP:
             np.logical_not(ended_before, out=self.valid)
         self._count()

@@ -337,7 +337,7 @@ class Resume:
 
 
 def _total(path: str, config: Mapping[str, Any]) -> int:
-    """Return the most steps that a run was asked for: at its start, or when it was last resumed.
+    """Return the steps that a run was last asked for: when it was resumed, or at its start.
 
     Raises:
         ValueError: What ``config.yaml`` says is no number of steps.
@@ -350,7 +350,9 @@ def _total(path: str, config: Mapping[str, Any]) -> int:
             f"{Path(path) / CONFIG}: total_timesteps must be a whole number of at least 1, "
             f"got {first!r}"
         )
-    return max(int(first), last) if isinstance(last, int) else int(first)
+    if isinstance(last, int) and not isinstance(last, bool) and last > 0:
+        return last
+    return int(first)
 
 
 def _changed(written: Any, config: Any) -> list[str]:

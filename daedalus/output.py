@@ -17,19 +17,21 @@ from typing import Any
 
 from daedalus.accelerators.files import temporary_name, write_file
 
-_GONE = (errno.EPIPE, errno.EIO)
-"""What writing says when nobody reads any more: a closed pipe, a terminal that hung up."""
-
 
 class _Stream(io.FileIO):
-    """A standard stream that swallows what nobody reads any more."""
+    """A standard stream that swallows what nobody reads any more: of a pipe, or a terminal."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._terminal = os.isatty(descriptor)
 
     def write(self, content: Any) -> Any:
         """Write, or do as if."""
         try:
             return super().write(content)
         except OSError as error:
-            if error.errno not in _GONE:
+            hung_up = error.errno == errno.EIO and self._terminal
+            if error.errno != errno.EPIPE and not hung_up:
                 raise
             return memoryview(content).nbytes
 
@@ -44,7 +46,7 @@ def _unbroken(stream: Any) -> Any:
     if stream is None:  # closed from the beginning
         return open(os.devnull, "w", encoding="utf-8")
     return io.TextIOWrapper(
-        io.BufferedWriter(_Stream(stream.fileno(), "w", closefd=False)),
+        io.BufferedWriter(_Stream(stream.fileno())),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering or stream.write_through,

@@ -377,7 +377,8 @@ class Batch:
         codes = mine.pop("family")  # earlier versions saved none
         for name, array in mine.items():
             if name not in state or state[name].shape != array.shape:
-                found = state[name].shape if name in state else "nothing"
+                found = str(state[name].shape) if name in state else "nothing"
+                found += "" if "family" in state else ", saved by an earlier version"
                 raise ValueError(f"environment state {name!r}: expected {array.shape}, got {found}")
         if not np.array_equal(state.get("family", codes), codes):
             name = type(self.family).__name__

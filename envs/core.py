@@ -96,6 +96,7 @@ class Family:
     params: Any
     state_dtype: np.dtype[Any]
     _given: tuple[tuple[Any, ...], dict[str, Any]]
+    _code: int | None = None
     action_space: Space[Any]
     spaces: dict[str, Space[Any]]
 
@@ -170,7 +171,9 @@ def layout_code(family: Family) -> int:
     It is made of the family's name, its whole-numbered parameters and the shapes of all. Real
     numbers are left out: what a library computes may differ in the last bit on another processor.
     """
-    return zlib.crc32(repr((type(family).__name__, *_whole(family.params))).encode())
+    if family._code is None:
+        family._code = zlib.crc32(repr((type(family).__name__, *_whole(family.params))).encode())
+    return family._code
 
 
 def _whole(value: Any) -> Iterator[Any]:

@@ -94,7 +94,8 @@ def benchmark(
     specs = plan.specs() if isinstance(plan, Plan) else list(plan)
     if not specs:
         raise PlanError("the plan has no runs: it needs agents, scenarios and at least 1 seed")
-    for device in {spec.device for spec in specs}:
+    done = _done(store)
+    for device in {spec.device for spec in specs if spec.id not in done}:
         if fault := device_fault(device, "'device: cpu'"):
             raise PlanError(f"the plan: {fault}")
     count = workers or max(1, _cores() // max(spec.threads for spec in specs))
@@ -107,6 +108,15 @@ def benchmark(
                 f"{results.path} cannot be written: {error}; once that is mended, the same command "
                 "goes on from here"
             ) from error
+
+
+def _done(store: str | Path) -> set[str]:
+    """Return the runs that need no more than a look at the store, if there is one."""
+    try:
+        with ResultStore(store) as results:
+            return {run["id"] for run in results.runs(state="done")}
+    except StoreError:
+        return set()
 
 
 def _cores() -> int:

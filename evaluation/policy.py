@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -223,9 +224,13 @@ class _Seeded:
             fresh = [torch.Generator(known.device).manual_seed(seed) for known in self._torch]
             self._states = [generator.get_state() for generator in fresh]
         self._numpy: Any = MT19937(seed)
-        self._model, self._space = model, copy.deepcopy(getattr(model, "action_space", None))
-        if self._space is not None:
-            self._space.seed(seed)
+        self._model, self._space = model, None
+        space = getattr(model, "action_space", None)
+        with contextlib.suppress(AttributeError):  # one that cannot be replaced is left alone
+            if isinstance(space, Space):
+                model.action_space = space
+                self._space = copy.deepcopy(space)
+                self._space.seed(seed)
 
     def _swap(self, *_: object) -> None:
         states = [generator.get_state() for generator in self._torch]

@@ -275,6 +275,10 @@ class ResultStore:
         with self.writing() as db:
             db.executemany("INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?)", rows)
 
+    def take_up(self, run: str) -> None:
+        """A run is about to begin, or to go on."""
+        self._set(run, "state = 'running', error = ''")
+
     def wait(self, run: str) -> None:
         """A run was stopped before its end; the next benchmark takes it up again."""
         self._set(run, "state = 'waiting'")
@@ -429,11 +433,13 @@ def _connected(path: Path, create: bool) -> tuple[sqlite3.Connection, bool]:
 def _write_ahead(db: sqlite3.Connection) -> None:
     """Switch to write-ahead logging, for which SQLite itself does not wait until others let go."""
     deadline = time.monotonic() + PATIENCE
-    while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+    while True:
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA journal_mode = WAL")  # a file system without it keeps its own
+            return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 

@@ -65,7 +65,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: int = 15) -
 
 def _encoded(command: list[str], frames: Iterable[np.ndarray]) -> tuple[int, str]:
     """Hand frames to ffmpeg; return how many it took, and why it failed or ""."""
-    count = 0
+    count, shape = 0, None
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command,
@@ -77,6 +77,9 @@ def _encoded(command: list[str], frames: Iterable[np.ndarray]) -> tuple[int, str
         assert process.stdin is not None
         try:
             for frame in frames:
+                shape = shape or frame.shape
+                if frame.shape != shape:
+                    raise ValueError(f"frame {count} is {frame.shape}, those before are {shape}")
                 if not _done(process.stdin.write, np.ascontiguousarray(frame).data):
                     break
                 count += 1

@@ -70,6 +70,7 @@ def carry_out(store: ResultStore, run: str) -> None:
 
     from daedalus.agents.recorder import Saving
 
+    store.take_up(run)
     row = store.run(run)
     torch.set_num_threads(row["threads"])
     agent, directory = _open(store, row)

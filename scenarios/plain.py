@@ -31,6 +31,10 @@ class _Writer(yaml.SafeDumper):
 
     yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write what is there twice twice: `read_plain` takes no aliases."""
+        return True
+
 
 def read_plain(text: str, where: str) -> Any:
     """Return what YAML text says, None if that is nothing.

@@ -119,6 +119,19 @@ def test_a_device_that_is_not_here_is_said_before_any_run(device: Any, tmp_path:
     with pytest.raises(PlanError, match=f"the plan: unknown device {device!r}; devices: auto"):
         benchmark(plan, tmp_path / "store")
     assert not (tmp_path / "store").exists()
+    with ResultStore(tmp_path, create=True) as store:
+        finish(store, spec(device="tpu"), 2.0)
+    state = benchmark([spec(device="tpu")], tmp_path)  # nothing is left to run there
+    assert (state.done, state.failed) == (1, [])
+
+
+def test_a_run_that_is_taken_up_again_has_no_old_error(store: ResultStore) -> None:
+    store.add([spec()], HERE)
+    (row,) = store.runs()
+    store.fail(row["id"], "the sum is wrong")
+    store.take_up(row["id"])
+    again = store.run(row["id"])
+    assert (again["state"], again["error"], again["faults"]) == ("running", "", 1)
 
 
 # ---- store --------------------------------------------------------------------------------------
@@ -453,7 +466,7 @@ def test_a_killed_benchmark_takes_its_runs_along_and_goes_on(
     process.kill()
     process.wait()
     with ResultStore(tmp_path) as store:
-        for _ in range(100):
+        for _ in range(600):
             if store.runs(state="waiting"):  # nothing is said to be running now
                 break
             time.sleep(0.1)

@@ -413,6 +413,7 @@ def test_pettingzoo_tells_every_agent_what_gymnasium_does() -> None:
     told = env.step({"sender": 7, "receiver": 0})[4]
     assert [told[agent]["symbol"].tolist() for agent in env.agents] == [[7], [7]]
     assert sorted(told["sender"]) == ["concept", "cost", "symbol"]
+    assert told["sender"]["symbol"] is not told["receiver"]["symbol"]
 
 
 def test_pettingzoos_step_checks_its_actions() -> None:

@@ -189,6 +189,20 @@ def test_an_sb3_model_scores_the_same_again_and_is_left_alone(algorithm: str) ->
     assert states() == before
 
 
+def test_a_model_need_not_have_an_action_space_that_can_be_replaced() -> None:
+    class Own:
+        action_space = property(lambda self: Coin.action_space)
+
+        def predict(self, seen: np.ndarray, **_: Any) -> Any:
+            """Do nothing."""
+            return np.zeros(len(seen), np.int64), None
+
+    model = Own()
+    assert len(evaluate(model, SyncVectorEnv([Coin] * 2), 3).returns) == 3
+    number: Any = type("Number", (Own,), {"action_space": 3})
+    assert len(evaluate(number(), SyncVectorEnv([Coin] * 2), 3).returns) == 3
+
+
 class Named(Coin):
     """A coin that is seen in a dictionary of one array."""
 

@@ -164,6 +164,8 @@ def test_plain_yaml_comes_back_as_it_was() -> None:
     assert read_plain(write_plain(data), "here") == data
     assert read_plain("1e-3", "here") == 1e-3
     assert read_plain("", "here") is None
+    twice = [1, 2]
+    assert read_plain(write_plain({"a": twice, "b": twice}), "here") == {"a": [1, 2], "b": [1, 2]}
     for text, reason in (
         ("a: 1\na: 2", "here, line 2: the key 'a' stands there twice"),
         ("[&a 1, *a]", "here, line 1: aliases"),

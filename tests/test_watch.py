@@ -50,6 +50,10 @@ def test_a_video_needs_frames_and_a_name(tmp_path: Path) -> None:
         write_video(tmp_path / "out.avi", [])
     with pytest.raises(ValueError, match="no frames"):
         write_video(tmp_path / "out.mp4", [])
+    frames = [np.zeros((height, 60, 3), np.uint8) for height in (40, 40, 50)]
+    with pytest.raises(ValueError, match=r"frame 2 is \(50, 60, 3\), those before are \(40, 60"):
+        write_video(tmp_path / "out.mp4", frames)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -139,9 +140,12 @@ class ParallelWorld(ParallelEnv[str, Any, int]):  # type: ignore[misc]
         return found
 
     def _infos(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Give every agent what the world tells, but the rewards: `step` returns each its own."""
+        """Give every agent what the world tells, but the rewards: `step` returns each its own.
+
+        It is for people and analysis, and may hold what an agent is not meant to know.
+        """
         told = {name: value for name, value in info.items() if name != "rewards"}
-        return {agent: dict(told) for agent in self.possible_agents}
+        return {agent: copy.deepcopy(told) for agent in self.possible_agents}
 
     def render(self) -> Any:
         """Return the picture (``"rgb_array"``), or draw it in the window (``"human"``)."""

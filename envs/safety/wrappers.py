@@ -39,9 +39,9 @@ class SixTupleVector(VectorWrapper[Any, Any, Any]):
         alone; where a step only reset, there is none.
         """
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
-        costs, final = infos.get("cost", np.zeros(self.num_envs)), infos.get("final_info", {})
-        if "cost" in final:
-            costs = np.where(final["_cost"], final["cost"], costs)
+        costs, final = infos.get("cost", np.zeros(self.num_envs)), infos.get("final_info")
+        if isinstance(final, dict) and "cost" in final:
+            costs = np.where(final.get("_cost", terminated | truncated), final["cost"], costs)
         return observations, rewards, costs, terminated, truncated, infos
 
 
