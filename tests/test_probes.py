@@ -266,7 +266,7 @@ def test_the_addition_carries() -> None:
 
 
 def test_pictures_show_all_that_is_due() -> None:
-    """63 symbols in three lines of 21: each that is written changes the picture."""
+    """Of 63 symbols, of which 12 fit: each that is written changes the picture."""
     batch = started(RepeatCopy(min_length=19, max_length=19))
     set_tape(batch, [1] * 21, target=[1] * 63)
     seen = set()

@@ -16,6 +16,8 @@ from daedalus.envs.random import LAYOUT, integers
 COPY, DUPLICATED, REPEAT, REVERSE, ADDITION = range(5)
 LONGEST = 32
 """Symbols on the input tape at most."""
+SHOWN = 12
+"""Cells of a row that a picture shows at most."""
 
 
 class TapeParams(NamedTuple):
@@ -201,25 +203,46 @@ class Copy(Family):
     def render(self, state: np.void) -> np.ndarray:
         """Return the tape above with the head on it, what was written and what is due below.
 
-        There is room for the longest input; longer targets go on in further lines.
+        What is longer than the picture scrolls; dots say where it goes on. The line between fills
+        with what is written.
         """
         n, due, rows = int(state["length"]), int(state["target_length"]), self.params.rows
-        columns = max(self.params.max_length + (3 if self.task == ADDITION else 2), 8)
-        lines = 3 if self.task == REPEAT else 1
-        canvas = Canvas(columns + 3, rows + lines + 1.6, min(700 // (columns + 3), 32))
+        at, written = int(state["column"]), int(state["written"])
+        columns = min(max(self.params.max_length + (3 if self.task == ADDITION else 2), 8), SHOWN)
+        canvas = Canvas(columns + 3, rows + 2.6, 32)
+        first, last = _in_view(at, n, columns)
         for row in range(rows):
-            for i in range(n):
-                _cell(canvas, i + 1.5, row + 0.9, str(state["tape"][row, i]), (250, 248, 242))
-        x, y = float(state["column"]) + 1.5, float(state["row"]) + 0.9
+            for i in range(first, last):
+                letter = str(state["tape"][row, i])
+                _cell(canvas, i - first + 1.5, row + 0.9, letter, (250, 248, 242))
+            _dots(canvas, row + 0.9, columns, first > 0, last < n)
+        x, y = at - first + 1.5, float(state["row"]) + 0.9
         canvas.box((x - 0.5, y - 0.5, x + 0.5, y + 0.5), BLUE, 0.35, 0.1)
-        for i in range(due):
-            done = i < state["written"]
-            here = i == state["written"]
+        end = 1.0 + min(n, columns)
+        canvas.line((0.6, rows + 0.75), (end, rows + 0.75), (222, 218, 208) if due else GOLD, 0.05)
+        if written:
+            share = 0.6 + (end - 0.6) * written / due
+            canvas.line((0.6, rows + 0.75), (share, rows + 0.75), GREEN, 0.05)
+        first, last = _in_view(written, due, columns)
+        for i in range(first, last):
+            done, here = i < written, i == written
             colour = (188, 226, 198) if done else (250, 228, 170) if here else (222, 218, 208)
-            x, y = i % columns + 1.5, rows + 1.7 + i // columns
-            _cell(canvas, x, y, str(state["target"][i]) if done else "?", colour)
-        canvas.line((0.6, rows + 0.75), (1.0 + n, rows + 0.75), GREEN if due else GOLD, 0.05)
+            letter = str(state["target"][i]) if done else "?"
+            _cell(canvas, i - first + 1.5, rows + 1.7, letter, colour)
+        _dots(canvas, rows + 1.7, columns, first > 0, last < due)
         return canvas.picture()
+
+
+def _in_view(at: int, count: int, columns: int) -> tuple[int, int]:
+    """Return the first of ``count`` cells that a row around ``at`` shows, and the one after it."""
+    first = max(min(at - columns // 2, count - columns), 0)
+    return first, min(first + columns, count)
+
+
+def _dots(canvas: Canvas, y: float, columns: int, before: bool, after: bool) -> None:
+    for there, x in ((before, 0.65), (after, columns + 1.35)):
+        if there:
+            canvas.disc(x, y, 0.1, INK)
 
 
 def _cell(canvas: Canvas, x: float, y: float, letter: str, colour: tuple[int, int, int]) -> None:
