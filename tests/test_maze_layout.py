@@ -140,6 +140,7 @@ def test_a_cell_stays_free_to_start_from(parameters: dict[str, Any]) -> None:
         ({"simplify": True, "max_rooms": 0, "removed_walls": 0.0}, "set removed_walls"),
         ({"apples": 0.6, "strawberries": 0.6}, "strawberries must be between 0 and 0.4"),
         ({"layout_seed": 1.5}, "layout_seed must be a whole number, got 1.5"),
+        ({"layout_seed": float("inf")}, "layout_seed must be a whole number, got inf"),
         ({"look": "jungle"}, "look must be one of lab"),
     ],
 )

@@ -84,7 +84,7 @@ def check(name: str, value: float, low: float, high: float) -> None:
 
 def check_whole(name: str, value: float) -> None:
     """Raise a ValueError unless a value is a whole number."""
-    if value != int(value):
+    if not float(value).is_integer():
         raise ValueError(f"{name} must be a whole number, got {value:g}")
 
 
