@@ -138,6 +138,7 @@ TASKS = {
     "point-circle-kinematic": Task("point_circle_kinematic", 360_000, _SHAPED, KINEMATIC),
     "point-circle": Task("point_circle", 1_000_000, _SHAPED, CIRCLE),
     "point-gather": Task("point_gather", 1_200_000, _SHAPED, GATHER),
+    "point-gather-large": Task("point_gather_large", 5_632_000, _BASELINES),
     "ant-circle": Task("ant_circle", 1_000_000, _BASELINES, ANT),
     "point-goal-1": Task("point_goal_1", 1_000_000, _SHAPED, GOAL),
     "point-goal-1-long": Task("point_goal_1", 10_000_000, _BASELINES, LONG),
