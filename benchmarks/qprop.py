@@ -31,17 +31,17 @@ from daedalus.evaluation.statistics import bootstrap_interval, probability_of_im
 
 HOME = RESULTS / "qprop"
 BATCHES = (1000, 5000)
-UNBOUNDED = "with unbounded targets"
+UNBOUNDED, SCALES = "with unbounded targets", "of two scales"
 OTHERS: dict[str, dict[str, Any]] = {
     "without critic": {"eta": "none"},
     "aggressive": {"eta": "aggressive"},
     "standard": {"eta": "standard"},
-    "of two scales": {"one_scale": False},
+    SCALES: {"one_scale": False},
     UNBOUNDED: {"target_bound": None},
     "with unbounded targets of a slower copy": {"target_bound": None, "target_decay": 0.999},
 }
 """What is run besides conservative eta, one scale, a decay of 0.995 and bounded targets; in the
-larger batches unbounded targets alone."""
+larger batches two scales and unbounded targets alone."""
 
 LOGGED = (
     "correlation",
@@ -104,7 +104,7 @@ def variants(name: str) -> dict[str, Variant]:
         found[f"TRPO, {size}"] = Variant("trpo", steps, task.episodes)
         found[f"Q-Prop, {size}"] = Variant("qprop", steps, task.episodes)
         for called, other in OTHERS.items():
-            if batch == BATCHES[0] or called == UNBOUNDED:
+            if batch == BATCHES[0] or called in (SCALES, UNBOUNDED):
                 found[f"Q-Prop {called}, {size}"] = Variant("qprop", steps | other, task.episodes)
     for agent, episodes in task.off_policy.items():
         found[agent.upper()] = Variant(agent, {}, episodes)
