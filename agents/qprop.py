@@ -74,7 +74,8 @@ class Config(Consolidated):
     """Weight of the control variate: conservative, aggressive, standard, or none (no critic)."""
     one_scale: bool = True
     """Divide the critic's part by the residual's deviation, too; False is the authors' code, whose
-    gradient leans on the critic by as much as returns deviate (Tucker et al. 2018, 1802.10031)."""
+    gradient leans on the critic by as much as returns deviate (Tucker et al. 2018, 1802.10031):
+    biased, and sooner on HalfCheetah (docs/qprop.md)."""
     trust_region: bool = True
     """Move the policy within a trust region; otherwise by a step of Adam."""
     n_steps: int = 1000
