@@ -14,7 +14,8 @@ then omega is 0 again, and the penalty of the next task is c sum_k Omega_k (thet
 around the parameters as they stand. For gradient descent on a quadratic sum_k omega_k is the fall
 of the loss, and for a diagonal Hessian omega_k / Delta_k^2 = H_kk / 2, so that c = 1 gives back the
 quadratic itself; gradients' noise makes omega larger, so c is smaller in practice. (max(0, .) is in
-the authors' code, not in the printed equation.)
+the authors' code, of the sum Omega, not in the printed equation. Of each task's share, as here, it
+leaves what earlier tasks need as it was.)
 """
 
 from __future__ import annotations
