@@ -59,6 +59,16 @@ def test_coefficients_by_hand() -> None:
     torch.testing.assert_close(found, torch.tensor([[-half, half]]))
 
 
+def test_every_instance_has_a_baseline_of_its_own() -> None:
+    """Rewards of (0, 2) and (10, 14): -1, 1 and -2, 2 by K, whatever the other instance pays."""
+    alike, reward = torch.zeros(2, 2), torch.tensor([[0.0, 2.0], [10.0, 14.0]])
+    away = torch.tensor([[-0.5, 0.5], [-1.0, 1.0]])
+    torch.testing.assert_close(ment_coefficients(alike, reward, tau=0.0), away)
+    share = torch.tensor([2.0, 4.0]).sigmoid()  # softmax of r / tau at tau 1
+    weights = torch.stack([1 - share, share], 1)
+    torch.testing.assert_close(urex_coefficients(alike, reward, 1.0, False), away + weights)
+
+
 def test_a_deserving_sequence_gets_more_than_its_share() -> None:
     """Under-appreciated: log pi below r / tau + constant; with the sign turned it gets less."""
     log_prob, reward = torch.tensor([[-1.0, -5.0, -1.0]]), torch.tensor([[0.2, 0.2, 0.0]])
@@ -394,6 +404,38 @@ def test_a_group_with_a_sequence_that_was_cut_does_not_count() -> None:
     assert float(agent.update(rollout)["loss"]) == pytest.approx(0.03 * math.log(4))  # type: ignore[arg-type]
     agent.config = dataclasses.replace(agent.config, n_steps=3)
     assert agent._whole(rollout).tolist() == [True, True]
+
+
+@pytest.mark.parametrize(("objective", "centre"), [("urex", True), ("urex", False), ("ment", True)])
+def test_an_update_by_hand(objective: str, centre: bool) -> None:
+    """Pairs of lengths 1 and 2 of a uniform policy over four actions, with rewards of their own.
+
+    A reward behind the end of a sequence does not count.
+    """
+    settings = SMALL | {"samples": 2, "n_steps": 4, "objective": objective, "centre": centre}
+    envs = gymnasium.vector.SyncVectorEnv([Stay] * 4)
+    agent = UREX(envs, Config(**settings), device="cpu")
+    with torch.no_grad():
+        agent.network.actor.weight.zero_()
+    assert agent.collector is not None
+    collected = agent.collector.collect(4)
+    assert collected is not None
+    lengths, step = torch.tensor([1, 2, 2, 1]), torch.arange(4).unsqueeze(1)
+    reward = torch.tensor([[1.0, 0.5, 0.0, 0.3], [9.0, 0.25, 0.0, 9.0], [9.0] * 4, [9.0] * 4])
+    rollout = collected._replace(
+        valid=step < lengths, reward=reward, terminated=step == lengths - 1, truncated=step < 0
+    )
+    loss, one = 0.0, -math.log(4)
+    for logs, paid in (((one, 2 * one), (1.0, 0.75)), ((2 * one, one), (0.0, 0.3))):
+        if objective == "ment":
+            score = [r - 0.1 * p for r, p in zip(paid, logs, strict=True)]
+            found = [(s - sum(score) / 2) / 2 for s in score]
+        else:
+            worth = [math.exp(r / 0.1 - p) for r, p in zip(paid, logs, strict=True)]
+            weights = [w / sum(worth) - (0.5 if centre else 0.0) for w in worth]
+            found = [(r - sum(paid) / 2) / 2 + 0.1 * w for r, w in zip(paid, weights, strict=True)]
+        loss -= sum(c * p for c, p in zip(found, logs, strict=True)) / 2
+    assert float(agent.update(rollout)["loss"]) == pytest.approx(loss, rel=1e-4)  # type: ignore[arg-type]
 
 
 def test_what_is_logged_is_finite_and_in_range() -> None:
