@@ -303,7 +303,9 @@ class Comm(Agent):
         return {**self.network.distribution.describe(now.acted.extras["policy"])}
 
     def update(self, rollout: Rollout) -> Metrics:
-        """Take one step on the losses of all roles."""
+        """Take one step on the losses of all roles, or none where all steps only reset."""
+        if not rollout.valid.any():
+            return {}
         network, steps = self.network, rollout.reward.numel()
         seen = {name: x.flatten(0, 1) for name, x in rollout.observation.items()}
         value = network.value(seen).view(-1, rollout.reward.shape[1])

@@ -145,9 +145,11 @@ def gradient_cosine(losses: Sequence[Tensor], shared: nn.Module) -> Tensor:
     """Return the mean cosine, 0-d, of the gradients of two ``losses``, 0-d, by ``shared``.
 
     -1: what is better for one is as much worse for the other; 0 where a gradient is zero, or where
-    there is only one.
+    there are fewer than two.
     """
     parameters, rows = list(shared.parameters()), []
+    if len(losses) < 2:
+        return parameters[0].new_zeros(())
     for loss in losses:
         by = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
         rows.append(torch.cat([g.flatten() for g in by]))

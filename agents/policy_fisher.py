@@ -61,8 +61,10 @@ def observed_steps(agent: Agent) -> Iterator[tuple[Rollout, int, int]]:
 def drawn_steps(
     rollout: Rollout, count: int, generator: torch.Generator
 ) -> Iterator[tuple[int, int]]:
-    """Yield time and environment of ``count`` valid steps of a rollout."""
+    """Yield time and environment of ``count`` valid steps of a rollout, none if it has none."""
     steps = rollout.valid.nonzero().cpu()
+    if not len(steps):  # all of them only reset
+        return
     drawn = torch.randint(len(steps), (count,), generator=generator, device=generator.device)
     yield from steps[drawn.cpu()].tolist()
 

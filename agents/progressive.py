@@ -369,7 +369,7 @@ class Progressive(Agent):
         learner = self.learners[found[0]]
         loss, _, metrics = learner.loss(learner.prepare(rollout))
         applied = learner.apply(loss, self.progress)
-        if found[0]:
+        if found[0] and rollout.valid.any():
             metrics |= self._laterals(found[0], rollout)
         return {**metrics, **applied, "column": float(found[0])}
 

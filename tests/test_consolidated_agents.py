@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -158,6 +159,39 @@ def test_the_fisher_information_of_policies_by_hand(name: str) -> None:
     sizes = getattr(agent.spaces.action, "nvec", [len(last)])
     expected = torch.cat([torch.full((int(n),), 1 / n * (1 - 1 / n)) for n in sizes])
     torch.testing.assert_close(fisher, expected, rtol=0.25, atol=0)
+
+
+def test_an_lstm_is_asked_in_the_state_that_it_acted_in() -> None:
+    """What it says of all steps of a rollout, in which episodes go on and end, is what that holds.
+
+    Each is seen with what came before it, in its episode and the rollout.
+    """
+    agent = made("recurrent_ppo", consolidation="ewc", fisher_samples=40, n_steps=20).learn(40)
+    policy, lengths = agent.model.policy, list[int]()
+    with torch.no_grad():
+        policy.action_net.weight.mul_(100.0)
+    asked = policy.get_distribution
+
+    def watched(seen: Any, *rest: Any) -> Any:
+        lengths.append(len(next(iter(seen.values())) if isinstance(seen, dict) else seen))
+        return asked(seen, *rest)
+
+    agent.rng = SimpleNamespace(integers=lambda count, size: np.arange(count)[:size])
+    policy.get_distribution = watched
+    said = list(likelihoods_of(agent))
+    kept = agent.model.rollout_buffer
+    assert not kept.episode_starts[0].any()
+    rows = zip(said, kept.values.ravel(), kept.log_probs.ravel(), kept.actions.ravel(), strict=True)
+    for outcomes, value, log_prob, action in rows:
+        assert outcomes[-1][0] == agent.model.vf_coef
+        assert outcomes[-1][1].item() == pytest.approx(float(value), abs=1e-5)
+        assert outcomes[int(action)][1].item() == pytest.approx(float(log_prob), abs=1e-4)
+    assert np.ptp(kept.values) > 1e-3
+    since, expected = np.zeros(2, int), []
+    for starts in kept.episode_starts:
+        since = np.where(starts, 1, since + 1)
+        expected += since.tolist()
+    assert lengths == expected
 
 
 def test_the_fisher_information_of_a_gaussian_policy_by_hand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -24,7 +25,7 @@ from daedalus.agents.ewc import (
     fisher_overlap,
 )
 from daedalus.agents.optimizers import RMSProp
-from daedalus.agents.policy_fisher import rollout_likelihoods
+from daedalus.agents.policy_fisher import drawn_steps, rollout_likelihoods
 from daedalus.agents.si import SI
 
 
@@ -162,6 +163,8 @@ def test_tasks_keep_their_own_anchors() -> None:
     """At 1: 1/2 (1/4 * 1^2 + 3/16 (1 - log 3)^2), the least at the precision-weighted mean."""
     w = numbers(0.0)
     kept = EWC([w], weight=1.0)
+    kept.finish("a", [bernoulli(w, 1.0)])
+    assert kept.penalty().item() == 0.0  # what was summed up then is not what counts later
     two_terms(w, kept, ("a", "b"))
     with torch.no_grad():
         w.fill_(1.0)
@@ -171,6 +174,11 @@ def test_tasks_keep_their_own_anchors() -> None:
     (importance, anchor), _ = kept.total()
     assert importance.item() == pytest.approx(0.4375)
     assert anchor.item() == pytest.approx(0.1875 * math.log(3) / 0.4375)
+    other = EWC([w], weight=1.0)
+    other.finish("c", [bernoulli(w, 1.0)])
+    assert other.penalty().item() == 0.0
+    other.set_state(kept.get_state())
+    assert other.penalty().item() == kept.penalty().item()
 
 
 def test_a_task_that_comes_again_is_not_counted_twice() -> None:
@@ -223,12 +231,12 @@ def test_l2_pulls_everything_to_the_latest_anchor() -> None:
     """3/2 (1 + 4) around the second of two anchors."""
     p = numbers(5.0, 5.0)
     kept = L2([p], 3.0)
-    for place in (5.0, 0.0):
+    for place in (5.0, -1.0):
         with torch.no_grad():
             p.fill_(place)
         kept.finish("any", [])
     with torch.no_grad():
-        p.copy_(torch.tensor([1.0, 2.0]))
+        p.copy_(torch.tensor([0.0, 1.0]))
     assert kept.penalty().item() == pytest.approx(7.5)
     assert kept.gradient().tolist() == [3.0, 6.0]
 
@@ -393,8 +401,9 @@ def made(name: str = "actor_critic", **settings: Any) -> Any:
 def test_the_fisher_information_of_an_agent_is_that_of_its_policy_and_value(
     lstm: int, exact: bool
 ) -> None:
-    """The last layer's biases by hand: E[pi (1 - pi)] for each action, c_v for the value."""
-    agent = made(lstm=lstm, fisher_exact=exact, consolidation="ewc", value_weight=0.25).learn(40)
+    """The last layer's biases by hand: E[pi (1 - pi)] for each action, c_v / 2 for the value."""
+    weights: dict[str, Any] = {"value_weight": 0.25, "fisher_value": 0.5}
+    agent = made(lstm=lstm, fisher_exact=exact, consolidation="ewc", **weights).learn(40)
     rollout, network = agent.collector.collect(5), agent.learner.network
     parameters = [network.actor.bias, network.critic.bias]
     generator = torch.Generator().manual_seed(0)
@@ -405,7 +414,35 @@ def test_the_fisher_information_of_an_agent_is_that_of_its_policy_and_value(
         policy = network.unroll(inputs, rollout.initial_state).policy.softmax(-1)
     expected = (policy * (1 - policy)).mean((0, 1))
     torch.testing.assert_close(fisher[:3], expected, rtol=0.02 if exact else 0.2, atol=0)
-    assert fisher[3].item() == pytest.approx(0.25)
+    assert fisher[3].item() == pytest.approx(0.125)
+
+
+def test_a_recurrent_step_is_seen_with_what_came_before() -> None:
+    """By itself each step says what it said in the rollout, in which episodes go on and end."""
+    agent = made(lstm=8, n_steps=12)
+    agent.collector.collect(12)
+    rollout, network = agent.collector.collect(12), agent.learner.network
+    assert len(rollout.final_index)
+    assert all(value.any() for value in rollout.initial_state.values())
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    with torch.no_grad():
+        network.actor.weight.mul_(100.0)
+        whole = network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
+        said = rollout_likelihoods(agent.learner, rollout, 8, generators[0])
+        for (t, b), outcomes in zip(drawn_steps(rollout, 8, generators[1]), said, strict=True):
+            policy = torch.stack([log_pi for _, log_pi in outcomes[:-1]])
+            torch.testing.assert_close(policy, whole.policy[t, b].log_softmax(-1))
+            torch.testing.assert_close(outcomes[-1][1], whole.value[t, b])
+    assert whole.value.std() > 1e-4
+
+
+def test_steps_that_only_reset_are_not_drawn() -> None:
+    """Of two by two one counts; a rollout may have none, as one of a single step."""
+    rollout: Any = SimpleNamespace(valid=torch.tensor([[False, False], [True, False]]))
+    generator = torch.Generator().manual_seed(0)
+    assert [[t, b] for t, b in drawn_steps(rollout, 3, generator)] == [[1, 0]] * 3
+    rollout.valid[:] = False
+    assert list(drawn_steps(rollout, 3, generator)) == []
 
 
 @pytest.mark.parametrize("name", ["actor_critic", "unreal", "pgq"])

@@ -162,7 +162,10 @@ def test_signalling_moves_the_sender_alone(monkeypatch: pytest.MonkeyPatch) -> N
     sizes = [float(metrics[f"gradient_norm_{i}"]) for i in (0, 1)]  # type: ignore[arg-type]
     assert sizes[0] > 0.0
     assert sizes[1] == 0.0
-    assert 0.0 < float(metrics["information_0"]) < math.log(4)  # type: ignore[arg-type]
+    first = float(metrics["information_0"])  # type: ignore[arg-type]
+    assert 0.0 < first < math.log(4)
+    *_, last = (agent.update(rollout)["information_0"] for _ in range(10))
+    assert float(last) > first  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="several agents"):
         Comm("daedalus/Catch-v0", settings, num_envs=1, device="cpu")
 
@@ -200,17 +203,61 @@ def test_what_is_logged_leaves_out_steps_that_only_reset(monkeypatch: pytest.Mon
 
     The values of the other two steps, and their returns, are far apart.
     """
-    agent = Comm("daedalus/Catch-v0", CommConfig(n_steps=3), num_envs=2, device="cpu")
+    settings = CommConfig(n_steps=3, entropy_weight=0.0)
+    agent = Comm("daedalus/Catch-v0", settings, num_envs=2, device="cpu")
     assert agent.collector is not None
     collected = agent.collector.collect(3)
     assert collected is not None
     rollout = collected._replace(valid=torch.tensor([[True, True], [False, False], [True, True]]))
     value = torch.tensor([1.0, 2.0, 50.0, -50.0, 3.0, 4.0, 0.0, 0.0], requires_grad=True)
     returns = torch.tensor([[1.0, 2.0], [-50.0, 50.0], [3.0, 6.0]])
-    monkeypatch.setattr(agent, "_advantage", lambda *_: (torch.zeros(3, 2), returns))
+    gains = torch.tensor([[0.0, 0.0], [9.0, 9.0], [0.0, 0.0]])
+    monkeypatch.setattr(agent, "_advantage", lambda *_: (gains, returns))
     monkeypatch.setattr(agent.network, "value", lambda _: value)
-    explained: Any = agent.update(rollout)["explained_variance"]
-    assert explained().item() == pytest.approx(11 / 14)
+    row: Any = agent.update(rollout)
+    assert row["explained_variance"]().item() == pytest.approx(11 / 14)
+    assert row["value_loss"].item() == pytest.approx(0.5 * 2**2 / 4)
+    slopes = [p.grad for p in agent.network.policies.parameters()]
+    assert not any(slope.any() for slope in slopes if slope is not None)
+
+
+def test_a_rollout_that_only_resets_changes_nothing() -> None:
+    """As that of one step behind an episode's end, in Gymnasium's vectors."""
+    agent = Comm("daedalus/Catch-v0", CommConfig(n_steps=1), num_envs=2, device="cpu")
+    assert agent.collector is not None
+    rollout = agent.collector.collect(1)
+    assert rollout is not None
+    before = [p.clone() for p in agent.network.parameters()]
+    assert agent.update(rollout._replace(valid=torch.zeros(1, 2, dtype=torch.bool))) == {}
+    assert all(torch.equal(a, b) for a, b in zip(before, agent.network.parameters(), strict=True))
+
+
+def test_advantages_and_gradients_are_scaled_role_by_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 and 3 of the sender, 10 and 30 of the receiver: less than their means by 1 / sqrt 2 each.
+
+    Where a role has no choice its advantage, 99, is not looked at.
+    """
+    settings = CommConfig(normalize_advantage=True, max_gradient_norm=1e-3, sender="agnostic")
+    agent = Comm(GAME, settings, num_envs=2, env_kwargs=SMALL, device="cpu")
+    assert agent.collector is not None
+    rollout = agent.collector.collect(2)
+    assert rollout is not None
+    gains = torch.tensor([[1.0, 99.0, 3.0, 99.0], [99.0, 10.0, 99.0, 30.0]])
+    monkeypatch.setattr(agent, "_advantage", lambda *_: (gains, torch.ones(2, 4)))
+    seen = []
+
+    def watched(log_pi: Tensor, entropy: Tensor, advantage: Tensor, beta: float) -> Tensor:
+        seen.append(advantage.tolist())
+        return reinforce_loss(log_pi, entropy, advantage, beta)
+
+    monkeypatch.setattr("daedalus.agents.comm.reinforce_loss", watched)
+    agent.update(rollout)
+    root = math.sqrt(0.5)
+    assert seen == [pytest.approx([-root, root])] * 2
+    for role in (0, 1):
+        slopes = [p.grad for _, p in agent.network.of(role) if p.grad is not None]
+        norm = torch.cat([slope.flatten() for slope in slopes]).norm()
+        assert norm.item() == pytest.approx(1e-3, rel=0.01)
 
 
 # ------------------------------------------------------------------------------------- roles
@@ -451,6 +498,27 @@ def test_targets_are_those_of_the_network_that_follows(monkeypatch: pytest.Monke
     assert now.values.grad is not None
     assert now.values.grad.tolist() == [-4.0, 1.0]  # -(target - Q), of the mean of two
     assert follows.values.grad is None
+    seen = {"x": torch.zeros(1, 1), "action_mask": torch.tensor([[1.0, 0.0]])}
+    masked = agent.q(follows, seen, torch.zeros(1, 2))
+    assert masked.max(-1).values.tolist() == [3.0]  # the second is not there
+
+
+def test_the_target_follows_after_its_number_of_gradient_steps() -> None:
+    """Two an update, copied after three: before the fourth, and after the sixth."""
+    config = IQLConfig(
+        n_steps=1, hidden=4, learning_starts=0, batch_size=4, gradient_steps=2,
+        target_update_interval=3,
+    )  # fmt: skip
+    agent = IQL("daedalus/Catch-v0", config, num_envs=2, seed=1, device="cpu")
+    like, moved = list[bool](), list[bool]()
+    before = agent.target.state_dict()["head.bias"].clone()
+    for _ in range(3):
+        agent.learn(2, reset_num_timesteps=False)
+        here, there = agent.network.state_dict(), agent.target.state_dict()
+        like.append(all(torch.equal(here[name], there[name]) for name in here))
+        moved.append(not torch.equal(before, there["head.bias"]))
+    assert like == [False, False, True]
+    assert moved == [False, True, True]
 
 
 def test_what_follows_the_last_step_of_an_episode_is_its_last_observation() -> None:
@@ -468,6 +536,14 @@ def test_what_follows_the_last_step_of_an_episode_is_its_last_observation() -> N
         assert not torch.equal(last, rollout.observation[name][t + 1, b])
         assert torch.equal(following[t, b], last)
         assert torch.equal(following[t - 1, b], rollout.observation[name][t, b])
+    valid = torch.ones(12, 2, dtype=torch.bool)
+    valid[3, 1] = False  # it only resets
+    cut = rollout._replace(
+        valid=valid, truncated=rollout.terminated, terminated=torch.zeros_like(rollout.terminated)
+    )
+    again = agent._steps(cut)
+    assert not again["terminated"].any()
+    assert len(again["terminated"]) == len(again["reward"]) == 23
 
 
 def test_fingerprints_are_those_of_the_step_also_behind_the_bootstrap(

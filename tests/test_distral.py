@@ -19,6 +19,7 @@ from daedalus.agents.base import Spaces
 from daedalus.agents.distral import (
     Config,
     Distral,
+    Spoken,
     apart,
     distillation_loss,
     gradient_cosine,
@@ -185,6 +186,12 @@ def test_variants_are_what_the_table_says() -> None:
 
 def test_each_row_is_judged_by_the_networks_of_its_task_and_pi_0_sees_no_task() -> None:
     agent = made(columns=1)
+    seen = {"place": torch.rand(4, 130), "task": torch.eye(3)[[2, 0, 2, 0]]}
+    together = agent.judge(seen)
+    for row in range(4):
+        alone = agent.judge({name: value[row : row + 1] for name, value in seen.items()})
+        for one, all_rows in zip(alone, together, strict=True):
+            torch.testing.assert_close(one[0], all_rows[row])
     with torch.no_grad():
         for task in range(3):
             trunk: Any = agent.network.tasks[task]
@@ -237,6 +244,83 @@ def test_what_moves_pi_0(variant: str, moves: bool) -> None:
     before = judged_at(agent, 0).logits0.clone()
     agent.learn(60)
     assert torch.equal(before, judged_at(agent, 0).logits0) is not moves
+
+
+def test_losses_by_hand() -> None:
+    """Advantages of 3 - 1 and 3 - 4, the third step does not count; alpha / beta = c_KL = 0.03.
+
+    No gradient of the policy's loss passes through the value, and none through what does not count.
+    """
+    agent = made(c_kl=0.03, c_entropy=0.01)
+    value = torch.tensor([[1.0, 4.0, 50.0]], requires_grad=True)
+    taken = torch.tensor([[-0.5, -2.0, -9.0]], requires_grad=True)
+    logits0 = torch.zeros(1, 3, 2, requires_grad=True)
+    log_pi = PRIOR.expand(1, 3, 2)
+    spoken = Spoken(log_pi, logits0, logits0.log_softmax(-1), taken, taken, value)
+    losses = agent._losses(spoken, torch.tensor([[3.0, 3.0, 7.0]]), torch.tensor([[1.0, 1.0, 0.0]]))
+    found = {name: loss.item() for name, loss in losses.items()}
+    assert found["policy"] == pytest.approx(-(2 * -0.5 - 1 * -2.0) / 3)
+    assert found["value"] == pytest.approx(0.5 * (4 + 1) / 3)
+    assert found["distillation"] == pytest.approx(0.03 * 2 * math.log(2) / 3)
+    losses["policy"].backward()
+    assert value.grad is None
+    assert taken.grad is not None
+    assert taken.grad[0].tolist() == pytest.approx([-2 / 3, 1 / 3, 0.0])
+    losses["distillation"].backward()
+    assert logits0.grad is not None
+    slope = 0.03 * (0.5 - 0.8) / 3
+    torch.testing.assert_close(
+        logits0.grad[0], torch.tensor([[slope, -slope], [slope, -slope], [0.0, 0.0]])
+    )
+
+
+def test_an_update_by_hand() -> None:
+    """Policies (1/2, 1/6, 1/6, 1/6) beside a uniform pi_0, values 0, nothing discounted in.
+
+    Each step is worth R + 0.03 log 1/4 - 0.04 log pi(a); the last of six only resets.
+    """
+    agent = made(n_steps=1, gamma=0.0, columns=1, c_kl=0.03, c_entropy=0.01, anneal=True)
+    with torch.no_grad():
+        for p in agent.network.parameters():
+            p.zero_()
+        for task in range(3):
+            trunk: Any = agent.network.tasks[task]
+            trunk.actor.bias[0] = math.log(3)
+    assert agent.collector is not None
+    rollout = agent.collector.collect(1)
+    assert rollout is not None
+    first = agent.policy.start
+    rollout = rollout._replace(
+        reward=torch.tensor([[1.0, 0.5, -0.02, 0.0, 0.25, 99.0]]),
+        action=torch.tensor([[0, 1, 2, 0, 3, 0]]) + first,
+        valid=torch.tensor([[True] * 5 + [False]]),
+    )
+    log_pi = [math.log(1 / 2 if a == 0 else 1 / 6) for a in (0, 1, 2, 0, 3)]
+    reward = (1.0, 0.5, -0.02, 0.0, 0.25)
+    worth = [r - 0.03 * math.log(4) - 0.04 * p for r, p in zip(reward, log_pi, strict=True)]
+    policy = -sum(w * p for w, p in zip(worth, log_pi, strict=True)) / 6
+    value = 0.5 * sum(w * w for w in worth) / 6
+    distilled = 0.03 * 5 * math.log(4) / 6
+    agent.num_timesteps, agent.total_timesteps = 30, 120
+    row: Any = agent.update(rollout)
+    assert row["learning_rate"] == pytest.approx(0.75 * agent.config.learning_rate)
+    assert row["policy_loss"].item() == pytest.approx(policy, rel=1e-5)
+    assert row["value_loss"].item() == pytest.approx(value, rel=1e-5)
+    assert row["distillation_loss"].item() == pytest.approx(distilled, rel=1e-5)
+    total = policy + agent.config.value_weight * value + distilled
+    assert row["loss"].item() == pytest.approx(total, rel=1e-5)
+
+
+def test_actions_are_counted_from_the_first() -> None:
+    agent = made(n_steps=2)
+    assert agent.collector is not None
+    rollout = agent.collector.collect(2)
+    assert rollout is not None
+    seen = {name: value[:-1].flatten(0, 1) for name, value in rollout.observation.items()}
+    plain = agent._spoken(seen, rollout).taken
+    agent.policy.start = 3
+    later = agent._spoken(seen, rollout._replace(action=rollout.action + 3)).taken
+    assert torch.equal(plain, later)
 
 
 def test_regularised_rewards_enter_the_returns() -> None:
@@ -345,6 +429,7 @@ def test_the_cosine_of_gradients_by_hand() -> None:
     assert gradient_cosine(losses, shared).item() == pytest.approx(-1 / 3)
     assert gradient_cosine(losses[:2], shared).item() == pytest.approx(24 / 25)
     assert gradient_cosine([losses[0], 0 * a], shared).item() == 0.0
+    assert gradient_cosine(losses[:1], shared).item() == gradient_cosine([], shared).item() == 0.0
     assert shared.weight.grad is None
 
 

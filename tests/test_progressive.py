@@ -15,7 +15,14 @@ from torch import nn
 from daedalus.accelerators.rollout import Inputs
 from daedalus.accelerators.sequence import at_stage
 from daedalus.agents.base import Spaces
-from daedalus.agents.progressive import Adapter, Column, Config, Progressive, fisher_sensitivity
+from daedalus.agents.progressive import (
+    Adapter,
+    Column,
+    Config,
+    Progressive,
+    _felt,
+    fisher_sensitivity,
+)
 from daedalus.evaluation.sequence import train_sequence
 from daedalus.scenarios import SEQUENCE
 
@@ -48,12 +55,12 @@ def test_an_adapter_by_hand() -> None:
             assert adapter(below).item() == result
 
 
-def column_of(x: float, *, second: bool) -> tuple[Column, dict[str, torch.Tensor]]:
-    """A column of one unit a layer and weights 1, alone or with such a column before it."""
+def column_of(x: float, *, second: bool, count: int = 2) -> tuple[Column, dict[str, torch.Tensor]]:
+    """A column of one unit a layer and weights 1, alone or the last of ``count`` of them."""
     spaces = Spaces({"x": Box(-9, 9, (1,), np.float32)}, Discrete(2), {})
     config = Config(hidden=1)
     columns: list[Column] = []
-    for _ in range(2 if second else 1):
+    for _ in range(count if second else 1):
         columns.append(Column(spaces, config, columns))
         with torch.no_grad():
             for name, p in columns[-1].named_parameters():
@@ -77,6 +84,16 @@ def test_laterals_read_the_layer_below_and_the_input_has_none() -> None:
     assert [h.item() for h in first.layers(observation, [])] == [6.0, 30.0]
     assert column.output(observation).tolist() == [[9.0, 30.0]]
     assert column.dense[0].adapter is None
+
+
+def test_a_fourth_column_reads_three_that_read_each_other() -> None:
+    """Units of 6, 30; 3, 3 + 6; 3, 3 + 6 + 3; so 3, 3 + 6 + 3 + 3 here, and 30 + 9 + 12 beside."""
+    column, observation = column_of(3.0, second=True, count=4)
+    first: Any = column.earlier[0]
+    with torch.no_grad():
+        first.dense[0].own.weight.fill_(2.0)
+        first.dense[1].own.weight.fill_(5.0)
+    assert column.output(observation).tolist() == [[15.0, 51.0]]
 
 
 def test_policy_and_value_read_laterals() -> None:
@@ -104,6 +121,15 @@ def test_fisher_sensitivity_by_hand() -> None:
         column.actor.weight[0] = 0.0  # a policy that feels nothing
     nothing = fisher_sensitivity(column, seen, torch.tensor([0, 1, 0]))
     assert torch.stack(nothing).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_what_is_felt_is_the_mean_of_squares() -> None:
+    """Deviation 1, gradients of 2 and -2: 4. Of a map: 1 + 4 and 1 + 4, summed over its places."""
+    h = torch.tensor([[1.0], [3.0]])
+    assert _felt(h, torch.tensor([[2.0], [-2.0]])).tolist() == [4.0]
+    maps = torch.tensor([[[1.0, 3.0]], [[3.0, 1.0]]]).unsqueeze(2)
+    slopes = torch.tensor([[[1.0, 2.0]], [[-1.0, -2.0]]]).unsqueeze(2)
+    assert _felt(maps, slopes).tolist() == [5.0]
 
 
 def test_what_is_logged_of_laterals() -> None:
@@ -176,6 +202,17 @@ def test_a_column_standardises_images_by_those_of_its_own_task() -> None:
     assert abs(first - second) > 20
 
 
+def test_a_rollout_that_only_resets_tells_nothing_of_laterals() -> None:
+    agent = made(n_steps=1)
+    agent.finish_task("plain")
+    agent.set_env(SEQUENCE, env_kwargs=at_stage(SEQUENCE, TASKS, 1))
+    assert agent.collector is not None
+    rollout = agent.collector.collect(1)
+    assert rollout is not None
+    assert "frozen_sum" in agent.update(rollout)
+    assert "frozen_sum" not in agent.update(rollout._replace(valid=torch.zeros_like(rollout.valid)))
+
+
 def states(agent: Progressive, column: int) -> list[torch.Tensor]:
     learner = agent.learners[column]
     kept = [value.clone() for value in learner.network.state_dict().values()]
@@ -189,10 +226,13 @@ def outputs(agent: Progressive, task: int) -> torch.Tensor:
 
 
 def test_earlier_columns_and_what_they_say_are_frozen_to_the_bit() -> None:
-    agent = made().learn(200)
+    agent = made()
+    untrained, new = states(agent, 0), states(agent, 1)
+    agent.learn(200)
     agent.finish_task("plain")
     frozen, said = states(agent, 0), outputs(agent, 0)
-    new = states(agent, 1)
+    assert not torch.equal(untrained[0], frozen[0])
+    assert all(torch.equal(a, b) for a, b in zip(new, states(agent, 1), strict=True))
     agent.set_env(SEQUENCE, env_kwargs=at_stage(SEQUENCE, TASKS, 1))
     agent.learn(200, reset_num_timesteps=False)
     assert all(torch.equal(a, b) for a, b in zip(frozen, states(agent, 0), strict=True))
