@@ -56,6 +56,7 @@ def test_what_is_around_a_group_by_hand() -> None:
     assert sets.beside.tolist() == [[0, 0, 1, 0]]
     assert sets.all.tolist() == [[0.25] * 4]
     assert around(links, reach, torch.tensor([3]), there).parents.tolist() == [[0, 0.5, 0.5, 0]]
+    assert around(links, reach, torch.tensor([0]), there).beside.tolist() == [[0] * 4]  # d is below
 
 
 def test_long_ways_are_reached() -> None:
@@ -109,6 +110,21 @@ def test_the_placer_scores_what_it_draws() -> None:
     again = network.logits(encoded, torch.zeros(6, 4), action)
     assert torch.allclose(torch.cat(drawn, 1), again, atol=1e-5)
     assert float(again.detach().abs().max()) <= 2.0
+
+
+def test_the_placer_reads_both_ways_and_bounds_its_logits_by_hand() -> None:
+    """Rows of what is known, of who reads a group and of whom it reads; 3 tanh(b / 2)."""
+    config = PlacerConfig(hidden=8, logit_bound=3.0, temperature=2.0, changes=0.0)
+    network, bias = PlacerNetwork(4, 5, 3, config), torch.tensor([0.5, -3.0, 0.0])
+    nodes, links, read = torch.rand(1, 4, 5), adjacency(DIAMOND, 4), list[torch.Tensor]()
+    network.embed.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    encoded = network.encode(nodes, links)
+    assert torch.equal(read[0], torch.cat([nodes, links, links.transpose(1, 2)], -1))
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(bias)
+    found = network.logits(encoded, torch.zeros(1, 4), torch.zeros(1, 4, dtype=torch.int64))
+    torch.testing.assert_close(found, (3 * torch.tanh(bias / 2)).expand(1, 4, 3))
 
 
 def test_full_devices_are_not_drawn() -> None:
@@ -181,6 +197,11 @@ def test_groups_begin_as_runs_of_neighbours() -> None:
     by_hand = [[-0.25, -1.25], [0.25, -0.75], [0.75, -0.25], [1.25, 0.25]]
     assert away[:4].tolist() == by_hand
     assert away[:4].abs().argmin(1).tolist() == [0, 0, 1, 1]
+    network = HierarchicalNetwork(1, 2, 3, HierarchicalConfig(hidden=8, near=2.0))
+    for p in network.grouper.parameters():
+        torch.nn.init.zeros_(p)
+    logits = network.group_logits(nodes, DIAMOND)[0]
+    torch.testing.assert_close(logits, -2 * away.square())
 
 
 def seen_by_placeto(device: list[int], devices: int, current: int = 1) -> torch.Tensor:
@@ -191,6 +212,30 @@ def seen_by_placeto(device: list[int], devices: int, current: int = 1) -> torch.
     nodes[0, :, START] = torch.arange(4) / 4
     nodes[0, range(4), [PLACED + d for d in device]] = 1
     return nodes
+
+
+def test_messages_go_both_ways_as_means_and_sums_are_divided_by_rounds() -> None:
+    """In two rounds the first of a diamond hears of the last, and the last of the first.
+
+    A second reader like the first changes nothing of what is read; without messages there is the
+    embedding, by the number of rounds.
+    """
+    torch.manual_seed(0)
+    network, links = PlacetoNetwork(PlacetoConfig(rounds=2)), adjacency(DIAMOND, 4)
+    nodes = seen_by_placeto([0] * 4, 2)
+    nodes[:, 2] = nodes[:, 1]
+    plain = network.graph(nodes, links)
+    for changed, hears in ((3, 0), (0, 3)):
+        other = nodes.clone()
+        other[:, changed, 1] += 1.0
+        away = (network.graph(other, links) - plain)[0, hears]
+        assert float(away.detach().abs().max()) > 1e-4
+    one = adjacency(DIAMOND[:, [0, 2]], 4)  # a -> b -> d
+    torch.testing.assert_close(network.graph(nodes, one)[0, [0, 3]], plain[0, [0, 3]])
+    for p in network.message.parameters():
+        torch.nn.init.zeros_(p)
+    static = nodes[:, :, : network.embed.in_features]
+    torch.testing.assert_close(network.graph(nodes, links), torch.tanh(network.embed(static)) / 2)
 
 
 def test_placeto_knows_no_names_of_devices() -> None:

@@ -257,6 +257,19 @@ def test_continual_metrics_of_three_tasks() -> None:
         continual(np.array([[1.0, np.nan], [1.0, 1.0]]))
 
 
+def test_continual_metrics_of_a_task_that_comes_again() -> None:
+    """The first task in stages 0 and 2: at best 0.85 before the end, 0.8 when it was last trained.
+
+    What the second was worth before it was trained, 0.9, is no best of it, but transfer.
+    """
+    matrix = np.array([[0.5, 0.9, 0.1], [0.85, 0.7, 0.2], [0.8, 0.6, 0.3], [0.95, 0.5, 1.0]])
+    found = continual(matrix, np.full(3, 0.1), [0, 1, 0, 2])
+    assert found.average == pytest.approx(2.45 / 3)
+    assert found.forgetting == pytest.approx(((0.85 - 0.95) + (0.7 - 0.5)) / 2)
+    assert found.backward_transfer == pytest.approx(((0.95 - 0.8) + (0.5 - 0.7)) / 2)
+    assert found.forward_transfer == pytest.approx(((0.9 - 0.1) + (0.3 - 0.1)) / 2)
+
+
 def test_transfer_is_the_ratio_of_areas_above_nothing() -> None:
     steps = np.array([0.0, 10.0])
     fast, slow = (steps, np.array([1.0, 5.0])), (steps, np.array([1.0, 3.0]))

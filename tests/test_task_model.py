@@ -88,6 +88,8 @@ def test_a_window_that_nobody_explains_is_a_task_of_its_own() -> None:
     assert model.tasks == 2
     seen = model.bins({"x": np.array([[0.0] * 4, [1.0] * 4, [1.0, 1.0, 1.0, 0.0]])})
     assert model.recognise(seen).argmax(1).tolist() == [0, 1, 1]
+    model.counts[0] = 200.0  # everything alike, and each twice as often as the other task its bin
+    assert model.recognise(seen).argmax(1).tolist() == [0, 1, 1]
 
 
 def test_an_agent_finds_its_tasks_and_knows_them_again(tmp_path: Path) -> None:
@@ -128,6 +130,7 @@ def test_training_goes_on_bit_for_bit_in_the_middle_of_a_window(tmp_path: Path) 
         a["collector/batch/recognised/window"], b["collector/batch/recognised/window"]
     )
     assert a["collector/batch/recognised/seen"] == 120
+    assert again.task_model.counts[:, 0].sum() == 600 - 120  # type: ignore[union-attr]
 
 
 def test_the_last_observation_of_an_episode_belongs_to_the_task_before() -> None:
@@ -140,6 +143,11 @@ def test_the_last_observation_of_an_episode_belongs_to_the_task_before() -> None
     assert (ended["task"].sum(1) == 1).all()
     last = agent.batch.final_observation["board"][agent.batch.terminated]
     assert np.array_equal(ended["board"][agent.batch.terminated], last)
+    batch: Any = agent.batch
+    batch._before, batch._task = np.eye(3)[[0] * 8], np.eye(3)[[1] * 8]
+    assert (batch.final_observation["task"].argmax(1) == 0).all()
+    here = batch.next_observation["task"].argmax(1)
+    assert here.tolist() == np.where(batch.terminated | batch.truncated, 0, 1).tolist()
 
 
 def test_who_cannot_find_out_says_so() -> None:
