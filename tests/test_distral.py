@@ -132,12 +132,15 @@ def test_regularised_reward_by_hand() -> None:
 
 
 def test_the_distillation_gradient_is_the_difference_of_policies() -> None:
-    """Sum over actions, weighted: 2 (pi_0 - pi) = 2 ((1/2, 1/2) - (0.8, 0.2)); none for pi."""
-    logits0 = torch.zeros(1, 1, 2, requires_grad=True)
-    pi = torch.tensor([[[0.8, 0.2]]], requires_grad=True)
-    distillation_loss(pi, logits0, torch.full((1, 1), 2.0)).backward()
+    """Sum over actions, weighted: 2 (pi_0 - pi) = 2 ((1/2, 1/2) - (0.8, 0.2)); none for pi.
+
+    Steps are summed, environments averaged: half of it in each of three steps of two.
+    """
+    logits0 = torch.zeros(3, 2, 2, requires_grad=True)
+    pi = torch.tensor([0.8, 0.2]).repeat(3, 2, 1).requires_grad_()
+    distillation_loss(pi, logits0, torch.full((3, 2), 2.0)).backward()
     assert logits0.grad is not None
-    torch.testing.assert_close(logits0.grad, torch.tensor([[[-0.6, 0.6]]]))
+    torch.testing.assert_close(logits0.grad, torch.tensor([-0.3, 0.3]).expand(3, 2, 2))
     assert pi.grad is None
 
 
@@ -337,6 +340,13 @@ def test_regularised_rewards_enter_the_returns() -> None:
     paid = -0.02 + 0.1 * math.log(4)
     assert returns[1].tolist() == pytest.approx([paid] * 6)
     assert returns[0].tolist() == pytest.approx([1.5 * paid] * 6)
+    with torch.no_grad():  # what follows the rollout is worth 2
+        for task in range(3):
+            trunk: Any = agent.network.tasks[task]
+            trunk.critic.bias.fill_(2.0)
+    returns = agent._returns(rollout, log_pi, log_pi)
+    assert returns[1].tolist() == pytest.approx([paid + 0.5 * 2] * 6)
+    assert returns[0].tolist() == pytest.approx([paid + 0.5 * (paid + 0.5 * 2)] * 6)
 
 
 def test_a_cut_episode_is_judged_by_its_last_observation_and_an_ended_one_is_not() -> None:
