@@ -300,6 +300,21 @@ def test_the_latest_episodes_are_of_the_present_environment() -> None:
     assert not agent.ep_info_buffer
 
 
+def test_every_task_begins_with_episodes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds of its environments depend on how many tasks are finished; again on nothing else."""
+    agent, found = made("none"), list[list[int]]()
+    taken = "daedalus.agents.tasks.Collector"
+    monkeypatch.setattr(taken, lambda batch, agent, device, seeds: found.append(seeds))
+    for task in ("plain", "noisy"):
+        agent.finish_task(task)
+        for _ in range(2):
+            agent.set_env(SEQUENCE, env_kwargs=at_stage(SEQUENCE, KWARGS, 1))
+    first, same, second, again = found
+    assert first == same
+    assert second == again
+    assert not set(first) & set(second)
+
+
 def test_evaluation_leaves_training_as_it_was() -> None:
     first, second = made(), made()
     evaluate_tasks(second, KWARGS, 4)
