@@ -164,13 +164,19 @@ def weighted_sum(found: dict[str, float], **weights: float) -> float:
 
 def test_unreal_adds_its_tasks_by_their_weights() -> None:
     weights = {"pixel_control": 0.03, "value_replay": 2.0, "reward_prediction": 5.0}
-    made: Any = agent("unreal", vector(), entropy_weight=0.1, reuse_acting=False, **weights)
+    settings = {"entropy_weight": 0.1, "reuse_acting": False, "replay_start": 12}
+    discounts = {"gamma": 0.8, "pixel_gamma": 0.6}
+    made: Any = agent("unreal", vector(), **settings, **discounts, **weights)
+    assert [made.tasks[name].gamma for name in ("value_replay", "pixel_control")] == [0.8, 0.6]
     made.total_timesteps = 1000
+    begun = []
     for _ in range(3):
         rollout = made.collector.collect(4)
         total, unrolled, _ = made.learner.loss(made.learner.prepare(rollout))
         (reaches,) = torch.autograd.grad(total, unrolled.output)
         metrics = made.update(rollout)
+        begun.append("value_replay_loss" in metrics)
+    assert begun == [False, False, True]  # with 12 steps
     found = {name: float(v() if callable(v) else v) for name, v in metrics.items()}
     assert found["loss"] == pytest.approx(weighted_sum(found, **weights), rel=1e-5)
     # the tasks' gradients do not count as the actor-critic's, but are in what is applied
@@ -178,6 +184,13 @@ def test_unreal_adds_its_tasks_by_their_weights() -> None:
     norms = {name for name in found if name.endswith("_gradient_norm")}
     sources = ("actor_critic", "pixel_control", "value_replay")
     assert norms == {f"{source}_gradient_norm" for source in sources}
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_pixel_control_and_value_replay_share_their_sequences_or_not(share: bool) -> None:
+    made: Any = agent("unreal", vector(), share_sequences=share).learn(40)
+    batches = made._batches()
+    assert (batches["pixel_control"] is batches["value_replay"]) == share
 
 
 def test_unreal_refuses_a_replay_that_holds_no_sequence() -> None:
@@ -188,8 +201,9 @@ def test_unreal_refuses_a_replay_that_holds_no_sequence() -> None:
     agent("unreal", vector(), **short, **off)
 
 
-def test_replay_and_actor_critic_use_the_same_clipped_rewards() -> None:
-    made = agent("unreal", vector(), reward_clip=0.5).learn(40)
+@pytest.mark.parametrize("name", ["unreal", "pgq"])
+def test_replay_and_actor_critic_use_the_same_clipped_rewards(name: str) -> None:
+    made = agent(name, vector(), reward_clip=0.5).learn(40)
     seen = made.replay.fields["reward"].unique().tolist()  # type: ignore[attr-defined]
     assert set(seen) <= {-0.5, 0.0, 0.5}
 
@@ -204,7 +218,7 @@ def test_reusing_acting_gives_the_gradients_of_recomputing(name: str, lstm: int)
         pytest.skip("nav is recurrent")
     vectors = []
     for reuse in (True, False):
-        made = agent(name, vector(), reuse_acting=reuse, lstm=lstm)
+        made = agent(name, vector(), reuse_acting=reuse, lstm=lstm, reward_clip=0.5)
         made.total_timesteps = 1000
         assert made.collector is not None
         for _ in range(3):
@@ -243,6 +257,8 @@ def test_a_kept_pass_is_not_used_after_the_parameters_changed() -> None:
     assert rollout is not None
     learner = made.learner  # type: ignore[attr-defined]
     assert learner.recorded(rollout) is not None
+    nothing = rollout._replace(valid=torch.zeros_like(rollout.valid))
+    assert learner.loss(nothing)[0].item() == 0.0  # steps that only reset do not count
     made.update(rollout)
     assert learner.recorded(rollout) is None
 
@@ -535,7 +551,7 @@ def test_replayed_sequences_start_from_the_state_that_acting_had() -> None:
     assert made.collector is not None
     rollout = made.collector.collect(12)
     assert rollout is not None
-    made.replay.add(made.learner.prepare(rollout))
+    made._remember(made.learner.prepare(rollout))
     outputs = torch.stack(rollout.extras["lstm/output"])
     for first in (1, 4, 7):
         drawn = made.replay.at(torch.full((made.num_envs,), first), 4)
@@ -543,6 +559,9 @@ def test_replayed_sequences_start_from_the_state_that_acting_had() -> None:
         assert torch.equal(drawn.state["h"], outputs[first - 1])
         again = made.learner.network.unroll(drawn.inputs, drawn.state).output
         torch.testing.assert_close(again, outputs[first : first + 5])
+    batch = made._replayed()
+    again = made.learner.network.unroll(batch.sequences.inputs, batch.sequences.state).output
+    torch.testing.assert_close(batch.unrolled.output, again)
 
 
 def test_checkpoints_of_other_agents_and_spaces_are_refused() -> None:
@@ -630,6 +649,7 @@ def test_nav_adds_its_tasks_by_their_weights_and_takes_the_labels_of_what_it_saw
     spaces = Spaces(collects.spaces.observation, Discrete(3), LABELS)
     made: Any = agent("nav", spaces, entropy_weight=0.1, **weights)
     heads, log2 = made.tasks, float(np.log(2))
+    assert [heads[name].source for name in ("depth_1", "depth_2")] == ["features", "output"]
     with torch.no_grad():
         heads["depth_2"].classes.weight.zero_()
         heads["depth_2"].classes.bias.copy_((torch.arange(8) * log2).repeat(64))
@@ -639,6 +659,25 @@ def test_nav_adds_its_tasks_by_their_weights_and_takes_the_labels_of_what_it_saw
     assert found["depth_2_loss"] == pytest.approx(64 * (4 * np.log(255) - 6 * log2), rel=1e-5)
     assert found["loop_closure_loss"] == pytest.approx(-3 * np.log(0.75) - np.log(0.25), rel=1e-5)
     assert found["loss"] == pytest.approx(weighted_sum(found, **weights), rel=1e-5)
+
+
+def test_what_enters_which_of_navs_memories() -> None:
+    """The reward the first; velocity and action the second, both after the image's features.
+
+    The second environment begins an episode: neither an action nor a reward came before.
+    """
+    made: Any = agent("nav", vector())
+    network = made.learner.network
+    assert set(network.encoder.spaces) == {"image"}
+    features, velocity = torch.rand(2, 16), torch.rand(2, 6)
+    image = torch.zeros(2, 21, 21, 3, dtype=torch.uint8)
+    start = torch.tensor([False, True])
+    seen = {"image": image, "velocity": velocity}
+    inputs = Inputs(seen, torch.tensor([2, 1]), torch.tensor([0.5, 0.7]), start)
+    first, second = network.core._parts(features, inputs)
+    torch.testing.assert_close(first, torch.cat([features, torch.tensor([[0.5], [0.0]])], 1))
+    action = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(second, torch.cat([features, velocity, action], 1))
 
 
 def test_labels_never_reach_the_policy() -> None:

@@ -110,7 +110,7 @@ def test_sequences_by_hand() -> None:
     data = stream(20, 4, ends=0.0)
     data["terminated"][8, 1] = data["truncated"][8, 2] = True
     data["start"][9, 1:] = True  # in environment 3 without the end of the episode before
-    data["terminated"][12, 2] = True  # of the next episode: must not matter
+    data["terminated"][10, 2] = True  # of the next episode: must not matter
     sequences = filled(data, 20).at(torch.full((4,), 5), 6, ("twice",))
     assert sequences.inputs.observation["x"][:, 0].tolist() == [5, 6, 7, 8, 9, 10, 11]
     # no end: 6 steps and a bootstrap; terminal at step 8: steps 5 .. 8, no bootstrap;
@@ -123,6 +123,7 @@ def test_sequences_by_hand() -> None:
     assert sequences.known[:, 2].tolist() == [True] * 3 + [False] + [True] * 2
     assert torch.equal(sequences.known[:, 3], sequences.known[:, 2])
     assert sequences.terminated[:, 1].tolist() == [False] * 3 + [True] + [False] * 2
+    assert sequences.terminated[5, 2]
     assert torch.equal(sequences.extra["twice"], 2 * sequences.reward)
     before = torch.from_numpy(data["reward"][4:11])
     expected = before * ~torch.from_numpy(data["start"][5:12])
@@ -132,16 +133,19 @@ def test_sequences_by_hand() -> None:
 
 def test_no_sequence_counts_a_step_of_another_episode() -> None:
     data, rng = stream(300, 8, ends=0.05), np.random.default_rng(0)
-    replay = filled(data, 100)
+    replay, starts = filled(data, 100), set[float]()
     for _ in range(50):
         sequences = replay.sequences(20, rng)
         episode, x = (sequences.inputs.observation[k] for k in ("episode", "x"))
         assert x.min() >= 200
+        starts |= set(x[0].tolist())
         same = episode[:-1] == episode[0]
         assert (same | ~sequences.mask).all()
         last = sequences.length.clamp(max=20)
         bootstrap = episode.gather(0, last.unsqueeze(0)).squeeze(0)
         assert ((bootstrap == episode[0]) | sequences.ends).all()
+    assert starts <= set(range(201, 280))
+    assert len(starts) > 70  # of 79, in 400 draws: every environment's is its own
 
 
 def test_a_step_that_only_resets_begins_no_sequence() -> None:
@@ -248,6 +252,16 @@ def test_the_class_is_the_sign_of_the_reward_that_follows_the_frames() -> None:
     last = batch.frames["x"][:, -1].long()
     assert torch.equal(batch.label, torch.tensor([1, 0, 2, 0, 0, 0])[last % 6])
     assert set(batch.label.tolist()) == {0, 1, 2}
+
+
+def test_with_a_gap_the_frames_are_of_one_episode_too() -> None:
+    task = auxiliary.RewardPrediction(network(), 1.0, gap=1)
+    replay = filled(stream(400, 4, seed=3, ends=0.2), 200)
+    batch = task.sample(replay, 500, np.random.default_rng(0))
+    assert batch is not None
+    frames = batch.frames
+    assert (frames["x"][:, 1:] - frames["x"][:, :-1] == 1).all()
+    assert (frames["episode"] == frames["episode"][:, :1]).all()
 
 
 def test_reward_prediction_loss_and_its_gradient() -> None:
@@ -500,10 +514,10 @@ def test_depth_loss_is_summed_over_pixels_and_time() -> None:
 
 
 def test_loop_loss_is_the_binary_cross_entropy() -> None:
-    logit = torch.tensor([[0.0], [2.0]])
-    label = torch.tensor([[1], [0]])
+    logit = torch.tensor([[0.0], [2.0], [9.0]])
+    label = torch.tensor([[1], [0], [0]])  # the last step only resets
     expected = math.log(2) + math.log(1 + math.exp(2.0))
-    loss = losses.bernoulli_loss(logit, label, torch.ones(2, 1, dtype=torch.bool))
+    loss = losses.bernoulli_loss(logit, label, torch.tensor([[True], [True], [False]]))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -544,18 +558,24 @@ def test_what_is_logged_of_labels_is_of_real_steps() -> None:
     assert read(depth.loss(batch)[1]) == {"depth_2_accuracy": 0.5}
 
 
-@pytest.mark.parametrize("source", ["features", "output"])
-def test_depth_heads_read_what_they_say(source: str) -> None:
+@pytest.mark.parametrize("source", ["features", "output", "loop"])
+def test_heads_read_what_they_say(source: str) -> None:
+    """D1 the encoder's features; D2 and the loop's head what comes of the memory."""
     net = network()
     space = Box(0, 7, (4, 16), np.uint8)
-    task = auxiliary_labels.Depth(source, space, 16, 1.0, 8)
+    task: Any = auxiliary_labels.LoopClosure(16, 1.0)
+    if source != "loop":
+        task = auxiliary_labels.Depth(source, space, 16, 1.0, 8)
     inputs = replayed([0.0] * 3, 3, False).inputs
     unrolled = net.unroll(inputs, net.core.initial_state(1))
-    label = {"depth": torch.randint(0, 8, (4, 1, 4, 16), dtype=torch.uint8)}
+    label = {
+        "depth": torch.randint(0, 8, (4, 1, 4, 16), dtype=torch.uint8),
+        "loop_closure": torch.ones(4, 1, 1),
+    }
     batch = auxiliary_labels.LabelledRollout(unrolled, label, torch.ones(4, 1, dtype=torch.bool))
     task.loss(batch)[0].backward()
     through_memory = any(p.grad is not None for p in net.core.parameters())
-    assert through_memory == (source == "output")
+    assert through_memory == (source != "features")
     assert net.encoder.first.weight.grad is not None
 
 

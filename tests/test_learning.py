@@ -71,6 +71,11 @@ def test_a_cut_episode_is_judged_by_what_it_ended_with() -> None:
     assert found[t, b] == pytest.approx(value_of(agent, {"board": seen[:1]}, first), rel=1e-5)
     assert found[t, b] != pytest.approx(value_of(agent, {"board": seen[1:2]}, first), rel=1e-3)
     assert found[:-1].count_nonzero() == 1
+    # where nothing is cut, the end of the rollout alone, with the memory of then
+    plain = agent.learner.next_value(rollout._replace(truncated=torch.zeros_like(cut)))
+    now = {k: v[:1] for k, v in rollout.state.items()}
+    last = {"board": rollout.observation["board"][-1, :1]}
+    assert plain[-1, 0] == pytest.approx(value_of(agent, last, now), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", OURS)
