@@ -24,9 +24,9 @@ def one(q: float, r: float, s: float, c: float) -> Dual:
 
 
 def test_case_4_without_a_slope_of_the_cost_it_is_trpo() -> None:
-    """|x| = sqrt(0.02) against g, however far above the limit."""
-    for c in (-1.0, 0.0, 3.0):
-        found = one(q=1.0, r=0.0, s=0.0, c=c)
+    """|x| = sqrt(0.02) against g, however far above the limit; a slope of rounding is none."""
+    for c, s in ((-1.0, 0.0), (0.0, 0.0), (3.0, 0.0), (3.0, 1e-9)):
+        found = one(q=1.0, r=0.0, s=s, c=c)
         assert found.case == 4
         assert found.on_gradient == pytest.approx(math.sqrt(0.02))
         assert found.on_cost == (0.0,)
@@ -280,7 +280,13 @@ def test_without_a_reward_s_gradient_only_what_is_exceeded_moves_the_policy() ->
 
 
 def test_several_limits_out_of_reach_lower_the_sum_of_what_is_above() -> None:
-    """H = 1, b_1 = (1, 0), b_2 = (0, 1), both far above: x = -(1, 1) / sqrt 2 * sqrt 0.02."""
+    """H = 1, b_1 = (1, 0), b_2 = (0, 1), both far above: x = -(1, 1) / sqrt 2 * sqrt 0.02.
+
+    Where the second is kept, only the first is lowered.
+    """
     found = solve_several(1.0, np.zeros(2), np.eye(2), np.array([1.0, 1.0]), DELTA)
     assert found.case == 0
     assert found.on_cost == pytest.approx((0.1, 0.1))
+    found = solve_several(1.0, np.zeros(2), np.eye(2), np.array([1.0, -1.0]), DELTA)
+    assert found.case == 0
+    assert found.on_cost == pytest.approx((math.sqrt(0.02), 0.0))
