@@ -45,6 +45,7 @@ from daedalus.agents.feudal_network import Config, FeudalNetwork, Unrolled
 from daedalus.agents.learner import Learner, joined
 from daedalus.agents.losses import (
     actor_critic_loss,
+    deviation_of,
     effective_rank,
     explained_variance,
     masked_value_loss,
@@ -278,9 +279,9 @@ class Feudal(Agent):
             "value": partial(mean_of, value, valid),
             "explained_variance": partial(explained_variance, value, returns, valid),
             "worker_advantage": partial(mean_of, returns - value, valid),
-            "worker_advantage_std": lambda: (returns - value)[valid].std(),
+            "worker_advantage_std": partial(deviation_of, returns - value, valid),
             "intrinsic_reward": partial(mean_of, intrinsic, valid),
-            "intrinsic_reward_std": lambda: intrinsic[valid].std(),
+            "intrinsic_reward_std": partial(deviation_of, intrinsic, valid),
             "goal_use": partial(self._goal_use, unrolled, action),
         }
 
@@ -324,7 +325,7 @@ class Feudal(Agent):
             "manager_loss": loss.detach(),
             "manager_value_loss": critic.detach(),
             "manager_advantage": partial(mean_of, advantage, counted),
-            "manager_advantage_std": lambda: advantage[counted].std(),
+            "manager_advantage_std": partial(deviation_of, advantage, counted),
             "manager_explained_variance": partial(
                 explained_variance, judged, returns, rollout.valid
             ),
@@ -343,5 +344,5 @@ def _goal_metrics(unrolled: Unrolled, future: Future, start: Tensor) -> dict[str
         "latent_rank": lambda: effective_rank(latent.flatten(0, 1)),
         "goal_spread": lambda: 1 - goal.mean((0, 1)).norm(),
         "goal_rank": lambda: effective_rank(goal.flatten(0, 1)),
-        "goal_change": lambda: (goal[1:] - goal[:-1]).norm(dim=-1)[going_on].mean(),
+        "goal_change": lambda: mean_of((goal[1:] - goal[:-1]).norm(dim=-1), going_on),
     }

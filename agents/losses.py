@@ -102,7 +102,7 @@ def bernoulli_loss(logit: Tensor, label: Tensor, valid: Tensor) -> Tensor:
 def explained_variance(value: Tensor, returns: Tensor, valid: Tensor | None = None) -> Tensor:
     """Return 1 - Var(R - V) / Var(R), 0-d: 1 is perfect, 0 no better than a constant.
 
-    It is 0 where R is constant.
+    It is 0 where R is constant, as that of a single step is.
 
     Args:
         value: (...).
@@ -111,6 +111,8 @@ def explained_variance(value: Tensor, returns: Tensor, valid: Tensor | None = No
     """
     if valid is not None:
         value, returns = value[valid], returns[valid]
+    if returns.numel() < 2:
+        return returns.new_zeros(())
     spread = returns.var()
     varies = spread > (1e-6 * returns.mean()).square()
     return torch.where(varies, 1 - (returns - value).var() / spread, 0.0)
@@ -120,6 +122,12 @@ def mean_of(x: Tensor, valid: Tensor) -> Tensor:
     """Return the mean, 0-d, of ``x`` (T, B, ...) where ``valid``, bool (T, B); 0 if nowhere."""
     counted = x[valid]
     return counted.sum() / max(1, counted.numel())
+
+
+def deviation_of(x: Tensor, valid: Tensor) -> Tensor:
+    """Return the standard deviation, 0-d, of ``x`` (T, B) where ``valid``; 0 of a single step."""
+    counted = x[valid]
+    return counted.std() if counted.numel() > 1 else counted.new_zeros(())
 
 
 def effective_rank(x: Tensor) -> Tensor:

@@ -99,15 +99,22 @@ def test_the_managers_loss_by_hand() -> None:
 
 
 def test_the_manager_is_taught_by_what_came_of_its_own_goals() -> None:
-    """A^M_t, s_t, s_{t+c} and g_t of the same t, one by one, over ends of episodes."""
-    agent = catch(value_weight=0.0, manager_weight=1.0, manager_gamma=0.9, n_steps=14)
+    """A^M_t, s_t, s_{t+c} and g_t of the same t, one by one, over ends of episodes.
+
+    A^M is a constant, so that without its own loss V^M stands still; steps that only reset do not
+    count.
+    """
+    agent = catch(value_weight=0.0, manager_weight=2.0, manager_gamma=0.9, n_steps=14)
     rollout = rollout_of(agent, skip=1)
+    rollout.valid[[0, 4, 9], [1, 2, 3]] = False
+    rollout.truncated[:, :2] = rollout.terminated[:, :2]  # half of the episodes were cut
+    rollout.terminated[:, :2] = False
     unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     future = agent._future(rollout, unrolled)
     loss, metrics = agent._manager_loss(rollout, unrolled, future)
     ended, value = rollout.terminated | rollout.truncated, unrolled.manager_value.detach()
     assert ended.any()
-    total, counted = 0.0, 0
+    total, critic, counted = 0.0, 0.0, 0
     for b in range(4):
         later = 0.0
         returns = [0.0] * 14
@@ -117,13 +124,19 @@ def test_the_manager_is_taught_by_what_came_of_its_own_goals() -> None:
                 later = float(future.manager_value[t, b])
             later = returns[t] = float(rollout.reward[t, b]) + 0.9 * later * goes_on
         for t in range(12):
-            if not ended[t : t + 2, b].any():
+            if rollout.valid[t, b] and not ended[t : t + 2, b].any():
                 move = future.latent[t + 2, b] - unrolled.latent[t, b]
                 cosine = torch.cosine_similarity(move, unrolled.goal[t, b], dim=0).detach()
                 total -= (returns[t] - float(value[t, b])) * float(cosine) / 4
                 counted += 1
-    assert float(loss.detach()) == pytest.approx(total, rel=1e-4)
-    assert float(metrics["manager_steps"]()) == pytest.approx(counted / 56)  # type: ignore[operator]
+        errors = [returns[t] - float(value[t, b]) for t in range(14) if rollout.valid[t, b]]
+        critic += 0.5 * sum(error**2 for error in errors) / 4
+    assert float(loss.detach()) == pytest.approx(2 * total, rel=1e-4)
+    assert float(metrics["manager_value_loss"]) == pytest.approx(critic, rel=1e-4)  # type: ignore[arg-type]
+    assert float(metrics["manager_steps"]()) == pytest.approx(counted / 53)  # type: ignore[operator]
+    found = gradients(agent, loss)
+    assert found["manager_critic.weight"] == 0.0
+    assert all(value > 0.0 for n, value in found.items() if n.startswith("encoder."))
 
 
 def test_what_followed_an_end_is_the_episodes_last_observation() -> None:
@@ -132,9 +145,17 @@ def test_what_followed_an_end_is_the_episodes_last_observation() -> None:
     unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
     future, net = agent._future(rollout, unrolled), agent.network
     assert len(rollout.final_index) > 0
-    for (t, b), latent in zip(rollout.final_index.tolist(), _latents(net, rollout), strict=True):
-        torch.testing.assert_close(future.latent[t, b], latent)
-        assert not torch.equal(unrolled.latent[min(t + 1, 13), b], latent)
+    t, b = rollout.final_index.unbind(1)
+    going_on = ~(rollout.terminated | rollout.truncated)[-1]
+    last = net.step(rollout.inputs.at(-1), rollout.state)[0]
+    final = net.step(rollout.final_inputs, rollout.final_state)[0]  # with the memory of then
+    for name in future._fields:
+        told = getattr(future, name)
+        torch.testing.assert_close(told[t, b], getattr(final, name))
+        torch.testing.assert_close(told[-1][going_on], getattr(last, name)[going_on])
+    for end, latent in zip(rollout.final_index.tolist(), _latents(net, rollout), strict=True):
+        torch.testing.assert_close(future.latent[tuple(end)], latent)
+        assert not torch.equal(unrolled.latent[min(end[0] + 1, 13), end[1]], latent)
     going_on = ~(rollout.terminated | rollout.truncated)[:-1]
     assert torch.equal(future.latent[:-1][going_on], unrolled.latent[1:][going_on])
 
@@ -180,29 +201,41 @@ def test_the_workers_loss_has_the_return_of_both_rewards_in_their_own_size(
     """Three steps with r^I = 1 and alpha = 1/2, discount 1/2: R = 0.875, 0.75, 0.5.
 
     Added once to the advantage it would be 0.5 in every step, and V^W would not learn it. Ten times
-    the reward is ten times the loss: neither returns nor advantages are normalised.
+    the reward is ten times the loss: neither returns nor advantages are normalised. A step that
+    only resets does not count, and r^I is of the goals in force.
     """
-    monkeypatch.setattr("daedalus.agents.feudal.intrinsic_reward", lambda *_: torch.ones(3, 4))
+    goals: list[Tensor] = []
+
+    def earned(latent: Tensor, given: Tensor, *_: Any) -> Tensor:
+        goals.append(given)
+        return torch.ones(3, 4)
+
+    monkeypatch.setattr("daedalus.agents.feudal.intrinsic_reward", earned)
     for scale in (1.0, 10.0):
-        agent = catch(n_steps=3, gamma=0.5, intrinsic_weight=0.5 * scale, entropy_weight=0.0)
+        agent = catch(n_steps=3, gamma=0.5, intrinsic_weight=0.5 * scale, entropy_weight=0.3)
         rollout = rollout_of(agent)
         assert not rollout.reward.any()
+        rollout.valid[1, 2] = False
         unrolled = agent.network.unroll(rollout.inputs.at(slice(-1)), rollout.initial_state)
         value = torch.zeros(3, 4, requires_grad=True)
-        unrolled = unrolled._replace(value=value)
+        policy = unrolled.policy.detach().requires_grad_()
+        unrolled = unrolled._replace(value=value, policy=policy, given=torch.zeros(3, 4, 8))
         nothing = torch.zeros(3, 4)
         future = agent._future(rollout, unrolled)._replace(value=nothing)
         loss, row = agent._worker_loss(rollout, unrolled, future)
         loss.backward()
-        returns = scale * torch.tensor([[0.875], [0.75], [0.5]]).expand(3, 4)
+        assert goals[-1] is unrolled.given
+        returns = scale * torch.tensor([[0.875], [0.75], [0.5]]) * rollout.valid
         # c_v = 1/2, four environments; V = 0, so d loss / dV is - c_v R / 4
         assert value.grad is not None
         torch.testing.assert_close(value.grad, -0.5 * returns / 4)
-        log_pi, _ = agent.network.distribution.log_prob_entropy(
-            unrolled.policy.flatten(0, 1), rollout.action.flatten(0, 1)
+        log_pi, entropy = agent.network.distribution.log_prob_entropy(
+            policy.flatten(0, 1), rollout.action.flatten(0, 1)
         )
-        expected = -(log_pi.detach().view(3, 4) * returns).sum() / 4
-        torch.testing.assert_close(row["policy_loss"], expected)
+        expected = -(log_pi.view(3, 4) * returns).sum() / 4
+        torch.testing.assert_close(row["policy_loss"], expected.detach())
+        bonus = 0.3 * (entropy.view(3, 4) * rollout.valid).sum() / 4
+        torch.testing.assert_close(policy.grad, torch.autograd.grad(expected - bonus, policy)[0])
 
 
 def test_the_learning_rate_falls_to_zero() -> None:
@@ -217,14 +250,18 @@ def test_the_learning_rate_falls_to_zero() -> None:
 def test_the_update_sees_the_goals_that_acting_used() -> None:
     """Policies, goals and what the Worker was told agree, also across rollouts and episodes."""
     agent = catch(random_goal=0.3)
+    agent.network.centre.copy_(torch.rand(8))
     with torch.enable_grad():
         rollout = rollout_of(agent, skip=1)  # Catch's episodes of 9 steps end within 10
     drawn = torch.stack(rollout.extras["random_goal"])
-    assert 0 < (drawn != 0).any(-1).float().mean() < 1
+    assert 0.1 < (drawn != 0).any(-1).float().mean() < 0.5
     norms = drawn.norm(dim=-1)
     assert torch.all((norms == 0) | ((norms - 1).abs() < 1e-5))
     inputs = rollout.inputs.at(slice(-1))
     unrolled = agent.network.unroll(inputs, rollout.initial_state, drawn)
+    assert not inputs.episode_start[4:8].any()
+    sums = unrolled.given[4:8].sum(0)  # of c + 1 goals, from t - c to t
+    torch.testing.assert_close(unrolled.told[7], agent.network.phi(sums))
     state = rollout.initial_state
     for t in range(10):
         seen = {k: v[t] for k, v in inputs.observation.items()}
@@ -237,11 +274,19 @@ def test_the_update_sees_the_goals_that_acting_used() -> None:
         torch.testing.assert_close(value, rollout.state[name])
 
 
-def test_reusing_acting_gives_the_gradients_of_recomputing() -> None:
+@pytest.mark.parametrize("world", ["Catch", "ConstantReward"])
+def test_reusing_acting_gives_the_gradients_of_recomputing(world: str) -> None:
+    """With rewards that are clipped, in what is fed back, too: Catch pays at the end alone."""
     vectors = []
     for reuse in (True, False):
-        agent = catch(reuse_acting=reuse, random_goal=0.2)
-        agent.update(rollout_of(agent, skip=1))
+        settings = {"reuse_acting": reuse, "random_goal": 0.2, "reward_clip": 0.5}
+        config = Config(**(SMALL | settings))
+        agent = Feudal(f"daedalus/{world}-v0", config, num_envs=4, device="cpu")
+        assert agent.collector is not None
+        for _ in range(2):
+            rollout = agent.collector.collect(10)
+        assert rollout is not None
+        agent.update(rollout)
         vectors.append(agent.learner.optimizer.gradient.clone())
     torch.testing.assert_close(*vectors, atol=1e-5, rtol=1e-4)
 
@@ -275,6 +320,10 @@ def test_the_workers_loss_moves_no_goal_and_the_managers_no_worker() -> None:
     assert all(found[n] == 0.0 for n in found if n.startswith(WORKER))
     assert all(found[n] > 0.0 for n in found if n.startswith(MANAGER))
     assert all(value > 0.0 for n, value in found.items() if n.startswith("encoder."))
+    agent = catch(manager_weight=0.0)
+    found = gradients(agent, losses(agent)[1])  # V^M reads what all read, not the states
+    assert all(value > 0.0 for n, value in found.items() if n.startswith("encoder."))
+    assert found["space.weight"] == 0.0
 
 
 def test_the_managers_gradient_flows_through_the_goal_alone() -> None:
@@ -336,6 +385,7 @@ def test_the_managers_lstm_sees_states_without_their_mean() -> None:
     agent.num_updates = 10
     agent._recentre(torch.zeros(10, 4, 8))
     torch.testing.assert_close(agent.network.centre, 0.75 * latent.mean((0, 1)))
+    assert catch().learn(80).network.centre.abs().max() > 0
     plain = catch(centre_rate=0.0).learn(80)
     assert plain.network.centre.abs().max() == 0
 
@@ -403,6 +453,16 @@ def test_a_horizon_that_no_episode_lasts_is_warned_of_and_logs_numbers() -> None
     values = {k: float(v() if callable(v) else v) for k, v in row.items()}
     assert all(np.isfinite(v) for v in values.values()), values
     assert values["manager_steps"] == values["manager_loss"] == 0.0
+
+
+def test_steps_that_are_all_alone_log_numbers() -> None:
+    """One environment, and one step of it at a time: nothing deviates, no goal follows another."""
+    config = Config(**(SMALL | {"n_steps": 1, "horizon": 1}))
+    agent = Feudal("daedalus/Catch-v0", config, num_envs=1, device="cpu")
+    row = agent.update(rollout_of(agent))
+    values = {k: float(v() if callable(v) else v) for k, v in row.items()}
+    assert all(np.isfinite(v) for v in values.values()), values
+    assert values["goal_change"] == values["manager_advantage_std"] == 0.0
 
 
 @pytest.mark.parametrize("env", ["tests/Steer-v0", "tests/Pixels-v0"])
