@@ -222,11 +222,11 @@ class PGQ(ActorCritic):
             loss = pgq_loss(judged, target, drawn.known)
             total = total + loss.total(config.value_weight)
         mask, now = drawn.known, self.num_timesteps
-        greedy = judged.q >= best[:-1]
+        greedy, age = judged.q >= best[:-1], now - drawn.extra["stored"]
         return total / len(batches), {
             "replay_bellman_residual": _mean_size(target - judged.q, mask),
-            "replay_greedy_actions": lambda: greedy[mask].float().mean(),
-            "replay_age": lambda: (now - drawn.extra["stored"][mask]).float().mean(),
+            "replay_greedy_actions": partial(mean_of, greedy.float(), mask),
+            "replay_age": partial(mean_of, age.float(), mask),
         }
 
     def _gradient_share(self, rollout: Rollout, batches: list[Sequences]) -> Tensor:

@@ -187,7 +187,8 @@ def test_in_the_mean_over_actions_the_bonus_is_that_of_the_entropy_once() -> Non
 
 def test_replay_takes_its_share_from_acting() -> None:
     """Eta 1/4: 3/4 of the gradient of acting and 1/4 of that of replay; 1 before replay begins."""
-    agent = made(eta=0.25, learning_rate=0.0, reuse_acting=False, max_gradient_norm=0.0)
+    settings = {"reuse_acting": False, "max_gradient_norm": 0.0, "replay_sequences": 2}
+    agent = made(eta=0.25, learning_rate=0.0, **settings)
     agent.total_timesteps = 10_000
     shares = []
     for _ in range(5):
@@ -199,7 +200,7 @@ def test_replay_takes_its_share_from_acting() -> None:
         found, losses = agent.learner.optimizer.gradient.clone(), [agent._acted(rollout)[0]]
         if "replay_gradient_share" in metrics:
             agent.rng.bit_generator.state = before  # the same draws again
-            drawn = [agent.replay.sequences(5, agent.rng, ("stored",))]
+            drawn = [agent.replay.sequences(5, agent.rng, ("stored",)) for _ in range(2)]
             losses.append(agent._replayed(drawn)[0])
         rows = [gradient_of_loss(agent, loss) for loss in losses]
         solved = torch.linalg.lstsq(torch.stack(rows, 1), found.unsqueeze(1)).solution
@@ -209,6 +210,40 @@ def test_replay_takes_its_share_from_acting() -> None:
     sizes = [float(0.75 * rows[0].norm()), float(0.25 * rows[1].norm())]
     logged = float(metrics["replay_gradient_share"]())
     assert logged == pytest.approx(sizes[1] / sum(sizes), rel=1e-4)
+
+
+@pytest.mark.parametrize("lstm", [0, 8])
+def test_the_gradient_of_replay_step_by_step(lstm: int) -> None:
+    """T*Q~ - Q~ of each known step by itself, over ends of episodes, from the memory of acting."""
+    settings = {"lstm": lstm, "entropy_weight": 0.5, "value_weight": 0.25, "gamma": 0.9}
+    agent = made(**settings, n_steps=6, replay_sequences=2)
+    assert agent.collector is not None
+    for _ in range(5):
+        rollout = agent.collector.collect(6)
+        assert rollout is not None
+        agent.replay.add(rollout, {"stored": rollout.reward})
+    network = agent.learner.network
+    with torch.no_grad():
+        network.actor.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
+    drawn = [agent.replay.sequences(6, agent.rng, ("stored",)) for _ in range(2)]
+    for part in drawn:
+        part.known[2, 1] = part.known[3, 0] = False  # cut by a time limit, say
+    assert any((part.terminated & part.known).any() for part in drawn)
+    total = torch.zeros(())
+    for part in drawn:
+        unrolled = network.unroll(part.inputs, part.state)
+        log_pi, value = unrolled.policy.log_softmax(-1), unrolled.value
+        entropy = -(log_pi.exp() * log_pi).sum(-1)
+        q = (0.5 * (log_pi + entropy.unsqueeze(-1)) + value.unsqueeze(-1)).detach()
+        for t, n in part.known.nonzero().tolist():
+            action = int(part.action[t, n])
+            following = 0.0 if part.terminated[t, n] else 0.9 * float(q[t + 1, n].max())
+            delta = float(part.reward[t, n]) + following - float(q[t, n, action])
+            total = total - delta * (log_pi[t, n, action] + 0.25 * value[t, n]) / 4 / 2
+    expected = gradient_of_loss(agent, total)
+    found = gradient_of_loss(agent, agent._replayed(drawn)[0])
+    assert expected.norm() > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_all_parts_of_an_episode_are_replayed_alike() -> None:
@@ -229,7 +264,7 @@ def test_all_parts_of_an_episode_are_replayed_alike() -> None:
     assert terminal / steps == pytest.approx(1 / 9, abs=0.005)
 
 
-def test_what_is_logged_is_of_real_steps() -> None:
+def test_what_is_learned_and_logged_is_of_real_steps() -> None:
     agent = made()
     assert agent.collector is not None
     rollout = agent.collector.collect(5)
@@ -240,20 +275,38 @@ def test_what_is_logged_is_of_real_steps() -> None:
         agent.learner.network.actor.weight.normal_()  # entropies that differ
         rollout.reward[:] = torch.arange(20.0).view(5, 4)
         rollout.reward[0] = 100.0
-        metrics: Any = agent._acted(rollout._replace(valid=valid))[1]
+        loss, metrics = agent._acted(rollout._replace(valid=valid))
         unrolled, returns = agent.learner.unroll(rollout), agent.learner.returns(rollout)
+        judged = agent._judge(unrolled, rollout.action)
     value, log_pi = unrolled.value[valid], unrolled.policy[valid].log_softmax(-1)
     entropy = -(log_pi.exp() * log_pi).sum(-1)
     left = (returns[valid] - value).var() / returns[valid].var()
     expected = {"value": value.mean(), "entropy": entropy.mean(), "explained_variance": 1 - left}
     for name, number in expected.items():
-        torch.testing.assert_close(metrics[name](), number)
+        said: Any = metrics[name]
+        torch.testing.assert_close(said(), number)
+    moved = (returns - judged.q) * (judged.log_pi + 0.5 * judged.value)
+    torch.testing.assert_close(loss, -moved[valid].sum() / 4)
 
 
 def gradient_of_loss(agent: PGQ, loss: torch.Tensor) -> torch.Tensor:
     agent.learner.optimizer.zero_grad()
     loss.backward()
     return agent.learner.optimizer.gradient.clone()
+
+
+def test_a_replay_without_a_step_to_learn_from_logs_numbers() -> None:
+    agent = made()
+    assert agent.collector is not None
+    for _ in range(2):
+        rollout = agent.collector.collect(5)
+        assert rollout is not None
+        unknown = rollout._replace(valid=torch.zeros_like(rollout.valid))
+        agent.replay.add(unknown, {"stored": rollout.reward})
+    drawn = agent.replay.sequences(5, agent.rng, ("stored",))
+    loss, row = agent._replayed([drawn])
+    assert loss.item() == 0.0
+    assert {float(v()) for v in row.values() if callable(v)} == {0.0}
 
 
 def test_the_replay_waits_and_then_moves_the_parameters() -> None:
