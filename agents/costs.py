@@ -51,7 +51,7 @@ def _effort(rollout: Rollout, space: Space[Any]) -> Tensor:
     assert isinstance(space, Box)
     device = rollout.action.device
     low, high = (torch.as_tensor(end, device=device) for end in (space.low, space.high))
-    return rollout.action.clamp(low, high).square().flatten(2).sum(2)
+    return rollout.action.clamp(low, high).square().reshape(*rollout.reward.shape, -1).sum(2)
 
 
 class FailurePredictor(nn.Module):

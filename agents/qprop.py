@@ -219,7 +219,7 @@ class QProp(Agent):
             self.replay.add(steps)
             network.critic.renormalise(target)
             metrics = self._criticise(round(config.critic_ratio * len(target)))
-        moved = self._move(steps.observation, steps.action.flatten(1), advantage)
+        moved = self._move(steps.observation, steps.action.reshape(len(target), -1), advantage)
         value = target - advantage
         parts = minibatches(len(target), config.value_epochs, config.value_batch, self.rng)
         optimizer = self.optimizers["values"]
@@ -239,7 +239,7 @@ class QProp(Agent):
             with torch.no_grad():
                 then = self.network.policy(drawn.following.flatten(0, 1))
             then = then.view(count, config.critic_batch, -1)
-            action = drawn.action.flatten(2)
+            action = drawn.action.reshape(count, config.critic_batch, -1)
             targets = torch.empty_like(drawn.reward)
             for i in range(count):
                 following = drawn.terminated[i], drawn.following[i], then[i]

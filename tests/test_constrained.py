@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from daedalus.agents.trust_region import (
     conjugate_gradients,
     kl_divergence,
     standardised,
+    trust_region_step,
 )
 from daedalus.agents.vector_network import Values, fit_values, minibatches
 from daedalus.evaluation.plan import Group, Plan
@@ -143,6 +145,20 @@ def test_a_time_limit_bootstraps_the_reward_and_not_the_cost() -> None:
     assert ended.target[0].tolist() == pytest.approx([11, 1])
 
 
+def test_what_follows_an_end_is_the_episodes_last_observation() -> None:
+    """V = x + y: 0 everywhere but in (3, 4), with which the first of two episodes ended."""
+    network = Network(SPACES, ConstrainedConfig(net_arch=()))
+    with torch.no_grad():
+        network.values.weights[0].fill_(1.0)
+        network.values.biases[0].zero_()
+        network.values.std.fill_(1.0)
+    made = rollout(column(0, 0, 0), ((1, 0),), truncated=True)
+    made.final_observation["vector"][0] = torch.tensor([3.0, 4.0])
+    value, following = network.judge(made)
+    assert value[0].ravel().tolist() == [0, 0, 0]
+    assert following[:, :, 0].tolist() == [[0, 7, 0], [0, 7, 0]]
+
+
 def test_cost_advantages_are_centred_and_keep_their_size() -> None:
     """Costs to go 6, 4, 0 minus their mean 10 / 3; twice the cost, twice the advantage."""
     found = learner().judge(rollout(column(2, 4, 0), ((2, 0),)))
@@ -256,17 +272,33 @@ def test_the_search_asks_the_sampled_cost_and_not_the_linear_one() -> None:
     trial = Trial(0.005, torch.tensor([2.0, 0.5]), torch.zeros(2, 1))
     reward, cost = torch.tensor([1.0, -1.0]), torch.tensor([[1.0, -1.0]])
 
-    def asked(above: float, case: int, reward: torch.Tensor = reward, kl: float = 0.005) -> str:
+    def asked(
+        above: float, case: int, reward: torch.Tensor = reward, kl: float = 0.005, turn: int = 1
+    ) -> str:
         gain = float((trial.ratio * reward).mean())
-        return refusal(trial._replace(kl=kl), case, gain, cost, np.array([above]), 0.01)
+        return refusal(trial._replace(kl=kl), case, gain, turn * cost, np.array([above]), 0.01)
 
     assert asked(-0.8, 2) == ""
     assert asked(-0.7, 2) == "cost"
     assert asked(0.5, 1) == "cost"
+    assert asked(2.0, 1, turn=-1) == ""  # - 0.75 an episode: the limit itself may be further
     assert asked(-0.8, 2, -reward) == "reward"
     assert asked(-0.8, 1, -reward) == ""  # on the way back to the limit the return may fall
     assert asked(-0.8, 2, kl=0.011) == "kl"
     assert asked(-0.8, 2, kl=math.nan) == "kl"
+
+
+def test_a_step_keeps_the_sampled_divergence_and_needs_a_gain() -> None:
+    """Of log sigma alone: 0.2 for delta = 0.04, where (e^2x - 1) / 2 - x is 0.046; at 0.16 0.029.
+
+    A surrogate that does not grow is no step, however near.
+    """
+    slope = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    search, row = trust_region_step(model(), slope, lambda trial: 1.0, 0.04)
+    assert (search.scale, row["rejected_kl"]) == (0.8, 1)
+    assert row["kl"] == pytest.approx(0.5 * (math.exp(0.32) - 1) - 0.16, rel=1e-4)
+    search, row = trust_region_step(model(), slope, lambda trial: 0.0, 0.04)
+    assert (search.scale, row["rejected_kl"], row["rejected_reward"]) == (0, 1, 14)
 
 
 # ------------------------------------------------------------------------ cpo's step, by hand
@@ -344,24 +376,67 @@ def test_the_gradient_of_the_cost_is_an_episodes_in_the_step_too() -> None:
     assert row["nu"] == pytest.approx((1 - 0.1 / rest) / 3, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["pdo", "ppo_lagrangian"])
-def test_a_price_turns_away_from_what_costs(name: str) -> None:
-    """+1 pays 1 in all states and costs 1 in the first: at a price of 3 it is worth -2, 1, 1."""
+def test_the_line_search_is_told_the_sampled_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    gains: list[tuple[float, float]] = []
+
+    def spy(trial: Trial, case: int, gain: float, *rest: Any) -> str:
+        gains.append((gain, float((trial.ratio * torch.tensor([1.0, -1.0]).repeat(3)).mean())))
+        return refusal(trial, case, gain, *rest)
+
+    monkeypatch.setattr("daedalus.agents.cpo.refusal", spy)
+    step_of(cpo(), -1 / 30)
+    assert gains[0][0] > 0.05
+    assert [gain for gain, _ in gains] == pytest.approx([wanted for _, wanted in gains])
+
+
+def priced(name: str, found: Experience, **settings: Any) -> tuple[Any, dict[str, float]]:
+    """Return an agent with a linear policy after an update on ``found``, and what it logs."""
     kind = make_agent(name)
     exact = {"fisher_stride": 1, "damping": 0.0} if name == "pdo" else {}
-    config = kind.Config(net_arch=(), log_std=0.0, multiplier_start=3.0, **exact)
+    config = kind.Config(net_arch=(), log_std=0.0, **exact, **settings)
     spaces = SPACES._replace(observation={"state": Box(0, 1, (3,), np.float32)})
     agent: Any = kind(spaces, config, device="cpu")
     start_again(agent)
-    agent.learner.judge = lambda rollout: experience(0.0)
+    agent.learner.judge = lambda rollout: found
     agent.learner.fit = lambda *_: {}
-    agent.update(None)
+    return agent, agent.update(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "price"), [("pdo", 3.0), ("ppo_lagrangian", 3.0), ("ppo_lagrangian", 0.5)]
+)
+def test_a_price_turns_away_from_what_costs(name: str, price: float) -> None:
+    """+1 pays 1 in all states and costs 1 in the first: at a price of 3 it is worth -2, 1, 1.
+
+    Both are of a step, however long an episode. The price moves afterwards: the cost is 0.5 above
+    its limit, so by half its rate.
+    """
+    settings = {"multiplier_start": price, "multiplier_rate": 0.2, "cost_limit": 0.5}
+    agent, row = priced(name, experience(0.0)._replace(length=3.0), **settings)
     with torch.no_grad():
         first, second, third = agent.learner.network.policy(torch.eye(3)).ravel().tolist()
-    assert first < 0 < second
+    assert second > 0
+    assert (first > 0) == (price < 1)
     assert second == pytest.approx(third, rel=0.05)
     if name == "pdo":  # one natural step; PPO's are Adam's, of one length each
         assert first == pytest.approx(-2 * second, rel=1e-3)
+    assert [row["nu"], row["next_nu"]] == pytest.approx([price, price + 0.1])
+
+
+def test_a_fixed_price_is_taken_from_the_reward() -> None:
+    """Rewards of 1 and costs of 0 and 2 at a price of 3: 1 and -5 are learned from."""
+    agent: Any = make_agent("trpo_penalty")
+    agent = agent(SPACES, agent.Config(net_arch=(), penalty=3.0), device="cpu")
+    agent.learner.judge = judge = Mock(wraps=agent.learner.judge)
+    agent.update(rollout(column(0, 2), ((1, 0),)))
+    assert judge.call_args.kwargs["reward"][:, 0].tolist() == [1, -5]
+
+
+def test_the_bonus_of_ppo_is_for_more_entropy() -> None:
+    found = experience(0.0)
+    found = found._replace(advantage=torch.zeros(6), cost_advantage=torch.zeros(1, 6))
+    agent, _ = priced("ppo_lagrangian", found, entropy_weight=0.1)
+    assert agent.learner.network.policy.distribution.log_std.item() > 0
 
 
 def test_the_multipliers_of_several_limits_by_hand() -> None:
@@ -436,6 +511,10 @@ def test_costs_by_name() -> None:
     made = rollout(column(1, 2), ((1, 0),))._replace(action=column(0.5, 3.0)[..., None])
     found = costs_of(made, ("cost", "effort", "failure"), Box(-2, 2, (1,)))
     assert found[..., 0].tolist() == [[1, 2], [0.25, 4], [0, 1]]
+    flat = made._replace(action=made.action.squeeze(-1))  # of a Box without a dimension
+    assert costs_of(flat, ("effort",), Box(-2, 2, ()))[..., 0].tolist() == [[0.25, 4]]
+    cut = costs_of(rollout(column(0), ((0, 0),), truncated=True), ("failure",), Box(-1, 1, (1,)))
+    assert cut.tolist() == [[[0]]]
     with pytest.raises(ValueError, match="no cost 'costs'; there are: cost, effort, failure"):
         check_costs(("costs",), Box(-1, 1, (1,)))
     with pytest.raises(ValueError, match="'effort' is of continuous actions; limit 'cost' or"):
@@ -563,6 +642,19 @@ def test_passes_end_where_the_divergence_is_half_above_its_target() -> None:
     assert row["train/policy_steps"] == 1
     assert row["train/kl"] > 1.5e-9
     assert train("ppo_lagrangian", 3_000, target_kl=0.01, **settings)[0]["train/policy_steps"] < 24
+
+
+def test_shaping_adds_to_the_first_cost_what_is_limited_and_not_what_is_logged() -> None:
+    """Costs 1, 0, 1 and a failure; a quarter of probability at alpha = 1/2 adds 1/8 a step."""
+    extra = {"extra_costs": ("failure",), "extra_limits": (1.0,)}
+    agent: Any = CPO(SPACES, CPO.Config(net_arch=(), shaping=0.5, **extra), device="cpu")
+    agent.predictor.fit = lambda *_: 0.0
+    agent.predictor.probability = lambda rows: torch.full((len(rows),), 0.25)
+    agent._step = Mock(return_value={})
+    row = agent.update(rollout(column(1, 0, 1), ((2, 0),)))
+    (found,) = agent._step.call_args.args
+    assert found.cost_return.tolist() == pytest.approx([2 + 3 / 8, 1])
+    assert [row["cost_return"], row["predicted_cost_rate"]] == pytest.approx([2, 1 / 8])
 
 
 def test_shaping_logs_what_it_adds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import gymnasium
 import numpy as np
@@ -16,6 +17,7 @@ from daedalus.accelerators.transitions import TransitionReplay, Transitions, tra
 from daedalus.agents.action_value import ActionValue, TemporalDifference
 from daedalus.agents.base import Spaces
 from daedalus.agents.control_variate import (
+    Signal,
     control_variate,
     diagnostics,
     eta_of,
@@ -55,6 +57,13 @@ def test_eta_in_all_its_kinds() -> None:
 
 
 KINDS = ("conservative", "aggressive", "standard", "none")
+
+
+def test_eta_looks_at_advantages_as_they_are() -> None:
+    """A = 3, 1 and Abar = 1, 1 agree twice; centred first, the second would not."""
+    ones = torch.ones(2, 1)
+    found = learning_signal("conservative", tensor(3, 1), ones, ones, torch.zeros(2, 1))
+    assert found.eta.tolist() == [1, 1]
 
 
 def test_both_parts_have_one_scale() -> None:
@@ -474,6 +483,68 @@ def test_without_a_critic_it_is_the_policy_gradient() -> None:
     assert agent.replay.count == 0
 
 
+def test_what_an_update_gives_to_the_critic_and_to_the_policy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five steps with actions 0 to 4, as sampled, whose mean is the first of what is seen.
+
+    The critic takes 3/5 of a step for each, with a' = mu(s'). V is 0, so that A is a sum that
+    decays by 1/2 times 1/2: 0 + 2/4, 1 + (3 + 5/4)/4, 2 at the end, 3 + 5/4 and 4.
+    """
+    config = Config(
+        net_arch=(), critic_ratio=0.6, critic_batch=8, gamma=0.5, gae_lambda=0.5, eta="standard"
+    )
+    agent: Any = QProp(SPACES, config, device="cpu")
+    with torch.no_grad():
+        for parameter in agent.network.policy.parameters():
+            parameter.zero_()
+        agent.network.policy.layers[-1].weight[0, 0] = 1.0
+    agent.learning.target = Mock(side_effect=lambda reward, *_: reward)
+    agent.learning.step = Mock(side_effect=lambda rows, action, target: target)
+    signal = Mock(wraps=learning_signal)
+    monkeypatch.setattr("daedalus.agents.qprop.learning_signal", signal)
+    agent.update(rollout(truncated=False))
+    targets, steps = (x.call_args_list for x in (agent.learning.target, agent.learning.step))
+    assert len(targets) == 3
+    for target, step in zip(targets, steps, strict=True):
+        reward, ends, following, then, gamma = target.args
+        assert torch.equal(then, following[:, :1])
+        assert torch.equal(step.args[1][:, 0], reward)  # of actions far beyond the bounds of 1
+        assert torch.equal(ends, reward == 2)
+        assert gamma == 0.5
+    kind, advantage, slope, action, mean, _ = signal.call_args.args
+    assert kind == "standard"
+    assert advantage.tolist() == [0.5, 2.0625, 2, 4.25, 4]
+    assert action[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert mean[:, 0].tolist() == [0, 0, 1, 1, 2]
+    assert torch.equal(slope, agent.network.critic.slope(mean.expand(5, 2), mean))
+
+
+@pytest.mark.parametrize("trust_region", [True, False])
+@pytest.mark.parametrize("part", ["residual", "pull"])
+def test_either_part_moves_the_mean_by_itself(
+    part: str, trust_region: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 paid more than -1; or Q = relu(5 + a), which grows with the action: the mean goes up."""
+    config = Config(net_arch=(), critic_arch=(1, 1), trust_region=trust_region)
+    agent = QProp(SPACES, config, device="cpu")
+    with torch.no_grad():
+        for parameter in agent.network.policy.parameters():
+            parameter.zero_()
+        critic = agent.network.critic
+        critic.vector.zero_()
+        _, (second, bias), (last, _) = critic.layers(critic.vector)
+        second[0, 1] = last[0, 0] = 1.0
+        bias.fill_(5.0)
+        critic.std.fill_(1.0)
+    on, off, one = torch.ones(2), torch.zeros(2), torch.ones(())
+    residual, eta = (tensor(1, -1), off) if part == "residual" else (off, on)
+    signal = Signal(residual, eta[:, None], eta, off, one, one)
+    monkeypatch.setattr("daedalus.agents.qprop.learning_signal", lambda *_: signal)
+    agent._move(torch.eye(2), tensor(1, -1)[:, None], tensor(1, -1))
+    assert agent.network.policy(torch.zeros(1, 2)).item() > 0
+
+
 def test_the_critic_sees_actions_as_they_were_sampled() -> None:
     """The environment gets them within its bounds, the critic and Abar as they are."""
     envs = vector(bound=0.1)
@@ -562,6 +633,16 @@ def test_what_it_cannot_handle_it_says_in_a_line() -> None:
         QProp(SPACES, Config(target_bound=-1))
     with pytest.raises(ValueError, match="needs a hidden layer"):
         QProp(SPACES, Config(critic_arch=()))
+
+
+def test_an_action_without_a_dimension() -> None:
+    spaces = SPACES._replace(action=Box(-1, 1, (), np.float32))
+    agent: Any = QProp(spaces, Config(**SMALL, critic_ratio=1.0), device="cpu")
+    made = rollout(truncated=True)
+    row = agent.update(made._replace(action=made.action.squeeze(-1)))
+    assert all(np.isfinite(float(v)) for v in row.values()), row
+    action, _ = agent.predict({"vector": np.zeros(2, np.float32)})
+    assert action.shape == ()
 
 
 def test_several_observations_and_discrete_ones() -> None:
