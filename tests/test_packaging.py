@@ -119,7 +119,8 @@ def test_installed_package_works_alone(python: Path, tmp_path: Path) -> None:
         "env = daedalus.make('daedalus/Catch-v0')\n"
         "env.reset(seed=1)\n"
         "print(env.step(1)[1:4])\n"
-        "assert daedalus.make('daedalus/StreetTaxi-v0').unwrapped.family.town.graph.size == 658\n"
+        "from daedalus.envs.streets import town  # its file; the kernels take ten seconds\n"
+        "assert town.build_graph(town.load_network(town.WEST_OAKLAND), 10.0).size == 658\n"
         "assert all(agents.make_agent(name) for name in agents.agent_names())\n"
         "assert not {'envs', 'agents', 'scenarios'} & set(sys.modules)\n"
     )
