@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from daedalus.accelerators.guards import check_gradients
+from daedalus.agents.optimizers import Adam
 
 Layers = list[tuple[Tensor, Tensor]]
 """Weight (out, in) and bias (out,) of each layer."""
@@ -127,7 +128,7 @@ class TemporalDifference:
         critic.vector.grad = torch.zeros_like(critic.vector)
         vectors = (critic.vector.detach(), critic.slow, critic.vector.grad)
         self.layers, self.slow_layers, self.slopes = (critic.layers(v) for v in vectors)
-        self.optimizer = torch.optim.Adam([critic.vector], learning_rate, fused=True)
+        self.optimizer = Adam([critic.vector], learning_rate, fused=True)
 
     @torch.no_grad()
     def target(

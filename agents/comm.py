@@ -52,6 +52,7 @@ from daedalus.accelerators.returns import gae
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Seen, Spaces, State
 from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
 from daedalus.agents.losses import explained_variance
+from daedalus.agents.optimizers import Adam
 from daedalus.agents.policies import policy_for
 from daedalus.agents.policy_fisher import observed_steps, policy_outcomes
 from daedalus.agents.roles import (
@@ -278,7 +279,7 @@ class Comm(Agent):
         if self.config.signalling_weight > 0 and agents_in(self.spaces.observation) < 2:
             raise ValueError("signalling_weight needs a world of several agents, the first speaks")
         self.network = Network(self.spaces, self.config).to(self.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
+        self.optimizer = Adam(self.network.parameters(), self.config.learning_rate)
         self.modules = {"network": self.network}
         self.optimizers = {"adam": self.optimizer}
         spoken = [*self.network.policies.parameters(), *self.network.distribution.parameters()]

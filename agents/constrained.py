@@ -27,6 +27,7 @@ from daedalus.agents.base import Acted, Agent
 from daedalus.agents.consolidation import Likelihoods, consolidation_from
 from daedalus.agents.constrained_network import ConstrainedConfig, Network, TrustRegionConfig
 from daedalus.agents.losses import explained_variance
+from daedalus.agents.optimizers import Adam
 from daedalus.agents.policy_fisher import row_likelihoods
 from daedalus.agents.settings import above_zero
 from daedalus.agents.vector_network import fit_values, minibatches
@@ -54,7 +55,7 @@ class Learner:
         self.lengths = EpisodeLengths(num_envs)
         self.ledger = Ledger()
         parameters = network.values.parameters()
-        self.optimizer = torch.optim.Adam(parameters, config.value_learning_rate, fused=True)
+        self.optimizer = Adam(parameters, config.value_learning_rate, fused=True)
 
     def outputs(self, inputs: Inputs, state: State) -> Outputs:
         """Return logits or means, values and activations; see `Agent.outputs`."""

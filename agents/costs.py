@@ -12,6 +12,7 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from daedalus.accelerators.rollout import Rollout
+from daedalus.agents.optimizers import Adam
 
 NAMES = ("cost", "effort", "failure")
 
@@ -68,7 +69,7 @@ class FailurePredictor(nn.Module):
         with torch.no_grad():
             self.last.weight.zero_()
             self.last.bias.fill_(-3.0)
-        self.optimizer = torch.optim.Adam(self.parameters(), learning_rate)
+        self.optimizer = Adam(self.parameters(), learning_rate)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Map (N, D) to logits (N,)."""

@@ -39,7 +39,7 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.optimizers import descend
+from daedalus.agents.optimizers import Adam, descend
 from daedalus.agents.placement_search import (
     Baseline,
     Best,
@@ -194,7 +194,7 @@ class HierarchicalPlacer(Agent):
         self.best = Best(operations, columns).to(self.device)
         self.baseline = Baseline(config.baseline_decay).to(self.device)
         self.grouping, self.draws = Categorical(Discrete(groups)), Categorical(Discrete(devices))
-        self.optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
+        self.optimizer = Adam(self.network.parameters(), config.learning_rate)
         self.modules = {"network": self.network, "best": self.best, "baseline": self.baseline}
         self.optimizers = {"adam": self.optimizer}
 

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from daedalus.accelerators.step_replay import StepReplay
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Seen, State
 from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
-from daedalus.agents.optimizers import descend
+from daedalus.agents.optimizers import Adam, descend
 from daedalus.agents.roles import MASK, MLP, Observation, Roles, agents_in, allowed
 
 LEAST = -87.0
@@ -202,7 +202,7 @@ class IQL(Agent):
         self.target = deepcopy(self.network).requires_grad_(False)
         self.weights = ImportanceWeights(self.agents).to(self.device)
         parameters = self.network.parameters()
-        self.optimizer = torch.optim.Adam(parameters, config.learning_rate, fused=True)
+        self.optimizer = Adam(parameters, config.learning_rate, fused=True)
         self.replay = StepReplay(config.buffer_size if config.replay else 1, self.device)
         self.modules = {"network": self.network, "target": self.target, "weights": self.weights}
         self.optimizers = {"adam": self.optimizer}

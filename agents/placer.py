@@ -48,7 +48,7 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from torch import Tensor, nn
 
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.optimizers import descend
+from daedalus.agents.optimizers import Adam, descend
 from daedalus.agents.placement_moves import COOLED, Incumbent, Moves, barred, no_moves
 from daedalus.agents.placement_search import (
     Baseline,
@@ -246,7 +246,7 @@ class Placer(Agent):
         self.incumbent = Incumbent(groups, columns).to(self.device)
         self.draws = Categorical(Discrete(self.devices))
         self.baseline = Baseline(self.config.baseline_decay).to(self.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
+        self.optimizer = Adam(self.network.parameters(), self.config.learning_rate)
         kept = {"best": self.best, "incumbent": self.incumbent, "baseline": self.baseline}
         self.modules = {"network": self.network, **kept}
         self.optimizers = {"adam": self.optimizer}

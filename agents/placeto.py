@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from daedalus.accelerators.returns import gae
 from daedalus.agents.base import Acted, Agent, Inputs, Metrics, Rollout, State
-from daedalus.agents.optimizers import descend
+from daedalus.agents.optimizers import Adam, descend
 from daedalus.agents.placement_search import adjacency, check_placement
 from daedalus.agents.policies import Categorical
 from daedalus.envs.placement.kernels import CURRENT, PLACED, START, VISITED
@@ -231,7 +231,7 @@ class Placeto(Agent):
         self.network = Network(self.config).to(self.device)
         self.draws = Categorical(Discrete(devices))
         self._graphs: Graphs | None = None
-        self.optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
+        self.optimizer = Adam(self.network.parameters(), self.config.learning_rate)
         self.modules = {"network": self.network}
         self.optimizers = {"adam": self.optimizer}
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from daedalus.agents.base import Metrics, Rollout
 from daedalus.agents.constrained import ConstrainedAgent, Experience
 from daedalus.agents.constrained_network import ConstrainedConfig
-from daedalus.agents.optimizers import descend
+from daedalus.agents.optimizers import Adam, descend
 from daedalus.agents.trust_region import standardised
 from daedalus.agents.vector_network import minibatches
 
@@ -58,7 +58,7 @@ class PPOLagrangian(ConstrainedAgent):
         self.learner.ledger.multiplier.fill_(self.config.multiplier_start)
         policy = self.learner.network.policy
         rate = self.config.learning_rate
-        self.adam = torch.optim.Adam(policy.parameters(), rate, fused=True)
+        self.adam = Adam(policy.parameters(), rate, fused=True)
         self.optimizers["policy"] = self.adam
 
     def update(self, rollout: Rollout) -> Metrics:

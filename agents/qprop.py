@@ -58,7 +58,7 @@ from daedalus.agents.control_variate import (
     surrogate,
 )
 from daedalus.agents.losses import explained_variance
-from daedalus.agents.optimizers import descend
+from daedalus.agents.optimizers import Adam, descend
 from daedalus.agents.policies import Gaussian
 from daedalus.agents.policy_fisher import row_likelihoods
 from daedalus.agents.settings import above_zero
@@ -187,10 +187,8 @@ class QProp(Agent):
             network.critic, config.critic_learning_rate, config.target_decay, config.target_bound
         )
         self.optimizers = {
-            "policy": torch.optim.Adam(network.policy.parameters(), config.learning_rate),
-            "values": torch.optim.Adam(
-                network.values.parameters(), config.value_learning_rate, fused=True
-            ),
+            "policy": Adam(network.policy.parameters(), config.learning_rate),
+            "values": Adam(network.values.parameters(), config.value_learning_rate, fused=True),
             "critic": self.learning.optimizer,
         }
         self.modules = {"network": network}

@@ -38,7 +38,7 @@ from daedalus.agents.a3c_network import LSTMCore
 from daedalus.agents.base import Acted, Agent, Inputs, Metric, Metrics, Rollout, Spaces, State
 from daedalus.agents.consolidation import Consolidated, Likelihoods, consolidation_from
 from daedalus.agents.networks import Encoder
-from daedalus.agents.optimizers import descend
+from daedalus.agents.optimizers import Adam, descend
 from daedalus.agents.policies import policy_for
 from daedalus.agents.policy_fisher import history, observed_steps, policy_outcomes
 
@@ -178,7 +178,7 @@ class UREX(Agent):
             raise ValueError(f"{config.objective} cannot have tau={config.tau}; 0.1 is usual")
         self.network = Network(self.spaces, config).to(self.device)
         rate, epsilon = config.learning_rate, config.adam_epsilon
-        self.optimizer = torch.optim.Adam(self.network.parameters(), rate, eps=epsilon)
+        self.optimizer = Adam(self.network.parameters(), rate, eps=epsilon)
         self.modules = {"network": self.network}
         self.optimizers = {"adam": self.optimizer}
         self.consolidation = consolidation_from(config, self.network.parameters())

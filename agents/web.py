@@ -34,6 +34,7 @@ from daedalus.accelerators.sequence import UNKNOWN
 from daedalus.agents.a3c_network import A3CConfig, A3CNetwork
 from daedalus.agents.actor_critic import ActorCritic
 from daedalus.agents.base import Inputs, Metrics, Preparation, Rollout, Spaces
+from daedalus.agents.optimizers import Adam
 from daedalus.agents.web_network import ElementNetwork
 from daedalus.envs.batch import Batch
 from daedalus.envs.web.demonstrate import Demonstrations, demonstrate
@@ -94,7 +95,7 @@ class Web(ActorCritic):
         else:
             network = A3CNetwork(self.spaces, self.config)
         self.learn_with(network)
-        self.cloning = torch.optim.Adam(network.parameters(), lr=self.config.clone_rate)
+        self.cloning = Adam(network.parameters(), lr=self.config.clone_rate)
         self.optimizers["adam"] = self.cloning
         self.demonstrations: Demonstrations | None = None
 

@@ -247,7 +247,7 @@ class Batch:
         if self._is_warm:
             return
         nothing = self._slice(0, 0)
-        with announce_compilation(type(self.family).__name__):
+        with announce_compilation(type(self.family).__name__, self.family.is_bundled()):
             none = np.zeros(0, bool)
             self._reset_kernel(nothing.states, none, self.family.params, nothing.out)
             self._step(nothing)

@@ -90,25 +90,30 @@ def jit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
 
 class _Announcer(event.Listener):  # type: ignore[misc]
-    """Says on standard error, once, that a first run compiles."""
+    """Says on standard error, once, that something compiles and how often it will."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, when: str) -> None:
+        self.name, self.when = name, when
         self.started = 0.0
 
     def on_start(self, event: Any) -> None:
         if not self.started:
             self.started = time.perf_counter()
-            print(f"daedalus: compiling {self.name} (first run only) ...", file=sys.stderr)
+            print(f"daedalus: compiling {self.name} ({self.when}) ...", file=sys.stderr)
 
     def on_end(self, event: Any) -> None:
         """Nothing to do: nested compilations end before the outermost one."""
 
 
 @contextlib.contextmanager
-def announce_compilation(name: str) -> Iterator[None]:
-    """Print a line when code compiles inside the block and how long it took; else nothing."""
-    announcer = _Announcer(name)
+def announce_compilation(name: str, kept: bool) -> Iterator[None]:
+    """Print a line when code compiles inside the block and how long it took; else nothing.
+
+    Args:
+        name: What is compiled.
+        kept: The machine code is kept for later processes, so this one is the first.
+    """
+    announcer = _Announcer(name, "first run only" if kept else "in every process")
     with event.install_listener("numba:compile", announcer), warnings.catch_warnings():
         # every state begins with the engine's fields, so one may be "a subtype" of another
         warnings.simplefilter("ignore", NumbaExperimentalFeatureWarning)

@@ -1,5 +1,7 @@
 """What every agent must do, and the parts that all of them share."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from daedalus.agents import agent_names, make_agent, register_agent
 from daedalus.agents.actor_critic import ActorCritic, Config
 from daedalus.agents.base import Agent, Inputs, Spaces
 from daedalus.agents.networks import Encoder, flat_size
-from daedalus.agents.optimizers import RMSProp
+from daedalus.agents.optimizers import Adam, RMSProp
 from daedalus.agents.policies import policy_for
 from daedalus.agents.recurrent import LSTM, Recorded
 from daedalus.agents.settings import RANGES, checked
@@ -380,6 +382,38 @@ def test_rmsprop_clips_by_norm() -> None:
     torch.testing.assert_close(p.grad, torch.tensor([0.6, 0.8]))
     optimizer.clip(optimizer.norm(), 10.0)
     torch.testing.assert_close(p.grad, torch.tensor([0.6, 0.8]))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_adam_is_pytorchs_to_the_bit(fused: bool) -> None:
+    start = torch.randn(7, generator=torch.Generator().manual_seed(0))
+    ways = []
+    for kind in (Adam, torch.optim.Adam):
+        p = torch.nn.Parameter(start.clone())
+        optimizer = kind([p], 1e-2, fused=fused)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (p**3).sum().backward()
+            optimizer.step()
+        assert not optimizer.state_dict()["state"][0]["exp_avg"].requires_grad
+        ways.append(p.detach())
+    assert torch.equal(*ways)
+
+
+def test_optimizers_do_not_load_the_compiler() -> None:
+    """It would take 1.5 s and 70 MB of every process that trains."""
+    code = (
+        "import sys, torch\n"
+        "from daedalus.agents.optimizers import Adam, RMSProp\n"
+        "for kind in (Adam, RMSProp):\n"
+        "    p = torch.nn.Parameter(torch.ones(2))\n"
+        "    optimizer = kind([p], 0.1)\n"
+        "    optimizer.zero_grad(); p.sum().backward(); optimizer.step()\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_learning_rate_falls_to_zero() -> None:
