@@ -115,7 +115,8 @@ class CPO(ConstrainedAgent):
         loss = -model.gradient(advantage)
         g = paid.added_to(loss)
         b = [model.gradient(a) for a in cost_advantage]
-        (x_g, *x_b), residual, q, r, s, dual = self._solve(model, paid, g, b, above)
+        unit = cost_advantage.double().square().mean(1).sqrt().cpu().numpy()
+        (x_g, *x_b), residual, q, r, s, dual = self._solve(model, paid, g, b, above, unit)
         paid.sees(lagrangian(dual, loss, b))
         step, curved = -dual.on_gradient * x_g, -dual.on_gradient * g  # curved: the metric's step
         for weight, x, slope in zip(dual.on_cost, x_b, b, strict=True):
@@ -149,7 +150,13 @@ class CPO(ConstrainedAgent):
         }
 
     def _solve(
-        self, model: LocalModel, paid: Paid, g: Tensor, b: list[Tensor], above: np.ndarray
+        self,
+        model: LocalModel,
+        paid: Paid,
+        g: Tensor,
+        b: list[Tensor],
+        above: np.ndarray,
+        unit: np.ndarray,
     ) -> Solved:
         """Solve for the step in a metric as stiff as `Paid` says, or less if a limit needs it.
 
@@ -157,12 +164,12 @@ class CPO(ConstrainedAgent):
         """
         paid.stiffen(model, -g, self.config.delta)
         for _ in range(ROUNDS):
-            solved = solve_within(model, g, b, above, self.config.delta)
+            solved = solve_within(model, g, b, above, self.config.delta, unit)
             if solved.dual.case > 0 or model.stiffness is None:
                 return solved
             model.stiffness = model.stiffness / SOFTER
         model.stiffness = None
-        return solve_within(model, g, b, above, self.config.delta)
+        return solve_within(model, g, b, above, self.config.delta, unit)
 
     def _dual_metrics(self, dual: Dual) -> dict[str, float]:
         ledger = self.learner.ledger
@@ -188,7 +195,12 @@ class Solved(NamedTuple):
 
 
 def solve_within(
-    model: LocalModel, g: Tensor, b: list[Tensor], above: np.ndarray, delta: float
+    model: LocalModel,
+    g: Tensor,
+    b: list[Tensor],
+    above: np.ndarray,
+    delta: float,
+    unit: np.ndarray,
 ) -> Solved:
     """Solve for the step in the metric of ``model``; see `daedalus.agents.dual`.
 
@@ -198,12 +210,13 @@ def solve_within(
         b: (P,) each, of the costs of an episode.
         above: (K,), J_C - d.
         delta: Bound of the mean divergence.
+        unit: (K,), root mean squares of the costs' advantages.
     """
     found = [model.natural(v) for v in (g, *b)]
     natural = [x for x, _ in found]
     q, r = dot(g, natural[0]), np.array([dot(g, x) for x in natural[1:]])
     s = gram(b, natural[1:])
-    dual = solve(q, r, s, above, delta)
+    dual = solve(q, r, s, above, delta, unit)
     return Solved(natural, max(error for _, error in found), q, r, s, dual)
 
 

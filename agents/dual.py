@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 TINY = 1e-8
-"""What counts as zero: an s below it, and an A below this share of q."""
+"""What counts as zero: an s below this share of the cost's own square, and an A of q."""
 
 
 class Dual(NamedTuple):
@@ -46,8 +46,10 @@ class Dual(NamedTuple):
     B: float
 
 
-def solve(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: float) -> Dual:
-    """Return the step for K constraints.
+def solve(
+    q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: float, unit: np.ndarray
+) -> Dual:
+    """Return the step for K constraints; costs may be of any size.
 
     Args:
         q: g'H^-1 g.
@@ -55,16 +57,20 @@ def solve(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: float) -
         s: (K, K), b_i'H^-1 b_j.
         c: (K,), J_Ci - d_i.
         delta: Bound of x'Hx / 2.
+        unit: (K,), the size of each cost: s_ii is compared with its square to tell whether the
+            policy has a say. The root mean square of the advantages of the cost, which bounds
+            s_ii by unit^2 where H is the Fisher matrix (Cauchy-Schwarz).
     """
+    felt = np.diag(s) > TINY * np.square(unit)
     if len(c) == 1:
-        return solve_one(q, float(r[0]), float(s[0, 0]), float(c[0]), delta)
-    return solve_several(q, r, s, c, delta)
+        return solve_one(q, float(r[0]), float(s[0, 0]) * bool(felt[0]), float(c[0]), delta)
+    return solve_several(q, r, s, c, delta, np.flatnonzero(felt))
 
 
 def solve_one(q: float, r: float, s: float, c: float, delta: float) -> Dual:
     """Return the step for one constraint: the cases of the module's docstring."""
     radius = 2 * delta
-    if s <= TINY:
+    if s <= 0:
         return _trpo(4, q, radius, 1, math.nan, math.nan)
     A, B = max(q - r * r / s, 0.0), radius - c * c / s
     if c < 0 and B < 0:
@@ -106,7 +112,9 @@ def _trpo(case: int, q: float, radius: float, constraints: int, A: float, B: flo
     return Dual(case, 1 / lam if q > 0 else 0.0, zeros, lam, zeros, A, B)
 
 
-def solve_several(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: float) -> Dual:
+def solve_several(
+    q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: float, felt: np.ndarray
+) -> Dual:
     """Return the step for several constraints: the set of active ones that meets all conditions.
 
     For a set with r, S, c cut down to it, lambda^2 = (q - r'S^-1 r) / (2 delta - c'S^-1 c) and
@@ -115,7 +123,6 @@ def solve_several(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: 
     limits, and the step lowers the sum of the costs that are above theirs.
     """
     radius, count = 2 * delta, len(c)
-    felt = np.flatnonzero(np.diag(s) > TINY)
     best, error = None, math.inf
     for active in _subsets(felt):
         found = _with_active(q, r, s, c, radius, active)
@@ -127,7 +134,7 @@ def solve_several(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray, delta: 
         if wrong < error:
             best, error = found, wrong
     scale = float(np.abs(c).max(initial=0.0)) + math.sqrt(radius * float(np.diag(s).max()))
-    if best is None or error > 1e-6 * max(scale, TINY):
+    if best is None or error > 1e-6 * scale:
         return _recover(s, c, radius)
     lam, nu, on_cost = best
     if not (nu.any() or on_cost.any()):
@@ -169,6 +176,6 @@ def _recover(s: np.ndarray, c: np.ndarray, radius: float) -> Dual:
     """Return the step that lowers the sum of the exceeded costs the most."""
     above = (c > 0).astype(float) if (c > 0).any() else np.ones(len(c))
     steepness = float(above @ s @ above)
-    weight = math.sqrt(radius / steepness) if steepness > TINY else 0.0
+    weight = math.sqrt(radius / steepness) if steepness > 0 else 0.0
     weights = tuple(float(weight * a) for a in above)
     return Dual(0, 0.0, weights, 0.0, (0.0,) * len(c), math.nan, math.nan)

@@ -115,7 +115,7 @@ def solved(above: float, importance: list[float], b: list[float]) -> tuple[Solve
     kept.put("latest", torch.tensor(importance), torch.zeros(4))
     g, costs = torch.tensor([0.0, -1.0, -0.5, 0.0]), [torch.tensor(b)]
     cpo: Any = SimpleNamespace(config=SimpleNamespace(delta=0.01))
-    found = CPO._solve(cpo, model, Paid(kept), g, costs, np.array([above]))
+    found = CPO._solve(cpo, model, Paid(kept), g, costs, np.array([above]), np.ones(1))
     stiffness = 0.0 if model.stiffness is None else np.diag(model.stiffness.numpy())
     (x_g, x_b), dual = found.natural, found.dual
     step = (-dual.on_gradient * x_g - dual.on_cost[0] * x_b).numpy()
@@ -141,7 +141,7 @@ def test_the_step_of_cpo_in_a_stiff_metric_by_hand(above: float) -> None:
 
 def solve_dual(q: float, r: Any, s: Any, above: float) -> Dual:
     """Return the dual's solution for one constraint."""
-    return solve(q, r, s, np.array([above]), 0.01)
+    return solve(q, r, s, np.array([above]), 0.01, np.ones(1))
 
 
 def test_a_limit_within_reach_is_reached_where_the_penalty_holds_what_it_takes() -> None:

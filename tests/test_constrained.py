@@ -614,6 +614,21 @@ def test_recovery_brings_the_cost_down() -> None:
     assert costs[-1] < 0.5 * costs[0]
 
 
+def test_costs_may_be_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With costs and limit a millionth as large CPO takes the same steps, to the bit."""
+    usual = train("cpo", 9_000, push=0.2)
+    size, step = 2.0**-20, make_agent("cpo")._step
+
+    def scaled(self: Any, found: Any) -> Any:
+        advantage, costs = found.cost_advantage * size, found.cost_return * size
+        return step(self, found._replace(cost_advantage=advantage, cost_return=costs))
+
+    monkeypatch.setattr(make_agent("cpo"), "_step", scaled)
+    small = train("cpo", 9_000, push=0.2, cost_limit=5 * size)
+    for name in ("case", "kl", "cost_return", "episode_return"):
+        assert [row[f"train/{name}"] for row in small] == [row[f"train/{name}"] for row in usual]
+
+
 def test_several_limits_at_once() -> None:
     """Limits of 5 and of 8: an effort of 16 comes down towards that, and the cost is kept."""
     rows = train("cpo", 18_000, extra_costs=("effort",), extra_limits=(8.0,))

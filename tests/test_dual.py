@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from daedalus.agents.dual import Dual, solve, solve_one, solve_several
+from daedalus.agents.dual import Dual, solve
 
 DELTA = 0.01
 RADIUS = 2 * DELTA
@@ -16,7 +16,11 @@ MARGIN = 2e-2
 
 
 def one(q: float, r: float, s: float, c: float) -> Dual:
-    return solve_one(q, r, s, c, DELTA)
+    return several(q, np.array([r]), np.array([[s]]), np.array([c]))
+
+
+def several(q: float, r: np.ndarray, s: np.ndarray, c: np.ndarray) -> Dual:
+    return solve(q, r, s, c, DELTA, np.ones(len(c)))
 
 
 # ----------------------------------------------------------------- each case, counted by hand
@@ -122,7 +126,7 @@ def closed_form(
 ) -> tuple[np.ndarray, int]:
     """Return the step and the case; ``sign=-1`` is the well-known mistake."""
     x_g, x_b = np.linalg.solve(hessian, g), np.linalg.solve(hessian, b.T)
-    found = solve(float(g @ x_g), sign * (b @ x_g), b @ x_b, c, DELTA)
+    found = solve(float(g @ x_g), sign * (b @ x_g), b @ x_b, c, DELTA, np.ones(len(c)))
     return -found.on_gradient * x_g - x_b @ np.array(found.on_cost), found.case
 
 
@@ -229,6 +233,19 @@ def test_several_constraints_reduce_to_one() -> None:
         assert twice == pytest.approx(x, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("constraints", [1, 2])
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_the_step_does_not_depend_on_the_unit_of_the_costs(constraints: int, size: float) -> None:
+    for g, b, hessian, c in zip(*problems(50, constraints), strict=True):
+        x_g, x_b = np.linalg.solve(hessian, g), np.linalg.solve(hessian, b.T)
+        q, r, s, unit = float(g @ x_g), b @ x_g, b @ x_b, np.ones(constraints)
+        usual = solve(q, r, s, c, DELTA, unit)
+        found = solve(q, size * r, size**2 * s, size * c, DELTA, size * unit)
+        assert found.case == usual.case
+        assert found.on_gradient == pytest.approx(usual.on_gradient, rel=1e-6)
+        assert found.on_cost == pytest.approx(np.array(usual.on_cost) / size, rel=1e-6)
+
+
 def test_a_wrong_sign_of_r_is_infeasible_or_worse_wherever_the_limit_is_active() -> None:
     """The negative control: g = +grad J with the formulas unchanged."""
     wrong = total = 0
@@ -255,16 +272,16 @@ def test_the_trust_region_is_two_delta() -> None:
 def test_a_limit_that_the_reward_s_own_step_keeps_leaves_the_reward_free_to_fall() -> None:
     """H = 1, g = b_1: TRPO's step lowers the cost by sqrt 0.02 where 0.01 is needed; case 1."""
     r, c = np.array([1.0, 0.0]), np.array([0.01, -1.0])
-    found = solve_several(1.0, r, np.eye(2), c, DELTA)
+    found = several(1.0, r, np.eye(2), c)
     assert (found.case, found.on_cost) == (1, (0.0, 0.0))
     assert found.on_gradient == pytest.approx(math.sqrt(0.02))
-    assert solve_one(1.0, 1.0, 1.0, 0.01, DELTA).case == 1
-    assert solve_several(1.0, r, np.eye(2), -np.ones(2), DELTA).case == 3
+    assert one(1.0, 1.0, 1.0, 0.01).case == 1
+    assert several(1.0, r, np.eye(2), -np.ones(2)).case == 3
 
 
 def test_where_the_reward_is_made_of_the_costs_only_they_have_a_say() -> None:
     """H = 1, g = -(1, 1), b_i = e_i, c_i = -0.05: up to both limits, x = (0.05, 0.05)."""
-    found = solve_several(2.0, -np.ones(2), np.eye(2), np.full(2, -0.05), DELTA)
+    found = several(2.0, -np.ones(2), np.eye(2), np.full(2, -0.05))
     assert (found.case, found.on_gradient) == (2, 0.0)
     assert found.on_cost == pytest.approx((-0.05, -0.05))  # x = -on_cost b
     assert found.nu == pytest.approx((1.0, 1.0))
@@ -272,9 +289,9 @@ def test_where_the_reward_is_made_of_the_costs_only_they_have_a_say() -> None:
 
 def test_without_a_reward_s_gradient_only_what_is_exceeded_moves_the_policy() -> None:
     """With g = 0, H = 1, b_i = e_i: no step where both are kept, x = (-0.05, 0) if one is not."""
-    idle = solve_several(0.0, np.zeros(2), np.eye(2), -np.ones(2), DELTA)
+    idle = several(0.0, np.zeros(2), np.eye(2), -np.ones(2))
     assert (idle.case, idle.on_gradient, idle.on_cost) == (3, 0.0, (0.0, 0.0))
-    found = solve_several(0.0, np.zeros(2), np.eye(2), np.array([0.05, -1.0]), DELTA)
+    found = several(0.0, np.zeros(2), np.eye(2), np.array([0.05, -1.0]))
     assert (found.case, found.on_gradient) == (1, 0.0)
     assert found.on_cost == pytest.approx((0.05, 0.0))
 
@@ -284,9 +301,9 @@ def test_several_limits_out_of_reach_lower_the_sum_of_what_is_above() -> None:
 
     Where the second is kept, only the first is lowered.
     """
-    found = solve_several(1.0, np.zeros(2), np.eye(2), np.array([1.0, 1.0]), DELTA)
+    found = several(1.0, np.zeros(2), np.eye(2), np.array([1.0, 1.0]))
     assert found.case == 0
     assert found.on_cost == pytest.approx((0.1, 0.1))
-    found = solve_several(1.0, np.zeros(2), np.eye(2), np.array([1.0, -1.0]), DELTA)
+    found = several(1.0, np.zeros(2), np.eye(2), np.array([1.0, -1.0]))
     assert found.case == 0
     assert found.on_cost == pytest.approx((math.sqrt(0.02), 0.0))
