@@ -12,6 +12,7 @@ g_{t+1-i}). V^M predicts the return of r_t under g_M from z_t alone. The Worker'
 goal, the Manager's nothing of the Worker. Where this differs from the paper, or has to choose:
 
 - synchronous, with annealing to 0, as `daedalus.agents.actor_critic`;
+- the errors of V^W and of V^M both shape the features z_t;
 - U_t is a linear layer on the Worker's LSTM, which also sees the previous action and reward;
 - a Manager's step counts only if its s_{t+c} was seen, in the same episode and rollout (the last
   observation of an episode counts as seen); nothing is padded;
