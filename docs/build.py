@@ -14,6 +14,7 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import json
 import re
 import sys
 import tempfile
@@ -90,6 +91,27 @@ TRIED_IN = {
     "web": "web_click_button",
 }
 """Agent -> a scenario in which to see it learn."""
+SPEEDS = [
+    ("first-person maze, 84 x 84 RGB and depth", "maze_speed", "84 x 84 RGB and depth label",
+     "Miniworld, Maze", "Miniworld Maze, 84 x 84 RGB and depth", "maze-speed"),
+    ("first-person maze, 160 x 120 RGB and depth", "maze_speed", "160 x 120 RGB and depth label",
+     "ViZDoom, my_way_home", "ViZDoom my_way_home, 160 x 120 RGB and depth", "maze-speed"),
+    ("maze seen as a window of 7 x 7 squares", "maze_speed", "window of 7 x 7 squares, no pixels",
+     "EnvPool, MultiRoom-N6", "EnvPool MultiRoom-N6, 7 x 7 squares", "maze-speed"),
+    ("`PointGoal1-v0` (light dynamics, no MuJoCo)", "probe_speed", "daedalus/PointGoal1-v0",
+     "Safety-Gymnasium, SafetyPointGoal1", "safety_gymnasium SafetyPointGoal1-v0", "world-speed"),
+    ("`CooperativeNavigation-v0`", "cooperation_speed", "daedalus/CooperativeNavigation-v0",
+     "MPE2, simple_spread", "MPE2 simple_spread_v3", "cooperation-speed"),
+    ("`CooperativeNavigation-v0`", "cooperation_speed", "daedalus/CooperativeNavigation-v0",
+     "VMAS, simple_spread", "VMAS simple_spread, 1,024 copies", "cooperation-speed"),
+    ("`FourRooms-v0`", "probe_speed", "daedalus/FourRooms-v0",
+     "gymnax, FourRooms", "gymnax FourRooms-misc", "world-speed"),
+    ("`FourRooms-v0`", "probe_speed", "daedalus/FourRooms-v0",
+     "PufferLib, grid", "pufferlib grid", "world-speed"),
+    ("`Taxi-v0`", "probe_speed", "daedalus/Taxi-v0",
+     "EnvPool, Taxi", "envpool Taxi-v3", "world-speed"),
+]  # fmt: skip
+"""What the README shows of speed: world, file and row; beside what, its row; page."""
 IMAGE = re.compile(r"^!\[(.*)\]\((.*)\)$", re.MULTILINE)
 ANSWER = re.compile(r"\A# [^\n]*\n\n\*\*(.+?)\*\*\n\n", re.DOTALL)
 FIELD = re.compile(r"^(\w[\w.-]*): +(.*)$", re.DOTALL)
@@ -382,6 +404,20 @@ def pages_list() -> str:
     )
 
 
+def speeds_table() -> str:
+    """Make the README's table of speeds from the measured results."""
+    rows = []
+    for world, file, ours, peer, theirs, page in SPEEDS:
+        measured = json.loads((ROOT / "results" / f"{file}.json").read_text(encoding="utf-8"))
+        speeds = measured.get("steps_per_second") or measured["joint_steps_per_second"]
+        paired = measured.get("ratios", {}).get(f"{ours}, times {peer.split(',')[0]}")
+        times = paired["ratio"] if paired else speeds[ours] / speeds[theirs]
+        ratio = f"{float(f'{times:.2g}'):,g}"
+        steps = (f"{speeds[name]:,.0f}" for name in (ours, theirs))
+        rows.append([world, next(steps), peer, next(steps), f"[{ratio}](docs/{page}.md)"])
+    return table(["world", "steps/s", "beside", "steps/s", "ratio"], rows)
+
+
 def filled_template(kind: str, module: str) -> str:
     """Return what ``daedalus new`` writes, as a block of Markdown."""
     with tempfile.TemporaryDirectory() as folder:
@@ -410,6 +446,7 @@ def pages() -> dict[Path, str]:
         guide = between(guide, f"template-{kind}", filled_template(kind, module))
     found[ROOT / "CONTRIBUTING.md"] = guide
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = between(readme, "speeds", speeds_table())
     readme = between(readme, "environments", environments_table())
     readme = between(readme, "agents", agents_table())
     found[ROOT / "README.md"] = between(readme, "pages", pages_list())
