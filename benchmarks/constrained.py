@@ -128,12 +128,16 @@ ANT = (
 )
 """What the figures of AntCircle mean."""
 
+ANT_LONG = ""
+"""What those of more steps mean."""
+
 _BASELINES: dict[str, dict[str, Any]] = {
     "TRPO": {"agent": "trpo_penalty", "penalty": 0.0},
     "PDO": {"agent": "pdo"},
     "PPO-Lagrangian": {"agent": "ppo_lagrangian"},
     "CPO": {"agent": "cpo"},
 }
+_LIMITED_OR_NOT = {label: _BASELINES[label] for label in ("TRPO", "CPO")}
 RATED = (
     "PDO and PPO-Lagrangian with several rates; costs are in units of the limit, the mean over "
     "training and the highest after the first ten batches. Where prices rise too slowly the cost "
@@ -150,6 +154,7 @@ TASKS = {
     "point-gather": Task("point_gather", 1_200_000, _SHAPED, GATHER),
     "point-gather-large": Task("point_gather_large", 5_632_000, _BASELINES, GATHER_LARGE),
     "ant-circle": Task("ant_circle", 1_000_000, _BASELINES, ANT),
+    "ant-circle-long": Task("ant_circle", 4_000_000, _LIMITED_OR_NOT, ANT_LONG),
     "point-goal-1": Task("point_goal_1", 1_000_000, _SHAPED, GOAL),
     "point-goal-1-long": Task("point_goal_1", 10_000_000, _BASELINES, LONG),
 }
