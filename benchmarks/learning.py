@@ -490,17 +490,22 @@ CLAIMS |= {
 }
 
 
-_REPLAYS: dict[str, Any] = {
-    "baseline": "iql, plain replay",
-    "variants": {
-        "iql, plain replay": Variant("iql", {"fingerprint": False}),
-        "iql, no replay": Variant("iql", {"fingerprint": False, "replay": False}),
-        "iql, fingerprint": Variant("iql"),
-        "iql, importance weights": Variant("iql", {"fingerprint": False, "importance": True}),
-        "iql, both": Variant("iql", {"importance": True}),
-    },
-    "diagnostics": {"td_error": "TD error", "weight_greatest": "greatest weight"},
-}
+def _replays(**settings: Any) -> dict[str, Any]:
+    """Return the five ways of replay, with settings that all of them have."""
+    ways: dict[str, dict[str, Any]] = {
+        "iql, plain replay": {"fingerprint": False},
+        "iql, no replay": {"fingerprint": False, "replay": False},
+        "iql, fingerprint": {},
+        "iql, importance weights": {"fingerprint": False, "importance": True},
+        "iql, both": {"importance": True},
+    }
+    return {
+        "baseline": "iql, plain replay",
+        "variants": {label: Variant("iql", way | settings) for label, way in ways.items()},
+        "diagnostics": {"td_error": "TD error", "weight_greatest": "greatest weight"},
+    }
+
+
 _PAPERS_ORDER = (
     "The order of Foerster et al. (2017) in StarCraft, for networks without memory: fingerprint "
     "and both in front, importance weights behind them, plain replay at times behind no replay. "
@@ -514,7 +519,7 @@ CLAIMS |= {
         "fingerprint alone does not, and nobody finds the best.",
         scenario="climbing_game",
         total_timesteps=64_000,
-        **_REPLAYS,
+        **_replays(),
         note=f"{_PAPERS_ORDER}Here importance weights are in front, with the fingerprint and "
         "without, and the fingerprint alone is no better than plain replay, which is behind no "
         "replay: on this game the order is another one, but for plain replay. The best cell pays "
@@ -526,8 +531,8 @@ CLAIMS |= {
         question="Does replay that knows its age help independent Q-learners to win a skirmish?",
         answer="Nothing is shown either way: the intervals of all five overlap.",
         scenario="skirmish",
-        total_timesteps=300_000,
-        **_REPLAYS,
+        total_timesteps=1_500_000,
+        **_replays(buffer_size=250_000),
         note=f"{_PAPERS_ORDER}Here the intervals of all five overlap: nothing is shown either way. "
         "Settings were not searched.",
     ),
