@@ -529,12 +529,16 @@ CLAIMS |= {
     "iql-skirmish": Claim(
         equation=_IQL,
         question="Does replay that knows its age help independent Q-learners to win a skirmish?",
-        answer="Nothing is shown either way: the intervals of all five overlap.",
+        answer="Replay itself does: with any form of it the learning curve is above that without. "
+        "That it knows its age adds nothing that five seeds show.",
         scenario="skirmish",
         total_timesteps=1_500_000,
         **_replays(buffer_size=250_000),
-        note=f"{_PAPERS_ORDER}Here the intervals of all five overlap: nothing is shown either way. "
-        "Settings were not searched.",
+        note=f"{_PAPERS_ORDER}Here the area under the curve of no replay is below all others, and "
+        "of these the intervals overlap: refuted is that plain replay does as badly as none, and "
+        "of an order among fingerprint, importance weights and both nothing is shown. The replay "
+        "holds 250,000 steps, a sixth of training, so that what it holds is old; five times as "
+        "much as by default. Settings were not searched. A team that is programmed has 2.43.",
     ),
     "comm-speaker-listener": Claim(
         equation=_COMM,
