@@ -23,7 +23,7 @@ Where this differs from the paper:
   when acting); they go on into the next episode, so that all steps are replayed alike; the paper
   draws 32 transitions per update of 5 steps;
 - until ``replay_start`` steps are held, the first part has weight 1;
-- both lines of V are multiplied by ``value_weight``, 0.5 as in A3C; the paper leaves their share open.
+- both lines of V are multiplied by ``value_weight``, 0.5 as in A3C; the paper leaves it open.
 """
 
 from __future__ import annotations
