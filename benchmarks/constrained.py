@@ -132,8 +132,8 @@ ANT = (
 
 ANT_LONG = (
     "One seed of each, half an hour a run, TRPO's stopped once and resumed: after four million "
-    "steps neither runs around the circle, too, whose reward is next to nothing where the ant "
-    "begins, 10 m away from it. Costs stay below the limit, as a random policy's. The paper has "
+    "steps neither runs around the circle; where the ant begins, 10 m from it, there is next to no "
+    "reward. On average costs stay below the limit, as a random policy's do. The paper has "
     "batches of 100,000 steps and shows hundreds of them, ten times as many steps."
 )
 """What those of more steps mean."""
